@@ -1,0 +1,77 @@
+/* api.c - the public entry points: validate, pick the device's backend, run. */
+#include <string.h>
+
+#include "backend.h"
+#include "validate.h"
+
+static const cc1d_backend *backend_of(int32_t device) {
+    switch (device) {
+    case CC1D_CUDA: return &cc1d_backend_cuda;
+    case CC1D_METAL: return &cc1d_backend_metal;
+    default: return &cc1d_backend_cpu;
+    }
+}
+
+/* A caller's exec completed to this library's size, so that backends read every field without asking. */
+static cc1d_status complete_exec(const cc1d_exec *given, cc1d_exec *exec) {
+    memset(exec, 0, sizeof *exec);
+    if (given) {
+        if (given->size < sizeof(size_t) || given->size > sizeof *exec)
+            return cc1d_fail(CC1D_ERROR_VALUE, "exec: expected size = %zu, got %zu", sizeof *exec, given->size);
+        memcpy(exec, given, given->size);
+    }
+    exec->size = sizeof *exec;
+    return CC1D_OK;
+}
+
+static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *given, void *scratch, size_t scratch_size) {
+    const cc1d_backend *backend = backend_of(problem->device);
+    cc1d_exec exec;
+    cc1d_status status = complete_exec(given, &exec);
+    if (status) return status;
+    size_t needed = 0;
+    if (problem->op == CC1D_OP_BACKWARD) {
+        status = backend->scratch(problem, &needed);
+        if (status) return status;
+        if (needed > 0 && (!scratch || scratch_size < needed))
+            return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected at least %zu bytes, got %zu", needed,
+                             scratch ? scratch_size : 0);
+        if ((uintptr_t)scratch % 16)
+            return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected 16-byte alignment, got address %p", scratch);
+    }
+    return backend->run(problem, &exec, scratch);
+}
+
+cc1d_status cc1d_forward(const cc1d_forward_args *args, const cc1d_exec *exec) {
+    cc1d_problem problem;
+    cc1d_status status = cc1d_validate_forward(args, &problem);
+    return status ? status : run(&problem, exec, NULL, 0);
+}
+
+cc1d_status cc1d_backward_scratch(const cc1d_backward_args *args, size_t *bytes) {
+    cc1d_problem problem;
+    cc1d_status status = cc1d_validate_backward(args, &problem);
+    return status ? status : backend_of(problem.device)->scratch(&problem, bytes);
+}
+
+cc1d_status cc1d_backward(const cc1d_backward_args *args, const cc1d_exec *exec) {
+    cc1d_problem problem;
+    cc1d_status status = cc1d_validate_backward(args, &problem);
+    return status ? status : run(&problem, exec, args->scratch, args->scratch_size);
+}
+
+cc1d_status cc1d_update(const cc1d_update_args *args, const cc1d_exec *exec) {
+    cc1d_problem problem;
+    cc1d_status status = cc1d_validate_update(args, &problem);
+    return status ? status : run(&problem, exec, NULL, 0);
+}
+
+cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *args, const cc1d_exec *exec) {
+    cc1d_problem problem;
+    cc1d_status status = cc1d_validate_varlen_states(args, &problem);
+    return status ? status : run(&problem, exec, NULL, 0);
+}
+
+int cc1d_device_available(cc1d_device device, char *detail, size_t size) {
+    return backend_of(device)->available(detail, size);
+}

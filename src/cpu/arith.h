@@ -1,0 +1,147 @@
+/* arith.h - the activation's arithmetic, in scalar form: it defines the bits that every vector
+ * kernel must produce.
+ *
+ * Nothing here leaves a compiler a choice: an addition that is fed by a product is an explicit fma.
+ * (gcc contracts by default.) All constants are shared with the vector form in kernel_arith.h.
+ *
+ * v * sigmoid(a) = v / (1 + exp(-a)), for every a, within 2 ulp
+ * --------------------------------------------------------------
+ * With n = round(-a / ln 2) and r = a + n ln 2, |r| <= 0.347, exp(-a) = 2^n exp(-r).
+ *   - n comes from adding 1.5 * 2^23 (double: 2^52) to -a * log2(e): the sum's low bits are n.
+ *   - r: fma(n, LN2_HIGH, a) is exact. Where n != 0, a and n * LN2_HIGH are multiples of 2^-25
+ * (2^-54) and the sum is below 1/2, so it fits. Adding n * LN2_LOW rounds once, by at most 2^-26
+ * (double: everything 2^-29 times that).
+ *   - exp(-r) = 1 + r w(r), w in fma Horner. float: degree 6, minimax of the relative error with
+ * the first two coefficients fixed, 2^-27.8 with the coefficients rounded. double: Taylor to degree
+ * 13, 2^-57.2.
+ *   - 1 + e = (1 + 2^n r w) + 2^n in this order (r * 2^n is exact), because rounding exp(-r) first
+ * would cost more. Errors of 1 + e relative to 2^n for n >= 0, r > 0, the worst sign: r 0.7 *
+ * 2^-26, w 0.35 * 2^-25, the fma 2^-26, the last sum 2^-25: 2.2 * 2^-25 in all, of a number >= 0.7,
+ * so 1.55 * 2^-24 relative; the quotient's rounding adds 2^-24 relative to a mantissa near 1, half
+ * of that near 2. For n < 0 and near a = 0 the two sums round 1 + e itself, 2^-24 each of a number
+ * >= 1. The bound is thus 2.05 ulp; tests/c/test_simd_arith.c measures < 2 on a dense sweep.
+ *
+ * Below a = -88 (-709) e would overflow although the quotient is still representable. There
+ * everything is scaled by `one` = 2^-64 (2^-512): v * sigmoid(a) = (v * one) / (one + e * one), v *
+ * one exact. Where even the scaled e is out of range (a < -132.7) a is replaced by a value whose
+ * 2^n * one is +inf, so that the quotient is -0, and NaN for a = -inf: just what a / (1 + exp(-a))
+ * is. r < 0 there keeps inf - inf away. */
+#ifndef CC1D_CPU_ARITH_H
+#define CC1D_CPU_ARITH_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* a <= LOWER counts as FAR, whose n = 192 (1536) makes the scale's exponent field all ones. Above
+ * UPPER e is negligible. */
+#define CC1D_EXP_LOWER_F32 -132.7f
+#define CC1D_EXP_FAR_F32 -133.2f
+#define CC1D_EXP_UPPER_F32 87.0f
+#define CC1D_EXP_LOWER_F64 -1064.2
+#define CC1D_EXP_FAR_F64 -1064.8
+#define CC1D_EXP_UPPER_F64 708.0
+
+/* Below SCALED `one` is SMALL. */
+#define CC1D_EXP_SCALED_F32 -64.0f
+#define CC1D_EXP_SCALED_F64 -512.0
+#define CC1D_EXP_SMALL_F32 0x1p-64f
+#define CC1D_EXP_SMALL_F64 0x1p-512
+
+#define CC1D_EXP_MAGIC_F32 0x1.8p23f
+#define CC1D_EXP_MAGIC_F64 0x1.8p52
+#define CC1D_EXP_LOG2E_F32 0x1.715476p+0f
+#define CC1D_EXP_LOG2E_F64 0x1.71547652b82fep+0
+#define CC1D_EXP_LN2_HIGH_F32 0x1.62e43p-1f
+#define CC1D_EXP_LN2_HIGH_F64 0x1.62e42fefa39efp-1
+#define CC1D_EXP_LN2_LOW_F32 -0x1.05c61p-29f
+#define CC1D_EXP_LN2_LOW_F64 0x1.abc9e3b39803fp-56
+
+/* w(r), highest coefficient first; STEP is one fma of Horner's scheme. */
+#define CC1D_EXP_FIRST_F32 0x1.6a2256p-10f
+#define CC1D_EXP_STEPS_F32(STEP) \
+    STEP(-0x1.123b02p-7f)        \
+    STEP(0x1.5558f8p-5f) STEP(-0x1.55549p-3f) STEP(0x1.fffffcp-2f) STEP(-1.0f)
+#define CC1D_EXP_FIRST_F64 (-1.0 / 6227020800.0)
+#define CC1D_EXP_STEPS_F64(STEP)                                                         \
+    STEP(1.0 / 479001600.0)                                                              \
+    STEP(-1.0 / 39916800.0)                                                              \
+    STEP(1.0 / 3628800.0) STEP(-1.0 / 362880.0) STEP(1.0 / 40320.0) STEP(-1.0 / 5040.0)  \
+        STEP(1.0 / 720.0) STEP(-1.0 / 120.0) STEP(1.0 / 24.0) STEP(-1.0 / 6.0) STEP(0.5) \
+            STEP(-1.0)
+
+static inline uint32_t cc1d_bits_f32(float v) {
+    uint32_t u;
+    memcpy(&u, &v, sizeof u);
+    return u;
+}
+
+static inline float cc1d_from_bits_f32(uint32_t u) {
+    float v;
+    memcpy(&v, &u, sizeof v);
+    return v;
+}
+
+static inline uint64_t cc1d_bits_f64(double v) {
+    uint64_t u;
+    memcpy(&u, &v, sizeof u);
+    return u;
+}
+
+static inline double cc1d_from_bits_f64(uint64_t u) {
+    double v;
+    memcpy(&v, &u, sizeof v);
+    return v;
+}
+
+/* v * sigmoid(a) for v = a or v = 1. A NaN in a reaches the result only through v. */
+static inline float cc1d_times_sigmoid_f32(float v, float a) {
+    float c = a > CC1D_EXP_LOWER_F32 ? a : CC1D_EXP_FAR_F32;
+    c = c < CC1D_EXP_UPPER_F32 ? c : CC1D_EXP_UPPER_F32;
+    const float t = fmaf(c, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
+    const float n = t - CC1D_EXP_MAGIC_F32;
+    const float r = fmaf(n, CC1D_EXP_LN2_LOW_F32, fmaf(n, CC1D_EXP_LN2_HIGH_F32, c));
+    float w = CC1D_EXP_FIRST_F32;
+#define CC1D_STEP(coefficient) w = fmaf(w, r, coefficient);
+    CC1D_EXP_STEPS_F32(CC1D_STEP)
+#undef CC1D_STEP
+    const float one = a < CC1D_EXP_SCALED_F32 ? CC1D_EXP_SMALL_F32 : 1.0f;
+    const float scale = cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(one));
+    return v * one / (fmaf(r * scale, w, one) + scale);
+}
+
+/* Like cc1d_times_sigmoid_f32, in double. */
+static inline double cc1d_times_sigmoid_f64(double v, double a) {
+    double c = a > CC1D_EXP_LOWER_F64 ? a : CC1D_EXP_FAR_F64;
+    c = c < CC1D_EXP_UPPER_F64 ? c : CC1D_EXP_UPPER_F64;
+    const double t = fma(c, -CC1D_EXP_LOG2E_F64, CC1D_EXP_MAGIC_F64);
+    const double n = t - CC1D_EXP_MAGIC_F64;
+    const double r = fma(n, CC1D_EXP_LN2_LOW_F64, fma(n, CC1D_EXP_LN2_HIGH_F64, c));
+    double w = CC1D_EXP_FIRST_F64;
+#define CC1D_STEP(coefficient) w = fma(w, r, coefficient);
+    CC1D_EXP_STEPS_F64(CC1D_STEP)
+#undef CC1D_STEP
+    const double one = a < CC1D_EXP_SCALED_F64 ? CC1D_EXP_SMALL_F64 : 1.0;
+    const double scale = cc1d_from_bits_f64((cc1d_bits_f64(t) << 52) + cc1d_bits_f64(one));
+    return v * one / (fma(r * scale, w, one) + scale);
+}
+
+/* acc / (1 + exp(-acc)) */
+static inline float cc1d_silu_f32(float acc) {
+    return cc1d_times_sigmoid_f32(acc, acc);
+}
+static inline double cc1d_silu_f64(double acc) {
+    return cc1d_times_sigmoid_f64(acc, acc);
+}
+
+/* dout * silu'(acc) = (dout * s) * (1 + acc * (1 - s)), s = sigmoid(acc) */
+static inline float cc1d_dsilu_f32(float dout, float acc) {
+    const float s = cc1d_times_sigmoid_f32(1.0f, acc);
+    return dout * s * fmaf(acc, 1.0f - s, 1.0f);
+}
+static inline double cc1d_dsilu_f64(double dout, double acc) {
+    const double s = cc1d_times_sigmoid_f64(1.0, acc);
+    return dout * s * fma(acc, 1.0 - s, 1.0);
+}
+
+#endif

@@ -1,0 +1,56 @@
+/* kernel_text.h - the vector kernels' one text. An instruction set's file includes a vocabulary
+ * (simd_*.h) and then this text, once for float and once for double.
+ *
+ * Parameters, undefined at the end:
+ *   REAL              float or double: what is computed in
+ *   NAME(name)        a function's or type's name for this REAL, name##_f32 or name##_f64
+ *   CONSTANT(name)    an arith.h constant, CC1D_##name##_F32 or _F64
+ *   EACH_DTYPE(DO)    DO(dtype) for every element type that is computed in REAL
+ * The vocabulary's operations are used under the names below; docs/cpu.md lists them. */
+#define VEC NAME(vec)
+#define LANES NAME(LANES)
+#define SET NAME(set)
+#define ADD NAME(add)
+#define SUB NAME(sub)
+#define MUL NAME(mul)
+#define DIV NAME(div)
+#define FMA NAME(fma)
+#define MIN NAME(min)
+#define SELECT_LESS NAME(select_less)
+#define SCALE NAME(scale)
+#define LOAD NAME(load)
+#define LOAD_N NAME(load_n)
+#define STORE NAME(store)
+#define STORE_N NAME(store_n)
+#define SUM NAME(sum)
+#define ACCUMULATE NAME(accumulate)
+
+#include "kernel_arith.h"
+
+#include "kernel_taps.h"
+
+#include "kernel_time.h"
+
+#include "kernel_channel.h"
+
+#undef VEC
+#undef LANES
+#undef SET
+#undef ADD
+#undef SUB
+#undef MUL
+#undef DIV
+#undef FMA
+#undef MIN
+#undef SELECT_LESS
+#undef SCALE
+#undef LOAD
+#undef LOAD_N
+#undef STORE
+#undef STORE_N
+#undef SUM
+#undef ACCUMULATE
+#undef REAL
+#undef NAME
+#undef CONSTANT
+#undef EACH_DTYPE

@@ -1,0 +1,147 @@
+/* scalar_text.h - the scalar arithmetic, included by scalar.c once for float and once for double.
+ * Parameters: REAL, the type computed in; NAME(name), a function's name for that type. Both are undefined at the end. */
+
+static REAL NAME(load)(const char *at, int32_t dtype) {
+    return at ? (REAL)(sizeof(REAL) == 8 ? cc1d_load_f64(at, dtype) : cc1d_load_f32(at, dtype)) : 0;
+}
+
+static void NAME(store)(const cc1d_view *v, int64_t i, int64_t j, int64_t k, REAL value) {
+    char *to = (char *)address(v, i, j, k);
+    if (sizeof(REAL) == 8)
+        cc1d_store_f64(to, v->dtype, value);
+    else
+        cc1d_store_f32(to, v->dtype, (float)value);
+}
+
+static REAL NAME(fused)(REAL a, REAL b, REAL c) {
+    return (REAL)(sizeof(REAL) == 8 ? fma(a, b, c) : fmaf((float)a, (float)b, (float)c));
+}
+
+static REAL NAME(weight)(const cc1d_problem *p, int64_t d, int64_t k) {
+    return NAME(load)(address(&p->view[CC1D_WEIGHT], d, k, 0), p->view[CC1D_WEIGHT].dtype);
+}
+
+static REAL NAME(bias)(const cc1d_problem *p, int64_t d) {
+    return cc1d_has(p, CC1D_BIAS) ? NAME(load)(address(&p->view[CC1D_BIAS], d, 0, 0), p->view[CC1D_BIAS].dtype) : 0;
+}
+
+static REAL NAME(activate)(const cc1d_problem *p, REAL acc) {
+    if (p->activation == CC1D_ACTIVATION_NONE) return acc;
+    return (REAL)(sizeof(REAL) == 8 ? cc1d_silu_f64(acc) : cc1d_silu_f32((float)acc));
+}
+
+static REAL NAME(tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {
+    return NAME(load)(tap_address(p, s, d, now, step), p->view[CC1D_X].dtype);
+}
+
+/* The pre-activation of step t. */
+static REAL NAME(convolve)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t) {
+    REAL acc = NAME(bias)(p, d);
+    for (int64_t k = 0; k < p->width; k++)
+        acc = NAME(fused)(NAME(weight)(p, d, k), NAME(tap)(p, s, d, t, t - (p->width - 1) + k), acc);
+    return acc;
+}
+
+static void NAME(forward)(const cc1d_problem *p, const cc1d_segment *s) {
+    const cc1d_view *residual = &p->view[CC1D_RESIDUAL];
+    for (int64_t d = s->d0; d < s->d1; d++) {
+        for (int64_t t = s->t0; t < s->t1; t++) {
+            REAL y = 0;
+            if (!is_padding(p, s, t)) {
+                y = NAME(activate)(p, NAME(convolve)(p, s, d, t));
+                if (residual->present) y += NAME(load)(address(residual, s->b, d, t), residual->dtype);
+            }
+            NAME(store)(&p->view[CC1D_OUT], s->b, d, t, y);
+        }
+    }
+}
+
+/* The gradient of step t's pre-activation; 0 at padding and past the sequence. */
+static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t) {
+    if (t < s->start || t >= s->end || is_padding(p, s, t)) return 0;
+    const REAL dout = NAME(load)(address(&p->view[CC1D_DOUT], s->b, d, t), p->view[CC1D_DOUT].dtype);
+    if (p->activation == CC1D_ACTIVATION_NONE) return dout;
+    const REAL acc = NAME(convolve)(p, s, d, t);
+    return (REAL)(sizeof(REAL) == 8 ? cc1d_dsilu_f64(dout, acc) : cc1d_dsilu_f32((float)dout, (float)acc));
+}
+
+/* The gradient of step `step`, or of the initial state before the sequence. dpre[i] belongs to step t0 + i; NULL: computed
+ * here. */
+static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step, const REAL *dpre, int64_t t0) {
+    const int64_t id = s->end > s->start ? sequence_id(p, s, step) : 0;
+    if (id < 0) return 0;
+    REAL sum = NAME(load)(dfinal_address(p, s, d, step), p->view[CC1D_DFINAL].dtype);
+    for (int64_t k = 0; k < p->width; k++) {
+        const int64_t t = step + p->width - 1 - k;
+        REAL gradient = 0;
+        if (t >= s->start && t < s->end && sequence_id(p, s, t) == id)
+            gradient = dpre ? dpre[t - t0] : NAME(dpre)(p, s, d, t);
+        sum = NAME(fused)(NAME(weight)(p, d, k), gradient, sum);
+    }
+    return sum;
+}
+
+/* Sums of dpre[t] * tap over steps t0..t1-1 for coefficient k (W: the bias), in the order of kernels.h. */
+static REAL NAME(sum_block)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t k, int64_t t0, int64_t t1,
+                            int64_t lanes, const REAL *dpre) {
+    REAL sum[16] = {0};
+    for (int64_t t = t0; t < t1; t++) {
+        REAL *lane = &sum[(t - t0) % lanes];
+        if (k == p->width)
+            *lane += dpre[t - t0];
+        else
+            *lane = NAME(fused)(dpre[t - t0], NAME(tap)(p, s, d, t, t - (p->width - 1) + k), *lane);
+    }
+    for (int64_t half = lanes / 2; half > 0; half /= 2)
+        for (int64_t l = 0; l < half; l++) sum[l] += sum[l + half];
+    return sum[0];
+}
+
+static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial, void *workspace) {
+    REAL *dpre = workspace;
+    const int64_t step = path == CC1D_PATH_CHANNEL ? CC1D_DW_RUN : CC1D_DW_BLOCK, lanes = path == CC1D_PATH_CHANNEL ? 1 : 16;
+    for (int64_t d = s->d0; d < s->d1; d++) {
+        for (int64_t t0 = s->t0; t0 < s->t1; t0 += step) {
+            const int64_t t1 = t0 + step < s->t1 ? t0 + step : s->t1;
+            for (int64_t t = t0; t < t1 + p->width - 1; t++) dpre[t - t0] = NAME(dpre)(p, s, d, t);
+            if (cc1d_has(p, CC1D_DX))
+                for (int64_t t = t0; t < t1; t++)
+                    NAME(store)(&p->view[CC1D_DX], s->b, d, t, NAME(dtap)(p, s, d, t, dpre, t0));
+            if (partial)
+                for (int64_t k = 0; k <= p->width; k++)
+                    partial[(d - s->d0) * (p->width + 1) + k] += (double)NAME(sum_block)(p, s, d, k, t0, t1, lanes, dpre);
+        }
+    }
+}
+
+static void NAME(dinitial)(const cc1d_problem *p, const cc1d_segment *s) {
+    enum { BUFFERED = 256 };
+    REAL dpre[BUFFERED];
+    const int64_t steps = p->width - 1; /* the sequence's first W-1 steps are all that a state reaches */
+    for (int64_t d = s->d0; d < s->d1; d++) {
+        for (int64_t i = 0; i < steps && steps <= BUFFERED; i++) dpre[i] = NAME(dpre)(p, s, d, s->start + i);
+        for (int64_t j = 0; j < steps; j++) {
+            const REAL *buffered = steps <= BUFFERED ? dpre : NULL;
+            NAME(store)(&p->view[CC1D_DINITIAL], s->n, d, j, NAME(dtap)(p, s, d, s->start - steps + j, buffered, s->start));
+        }
+    }
+}
+
+static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d) {
+    for (int64_t t = 0; t < p->seqlen; t++) {
+        REAL y = 0;
+        if (row >= 0) {
+            REAL acc = NAME(bias)(p, d);
+            for (int64_t k = 0; k < p->width; k++) {
+                const int64_t step = t - (p->width - 1) + k;
+                const char *at = step < 0 ? history_address(p, b, row, d, step) : address(&p->view[CC1D_X], b, d, step);
+                acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, p->view[CC1D_X].dtype), acc);
+            }
+            y = NAME(activate)(p, acc);
+        }
+        NAME(store)(&p->view[CC1D_OUT], b, d, t, y);
+    }
+}
+
+#undef REAL
+#undef NAME

@@ -1,0 +1,30 @@
+/* spans.h - which steps of a segment have plain neighbourhoods.
+ *
+ * A vector kernel wants to read taps straight from memory. It may where all of them are steps of
+ * the same sequence; elsewhere (the start of a sequence) they are collected one by one. */
+#ifndef CC1D_CPU_SPANS_H
+#define CC1D_CPU_SPANS_H
+
+#include "kernels.h"
+
+enum { CC1D_SPAN_BLOCK = 512 }; /* most steps that one list covers where there is a seq_idx */
+
+typedef struct cc1d_span {
+    int64_t t0, t1;
+    bool direct;
+} cc1d_span;
+
+typedef struct cc1d_spans {
+    int64_t t1; /* the list covers steps t0..t1-1 */
+    int count;
+    cc1d_span span[CC1D_SPAN_BLOCK];
+} cc1d_spans;
+
+/* Lists the spans from t0 on: to limit, or where there is a seq_idx at most CC1D_SPAN_BLOCK steps.
+ * Spans that are not direct are cut in units of `unit` steps from t0, so that they are whole vectors.
+ * Direct: each step and the `back` before it and the `ahead` after it lie inside the segment's
+ * sequence, have the same seq_idx, and are no padding. */
+void cc1d_cpu_spans(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t limit,
+                    int64_t unit, int64_t back, int64_t ahead, cc1d_spans *spans);
+
+#endif

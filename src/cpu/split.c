@@ -1,0 +1,77 @@
+/* split.c - see split.h. */
+#include "split.h"
+
+enum {
+    ITEM_ELEMENTS = 1 << 15, /* enough to hide the claim of an item, few enough to balance over many threads */
+    TIME_STEPS = 8192,       /* longest run of steps of one row: the rows of an item stay in the second-level cache */
+    CHANNEL_LANES = 512,     /* channels of an item when they are contiguous: whole memory pages are walked in order */
+    BACKWARD_STEPS = 1024,   /* steps of a partial sum: a sum costs (W + 1) * 8 bytes per channel */
+    MAX_TASKS = 128
+};
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t at_least_one(int64_t a) { return a > 0 ? a : 1; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+cc1d_path cc1d_cpu_path(const cc1d_problem *p) {
+    static const cc1d_role roles[] = {CC1D_X, CC1D_OUT, CC1D_RESIDUAL, CC1D_DOUT, CC1D_DX};
+    int time = 1, channel = 1;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        const cc1d_view *v = &p->view[roles[i]];
+        if (!v->present) continue;
+        if (v->stride[2] != 1 && v->shape[2] > 1) time = 0;
+        if (v->stride[1] != 1 && v->shape[1] > 1) channel = 0;
+    }
+    /* A single step or a single channel fits both; take the one with the longer contiguous run. */
+    if (time && channel) return p->seqlen >= p->dim ? CC1D_PATH_TIME : CC1D_PATH_CHANNEL;
+    return time ? CC1D_PATH_TIME : channel ? CC1D_PATH_CHANNEL : CC1D_PATH_GENERAL;
+}
+
+cc1d_split cc1d_cpu_split(const cc1d_problem *p, cc1d_path path) {
+    const bool backward = p->op == CC1D_OP_BACKWARD;
+    cc1d_split s;
+    if (path == CC1D_PATH_CHANNEL) {
+        s.d_chunk = smaller(p->dim, CHANNEL_LANES);
+        s.t_chunk = backward ? BACKWARD_STEPS : at_least_one(ITEM_ELEMENTS / at_least_one(s.d_chunk));
+        s.t_chunk = smaller(p->seqlen, s.t_chunk);
+    } else {
+        s.t_chunk = smaller(p->seqlen, backward ? BACKWARD_STEPS : TIME_STEPS);
+        s.d_chunk = smaller(p->dim, at_least_one(ITEM_ELEMENTS / at_least_one(s.t_chunk)));
+    }
+    s.d_chunk = at_least_one(s.d_chunk);
+    s.t_chunk = at_least_one(s.t_chunk);
+    /* Short sequences: several batch rows to an item, and to a partial sum. */
+    s.b_chunk = smaller(at_least_one(p->batch), at_least_one(ITEM_ELEMENTS / (s.d_chunk * s.t_chunk)));
+    s.b_count = ceil_div(p->batch, s.b_chunk);
+    s.d_count = ceil_div(p->dim, s.d_chunk);
+    s.t_count = ceil_div(p->seqlen, s.t_chunk);
+    s.items = s.b_count * s.d_count * s.t_count;
+    s.tasks = backward ? smaller(s.items, MAX_TASKS) : s.items;
+    return s;
+}
+
+cc1d_item cc1d_cpu_item(const cc1d_problem *p, const cc1d_split *s, cc1d_path path, int64_t index) {
+    int64_t d, t;
+    if (path == CC1D_PATH_CHANNEL) { /* in the order of memory, innermost first */
+        d = index % s->d_count, index /= s->d_count;
+        t = index % s->t_count, index /= s->t_count;
+    } else {
+        t = index % s->t_count, index /= s->t_count;
+        d = index % s->d_count, index /= s->d_count;
+    }
+    const int64_t b = index;
+    return (cc1d_item){
+        .b0 = b * s->b_chunk,
+        .b1 = smaller((b + 1) * s->b_chunk, p->batch),
+        .d0 = d * s->d_chunk,
+        .d1 = smaller((d + 1) * s->d_chunk, p->dim),
+        .t0 = t * s->t_chunk,
+        .t1 = smaller((t + 1) * s->t_chunk, p->seqlen),
+    };
+}
+
+size_t cc1d_cpu_workspace(const cc1d_problem *p) {
+    /* A block of pre-activation gradients and the W-1 steps after it, for one vector of 16 channels. */
+    const size_t bytes = (CC1D_DW_BLOCK + (size_t)p->width) * 16 * (p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4);
+    return (bytes + 63) / 64 * 64;
+}

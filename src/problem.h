@@ -1,0 +1,76 @@
+/* problem.h - one validated call: what every plan and backend reads, whichever operation it is.
+ *
+ * validate.c makes it; nothing below re-checks a shape. All tensors are views of three dimensions with their canonical
+ * meaning, e.g. x is always (batch, dim, time), also where the user passed (B, D) or (total, D). */
+#ifndef CC1D_PROBLEM_H
+#define CC1D_PROBLEM_H
+
+#include <stdbool.h>
+
+#include "causal_conv1d.h"
+
+typedef enum cc1d_operation {
+    CC1D_OP_FORWARD,
+    CC1D_OP_BACKWARD,
+    CC1D_OP_UPDATE,
+    CC1D_OP_VARLEN_STATES
+} cc1d_operation;
+
+/* Every tensor that an operation may have. The comment is the canonical view's dimensions. */
+typedef enum cc1d_role {
+    CC1D_X,        /* batch, dim, time */
+    CC1D_WEIGHT,   /* dim, tap, 1 */
+    CC1D_BIAS,     /* dim, 1, 1 */
+    CC1D_SEQ_IDX,  /* batch, time, 1 */
+    CC1D_CU,       /* sequence boundary, 1, 1 */
+    CC1D_INITIAL,  /* sequence, dim, step (W-1 of them) */
+    CC1D_RESIDUAL, /* batch, dim, time */
+    CC1D_OUT,      /* batch, dim, time */
+    CC1D_FINAL,    /* sequence, dim, step; varlen_states writes its states here too */
+    CC1D_DOUT,     /* batch, dim, time */
+    CC1D_DFINAL,   /* sequence, dim, step */
+    CC1D_DX,       /* batch, dim, time */
+    CC1D_DWEIGHT,  /* dim, tap, 1 */
+    CC1D_DBIAS,    /* dim, 1, 1 */
+    CC1D_DINITIAL, /* sequence, dim, step */
+    CC1D_STATE,    /* pool row, dim, step (S of them) */
+    CC1D_CACHE,    /* batch, 1, 1 */
+    CC1D_INDICES,  /* batch, 1, 1 */
+    CC1D_ACCEPTED, /* batch, 1, 1 */
+    CC1D_ROLES
+} cc1d_role;
+
+typedef struct cc1d_view {
+    char *data;  /* first element, byte offset included (on Metal: not usable on the host) */
+    int32_t dtype;
+    bool present; /* data may be NULL for an empty tensor, so absence needs its own flag */
+    int64_t shape[3];
+    int64_t stride[3]; /* in elements */
+} cc1d_view;
+
+typedef struct cc1d_problem {
+    cc1d_operation op;
+    cc1d_activation activation;
+    cc1d_device device;
+    int32_t device_index;
+    int64_t batch, dim, seqlen;
+    int64_t width;     /* W; 1 for varlen_states */
+    int64_t sequences; /* N with cu_seqlens, else batch: rows of the states */
+    int64_t state_len; /* W-1; S for update and varlen_states */
+    int64_t pad_slot_id;
+    cc1d_view view[CC1D_ROLES];
+} cc1d_problem;
+
+static inline bool cc1d_has(const cc1d_problem *p, cc1d_role role) { return p->view[role].present; }
+
+static inline size_t cc1d_itemsize(int32_t dtype) {
+    switch (dtype) {
+    case CC1D_FLOAT16:
+    case CC1D_BFLOAT16: return 2;
+    case CC1D_FLOAT32:
+    case CC1D_INT32: return 4;
+    default: return 8;
+    }
+}
+
+#endif
