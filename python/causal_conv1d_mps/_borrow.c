@@ -1,0 +1,216 @@
+/* _borrow.c - see _borrow.h. Everything here runs with the GIL held. */
+#include "_borrow.h"
+
+#include <string.h>
+
+#include "_dlpack.h"
+
+/* ---- The exchange table of a type ------------------------------------------------------------------------------- */
+
+/* Types seen lately; the references keep a type's address from being used again. */
+enum { CACHED_TYPES = 4 };
+static struct {
+    PyObject *type;
+    const dl_exchange *exchange; /* NULL: the type has none */
+} cache[CACHED_TYPES];
+static int next_slot;
+
+/* The table that a type offers, of DLPack major version 1; NULL where there is none. Clears exceptions. */
+static const dl_exchange *look_up_exchange(PyObject *type) {
+    PyObject *capsule = PyObject_GetAttrString(type, "__dlpack_c_exchange_api__");
+    const dl_exchange *exchange = capsule ? PyCapsule_GetPointer(capsule, "dlpack_exchange_api") : NULL;
+    while (exchange && exchange->version.major > 1) exchange = exchange->previous;
+    if (exchange && (exchange->version.major != 1 || !exchange->tensor_from_object)) exchange = NULL;
+    Py_XDECREF(capsule); /* the table itself lives as long as the framework */
+    PyErr_Clear();
+    return exchange;
+}
+
+static const dl_exchange *exchange_of(PyObject *object) {
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    for (int i = 0; i < CACHED_TYPES; i++)
+        if (cache[i].type == type) return cache[i].exchange;
+    const dl_exchange *exchange = look_up_exchange(type);
+    const int slot = next_slot++ % CACHED_TYPES;
+    PyObject *old = cache[slot].type;
+    Py_INCREF(type);
+    cache[slot].type = type;
+    cache[slot].exchange = exchange;
+    Py_XDECREF(old);
+    return exchange;
+}
+
+/* ---- DLPack to cc1d_tensor --------------------------------------------------------------------------------------- */
+
+/* -1 where the dtype is none that has a name in the C API; validation refuses it. */
+static int32_t dtype_of(const dl_tensor *t) {
+    static const struct {
+        uint8_t code, bits;
+        int32_t dtype;
+    } table[] = {{DL_FLOAT, 32, CC1D_FLOAT32},     {DL_BFLOAT, 16, CC1D_BFLOAT16},     {DL_FLOAT, 16, CC1D_FLOAT16},
+                 {DL_FLOAT, 64, CC1D_FLOAT64},     {DL_INT, 32, CC1D_INT32},           {DL_INT, 64, CC1D_INT64},
+                 {DL_BOOL, 8, CC1D_BOOL},          {DL_UINT, 8, CC1D_UINT8},           {DL_INT, 8, CC1D_INT8},
+                 {DL_INT, 16, CC1D_INT16},         {DL_COMPLEX, 64, CC1D_COMPLEX64},   {DL_COMPLEX, 128, CC1D_COMPLEX128}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (t->dtype.code == table[i].code && t->dtype.bits == table[i].bits && t->dtype.lanes == 1) return table[i].dtype;
+    return -1;
+}
+
+static int convert(const dl_tensor *from, const char *name, cc1d_tensor *to) {
+    memset(to, 0, sizeof *to);
+    switch (from->device.type) {
+    case DL_CPU:
+    case DL_CUDA_HOST: to->device = CC1D_CPU; break;
+    case DL_CUDA:
+    case DL_CUDA_MANAGED: to->device = CC1D_CUDA; break;
+    case DL_METAL: to->device = CC1D_METAL; break;
+    default:
+        PyErr_Format(PyExc_NotImplementedError, "%s: expected a tensor on cpu, cuda or mps, got DLPack device type %d", name,
+                     (int)from->device.type);
+        return -1;
+    }
+    to->device_index = to->device == CC1D_CPU ? 0 : from->device.id;
+    to->data = from->data;
+    to->byte_offset = from->byte_offset;
+    to->dtype = dtype_of(from);
+    to->ndim = from->ndim;
+    int64_t contiguous = 1;
+    for (int32_t i = from->ndim - 1; i >= 0; i--) {
+        if (i < CC1D_MAX_DIMS) {
+            to->shape[i] = from->shape[i];
+            to->strides[i] = from->strides ? from->strides[i] : contiguous;
+        }
+        contiguous *= from->shape[i];
+    }
+    return 0;
+}
+
+/* ---- The __dlpack__ protocol --------------------------------------------------------------------------------------- */
+
+static int not_a_tensor(PyObject *object, const char *name) {
+    PyObject *type_name = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
+    if (type_name) PyErr_Format(PyExc_TypeError, "%s: expected a tensor, got %U", name, type_name);
+    Py_XDECREF(type_name);
+    return -1;
+}
+
+/* object.__dlpack__() with the arguments that it understands. A new reference, or NULL with an exception. */
+static PyObject *export_capsule(PyObject *object) {
+    PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
+    if (!method) return NULL;
+    PyObject *none = PyTuple_New(0);
+    PyObject *options = Py_BuildValue("{s:(ii)}", "max_version", 1, 3);
+    PyObject *capsule = none && options ? PyObject_Call(method, none, options) : NULL;
+    if (!capsule && PyErr_ExceptionMatches(PyExc_TypeError)) { /* a producer from before DLPack 1.0 */
+        PyErr_Clear();
+        capsule = PyObject_Call(method, none, NULL);
+    }
+    Py_XDECREF(options);
+    Py_XDECREF(none);
+    Py_DECREF(method);
+    return capsule;
+}
+
+static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep) {
+    if (!PyObject_HasAttrString(object, "__dlpack__")) return not_a_tensor(object, name);
+    /* __dlpack__ refuses tensors that require a gradient; the same memory without it is what is needed here. */
+    PyObject *source = PyObject_HasAttrString(object, "detach") ? PyObject_CallMethod(object, "detach", NULL) : object;
+    if (!source) return -1;
+    PyObject *capsule = export_capsule(source);
+    if (source != object) Py_DECREF(source); /* the capsule holds the memory */
+    if (!capsule) return -1;
+    const dl_tensor *from = NULL;
+    bool read_only = false;
+    if (PyCapsule_IsValid(capsule, "dltensor_versioned")) {
+        const dl_managed_versioned *managed = PyCapsule_GetPointer(capsule, "dltensor_versioned");
+        if (managed->version.major == 1) from = &managed->tensor;
+        read_only = managed->version.major == 1 && (managed->flags & DL_FLAG_READ_ONLY);
+    } else if (PyCapsule_IsValid(capsule, "dltensor")) {
+        from = &((const dl_managed *)PyCapsule_GetPointer(capsule, "dltensor"))->tensor;
+    }
+    int result = -1;
+    if (!from)
+        PyErr_Format(PyExc_TypeError, "%s: expected a DLPack 0 or 1 tensor, got a capsule of another kind", name);
+    else if (read_only && writable)
+        PyErr_Format(PyExc_ValueError, "%s: expected writable memory, got a read-only tensor", name);
+    else
+        result = convert(from, name, tensor);
+    if (result == 0)
+        *keep = capsule; /* never renamed to "used", so its own destructor frees it */
+    else
+        Py_DECREF(capsule);
+    return result;
+}
+
+int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep) {
+    *keep = NULL;
+    const dl_exchange *exchange = exchange_of(object);
+    if (!exchange) return borrow_capsule(object, name, writable, tensor, keep);
+    dl_tensor view;
+    if (exchange->tensor_from_object(object, &view)) return -1;
+    return convert(&view, name, tensor);
+}
+
+/* ---- Attributes ------------------------------------------------------------------------------------------------------ */
+
+static int32_t dtype_from_name(PyObject *dtype) {
+    static const char *const names[] = {"torch.float32", "torch.float16", "torch.bfloat16", "torch.float64",
+                                        "torch.int32",   "torch.int64",   "torch.bool",     "torch.uint8",
+                                        "torch.int8",    "torch.int16",   "torch.complex64", "torch.complex128"};
+    int32_t result = -1;
+    PyObject *text = PyObject_Str(dtype);
+    for (int32_t i = 0; text && i <= CC1D_COMPLEX128; i++)
+        if (PyUnicode_CompareWithASCIIString(text, names[i]) == 0) result = i;
+    Py_XDECREF(text);
+    return result;
+}
+
+static int read_sizes(PyObject *tuple, int32_t ndim, int64_t *sizes) {
+    for (int32_t i = 0; i < ndim && i < CC1D_MAX_DIMS; i++) {
+        PyObject *item = tuple ? PySequence_GetItem(tuple, i) : NULL;
+        sizes[i] = item ? PyLong_AsLongLong(item) : -1;
+        Py_XDECREF(item);
+        if (PyErr_Occurred()) return -1;
+    }
+    return 0;
+}
+
+int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
+    memset(tensor, 0, sizeof *tensor);
+    PyObject *shape = PyObject_GetAttrString(object, "shape");
+    PyObject *dtype = shape ? PyObject_GetAttrString(object, "dtype") : NULL;
+    PyObject *strides = dtype ? PyObject_CallMethod(object, "stride", NULL) : NULL;
+    int result = -1;
+    if (strides) {
+        tensor->ndim = (int32_t)PySequence_Size(shape);
+        tensor->dtype = dtype_from_name(dtype);
+        tensor->device = CC1D_METAL;
+        tensor->data = object; /* an identity; Metal tensors have no host address */
+        result = PyErr_Occurred() || read_sizes(shape, tensor->ndim, tensor->shape) ||
+                         read_sizes(strides, tensor->ndim, tensor->strides)
+                     ? -1
+                     : 0;
+    } else {
+        PyErr_Clear();
+        result = not_a_tensor(object, name);
+    }
+    Py_XDECREF(strides);
+    Py_XDECREF(dtype);
+    Py_XDECREF(shape);
+    return result;
+}
+
+/* ---- The stream -------------------------------------------------------------------------------------------------------- */
+
+int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream) {
+    const dl_exchange *exchange = exchange_of(object);
+    if (exchange && exchange->current_stream) return exchange->current_stream(DL_CUDA, device_index, stream) ? -1 : 0;
+    PyObject *module = PyImport_ImportModule("torch.cuda");
+    PyObject *current = module ? PyObject_CallMethod(module, "current_stream", "i", (int)device_index) : NULL;
+    PyObject *handle = current ? PyObject_GetAttrString(current, "cuda_stream") : NULL;
+    *stream = handle ? PyLong_AsVoidPtr(handle) : NULL;
+    Py_XDECREF(handle);
+    Py_XDECREF(current);
+    Py_XDECREF(module);
+    return PyErr_Occurred() ? -1 : 0;
+}

@@ -1,0 +1,24 @@
+/* _borrow.h - looking at a Python tensor's memory without copying it. */
+#ifndef CC1D_BORROW_H
+#define CC1D_BORROW_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030A0000
+#include <Python.h>
+#include <stdbool.h>
+
+#include "causal_conv1d.h"
+
+/* Fills *tensor from a Python object that offers the DLPack exchange table on its type, or __dlpack__. Valid while the
+ * object and *keep live; *keep is NULL or a new reference. name is the argument's, for messages. Returns 0, or -1 with an
+ * exception. */
+int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep);
+
+/* The same for a PyTorch tensor of any device, from its attributes; data is not set. For Metal launches, where PyTorch
+ * binds the memory. */
+int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor);
+
+/* The stream that the framework of a CUDA tensor is using on its device. Returns 0, or -1 with an exception. */
+int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream);
+
+#endif

@@ -1,0 +1,147 @@
+/* _launch.c - see _launch.h. */
+#include "_launch.h"
+
+#include <string.h>
+
+#include "_call.h"
+#include "plan.h"
+#include "validate.h"
+
+/* ---- Planning ------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    const cc1d_signature *signature;
+} operations[] = {{"forward", &cc1d_forward_signature},
+                  {"backward", &cc1d_backward_signature},
+                  {"update", &cc1d_update_signature},
+                  {"varlen_states", &cc1d_varlen_states_signature}};
+
+static const cc1d_signature *find_signature(PyObject *name) {
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, operations[i].name) == 0)
+            return operations[i].signature;
+    PyErr_SetString(PyExc_ValueError, "operation: expected 'forward', 'backward', 'update' or 'varlen_states'");
+    return NULL;
+}
+
+static cc1d_status validate(cc1d_operation op, const cc1d_call *call, cc1d_problem *problem) {
+    switch (op) {
+    case CC1D_OP_FORWARD: {
+        const cc1d_forward_args args = cc1d_forward_args_of(call);
+        return cc1d_validate_forward(&args, problem);
+    }
+    case CC1D_OP_BACKWARD: {
+        const cc1d_backward_args args = cc1d_backward_args_of(call);
+        return cc1d_validate_backward(&args, problem);
+    }
+    case CC1D_OP_UPDATE: {
+        const cc1d_update_args args = cc1d_update_args_of(call);
+        return cc1d_validate_update(&args, problem);
+    }
+    default: {
+        const cc1d_varlen_states_args args = cc1d_varlen_states_args_of(call);
+        return cc1d_validate_varlen_states(&args, problem);
+    }
+    }
+}
+
+/* ---- Python values --------------------------------------------------------------------------------------------------- */
+
+/* The launch's tensors in buffer order. */
+static PyObject *buffers_of(const cc1d_launch *launch, const cc1d_call *call) {
+    PyObject *tuple = PyTuple_New(launch->buffer_count);
+    for (int32_t i = 0; tuple && i < launch->buffer_count; i++) {
+        const uint8_t role = launch->buffers[i];
+        PyObject *tensor = role == CC1D_SCRATCH ? call->scratch_object : call->object[role];
+        Py_INCREF(tensor);
+        PyTuple_SetItem(tuple, i, tensor);
+    }
+    return tuple;
+}
+
+static PyObject *words_of(const cc1d_launch *launch) {
+    PyObject *list = PyList_New(launch->word_count);
+    for (int32_t i = 0; list && i < launch->word_count; i++) PyList_SetItem(list, i, PyLong_FromLong(launch->words[i]));
+    return list;
+}
+
+/* Metal counts threads, not groups. */
+static PyObject *launch_tuple(const cc1d_launch *launch, const cc1d_call *call) {
+    PyObject *buffers = buffers_of(launch, call), *words = words_of(launch);
+    unsigned long long threads[3];
+    for (int i = 0; i < 3; i++) threads[i] = (unsigned long long)launch->groups[i] * launch->group_size[i];
+    PyObject *tuple = NULL;
+    if (buffers && words)
+        tuple = Py_BuildValue("sy#OO(KKK)(III)", launch->kernel, (const char *)launch->key, (Py_ssize_t)sizeof launch->key, buffers,
+                              words, threads[0], threads[1], threads[2], launch->group_size[0], launch->group_size[1],
+                              launch->group_size[2]);
+    Py_XDECREF(buffers);
+    Py_XDECREF(words);
+    return tuple;
+}
+
+static PyObject *plan_call(const cc1d_signature *signature, cc1d_call *call) {
+    cc1d_problem problem;
+    cc1d_plan plan;
+    cc1d_status status = validate(signature->op, call, &problem);
+    if (!status) status = cc1d_make_plan(&problem, &plan);
+    if (status) return cc1d_raise(status);
+    if (plan.scratch_bytes > 0) {
+        call->scratch_object = PyObject_CallFunction(call->alloc, "n", (Py_ssize_t)plan.scratch_bytes);
+        if (!call->scratch_object) return NULL;
+    }
+    PyObject *list = PyList_New(0);
+    for (int32_t i = 0; list && i < plan.launch_count; i++) {
+        PyObject *tuple = launch_tuple(&plan.launch[i], call);
+        if (!tuple || PyList_Append(list, tuple)) Py_CLEAR(list);
+        Py_XDECREF(tuple);
+    }
+    if (list && plan.launch_count > 0)
+        cc1d_ran("metal", "mps", plan.launch[0].kernel);
+    else if (list)
+        cc1d_ran_nothing();
+    return list;
+}
+
+PyObject *cc1d_py_launches(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    if (count < 1) {
+        PyErr_SetString(PyExc_TypeError, "expected an operation's name first, got no argument");
+        return NULL;
+    }
+    const cc1d_signature *signature = find_signature(arguments[0]);
+    if (!signature) return NULL;
+    cc1d_call call;
+    PyObject *result = cc1d_unpack(signature, arguments + 1, count - 1, true, &call) ? NULL : plan_call(signature, &call);
+    cc1d_release(&call);
+    return result;
+}
+
+/* ---- Source ------------------------------------------------------------------------------------------------------------- */
+
+PyObject *cc1d_py_launch_source(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    cc1d_launch launch;
+    memset(&launch, 0, sizeof launch);
+    char *key = NULL;
+    Py_ssize_t key_size = 0;
+    PyObject *kernel = count == 2 ? PyUnicode_AsUTF8String(arguments[0]) : NULL;
+    if (count != 2) PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments", count);
+    PyObject *text = NULL;
+    if (kernel && PyBytes_AsStringAndSize(arguments[1], &key, &key_size) == 0) {
+        launch.kernel = PyBytes_AsString(kernel);
+        memcpy(launch.key, key, key_size < CC1D_PLAN_KEY ? (size_t)key_size : CC1D_PLAN_KEY);
+        const size_t length = cc1d_launch_source(&launch, CC1D_LANGUAGE_METAL, NULL, 0);
+        char *buffer = PyMem_Malloc(length + 1);
+        if (buffer) {
+            cc1d_launch_source(&launch, CC1D_LANGUAGE_METAL, buffer, length + 1);
+            text = PyUnicode_FromStringAndSize(buffer, (Py_ssize_t)length);
+        } else {
+            PyErr_NoMemory();
+        }
+        PyMem_Free(buffer);
+    }
+    Py_XDECREF(kernel);
+    return text;
+}
