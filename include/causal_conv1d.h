@@ -10,17 +10,20 @@
  *     y   = acc / (1 + exp(-acc))    CC1D_ACTIVATION_SILU
  *     y   = y + residual[b, d, t]    where a residual is given
  *
- * in float32 (float64 for float64 tensors), rounded once to x's dtype. tap(s) is x[b, d, s] for s >= 0, the initial
- * state for s < 0, and 0 where there is none or where step s belongs to another sequence. docs/numerics.md has the rest.
+ * in float32 (float64 for float64 tensors), rounded once to x's dtype. tap(s) is x[b, d, s] for s >= 0, the
+ * initial state for s < 0, and 0 where there is none or where step s belongs to another sequence.
+ * docs/numerics.md has the rest.
  *
  * Conventions, for every function below:
- *   - B batch, D dim (channels), T seqlen, W width, N sequences, S state_len. Any of B, D, T, N may be 0; W >= 1.
- *   - Shapes and strides are in elements, 64-bit; strides are never negative. Any strides are allowed for inputs.
- *     Outputs must not overlap themselves or an input.
- *   - Optional arguments are NULL where absent. A combination that is not supported is refused, never ignored.
+ *   - B batch, D dim (channels), T seqlen, W width, N sequences, S state_len. Any of B, D, T, N may be 0; W
+ * >= 1.
+ *   - Shapes and strides are in elements, 64-bit; strides are never negative. Any strides are allowed for
+ * inputs. Outputs must not overlap themselves or an input.
+ *   - Optional arguments are NULL where absent. A combination that is not supported is refused, never
+ * ignored.
  *   - Nothing is written unless CC1D_OK is returned. (After CC1D_ERROR_DEVICE outputs are unspecified.)
- *   - The caller owns every pointer that it passes; nothing is kept after the call returns (after the stream has
- *     passed it, for CUDA).
+ *   - The caller owns every pointer that it passes; nothing is kept after the call returns (after the stream
+ * has passed it, for CUDA).
  *   - Every function may be called from any thread at any time, and in the child after fork() (CPU backend).
  */
 #ifndef CAUSAL_CONV1D_H
@@ -52,7 +55,8 @@ extern "C" {
 /* The version of the library that is running, e.g. "0.1.0". Static storage. */
 CC1D_API const char *cc1d_version(void);
 
-/* ---- Statuses ------------------------------------------------------------------------------------------------- */
+/* ---- Statuses
+ * ------------------------------------------------------------------------------------------------- */
 
 typedef enum cc1d_status {
     CC1D_OK = 0,
@@ -70,7 +74,8 @@ CC1D_API const char *cc1d_status_name(cc1d_status status);
  * "" if none failed yet. Valid until the thread's next call into the library. */
 CC1D_API const char *cc1d_last_error(void);
 
-/* ---- Tensors -------------------------------------------------------------------------------------------------- */
+/* ---- Tensors
+ * -------------------------------------------------------------------------------------------------- */
 
 typedef enum cc1d_dtype {
     CC1D_FLOAT32 = 0,
@@ -92,8 +97,9 @@ typedef enum cc1d_device { CC1D_CPU = 0, CC1D_CUDA = 1, CC1D_METAL = 2 } cc1d_de
 
 #define CC1D_MAX_DIMS 3
 
-/* A borrowed tensor. Element (i, j, k) lies at data + byte_offset + itemsize * (i*strides[0] + j*strides[1] + k*strides[2]).
- * On CC1D_METAL, data is the MTLBuffer. ndim may name more dimensions than are stored; such a tensor is refused. */
+/* A borrowed tensor. Element (i, j, k) lies at data + byte_offset + itemsize * (i*strides[0] + j*strides[1] +
+ * k*strides[2]). On CC1D_METAL, data is the MTLBuffer. ndim may name more dimensions than are stored; such a
+ * tensor is refused. */
 typedef struct cc1d_tensor {
     void *data;
     uint64_t byte_offset;
@@ -107,53 +113,63 @@ typedef struct cc1d_tensor {
 
 typedef enum cc1d_activation { CC1D_ACTIVATION_NONE = 0, CC1D_ACTIVATION_SILU = 1 } cc1d_activation;
 
-/* ---- Execution ------------------------------------------------------------------------------------------------ */
+/* ---- Execution
+ * ------------------------------------------------------------------------------------------------ */
 
-/* Runs task(context, i) once for every i in [0, count), in any order and on any threads, and returns when all are done. */
-typedef void (*cc1d_parallel_for)(void *user, int64_t count, void (*task)(void *context, int64_t index), void *context);
+/* Runs task(context, i) once for every i in [0, count), in any order and on any threads, and returns when all
+ * are done. */
+typedef void (*cc1d_parallel_for)(void *user, int64_t count, void (*task)(void *context, int64_t index),
+                                  void *context);
 
 /* How to run a call. NULL where a function takes one means: all zero. Results never depend on it. */
 typedef struct cc1d_exec {
-    size_t size;                    /* sizeof(cc1d_exec) */
-    int32_t num_threads;            /* CPU: at most this many threads, the caller's included; <= 0: one per online core */
-    cc1d_parallel_for parallel_for; /* CPU: use the caller's threads instead of the library's own pool; may be NULL */
-    void *parallel_for_user;        /* first argument of parallel_for */
-    void *stream;                   /* CUDA: the CUstream to launch on; NULL is the default stream */
+    size_t size; /* sizeof(cc1d_exec) */
+    int32_t
+        num_threads; /* CPU: at most this many threads, the caller's included; <= 0: one per online core */
+    cc1d_parallel_for
+        parallel_for; /* CPU: use the caller's threads instead of the library's own pool; may be NULL */
+    void *parallel_for_user; /* first argument of parallel_for */
+    void *stream;            /* CUDA: the CUstream to launch on; NULL is the default stream */
 } cc1d_exec;
 
-/* ---- Forward -------------------------------------------------------------------------------------------------- */
+/* ---- Forward
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Set size to sizeof(the struct) and zero the rest; fields are only ever appended.
- * F is the dtype of x: float32, float16, bfloat16 or float64. G is any of these (float64 only with float64 x), for
- * weight and bias each. I is int32 or int64. All tensors live on x's device. */
+ * F is the dtype of x: float32, float16, bfloat16 or float64. G is any of these (float64 only with float64
+ * x), for weight and bias each. I is int32 or int64. All tensors live on x's device. */
 typedef struct cc1d_forward_args {
     size_t size;
-    const cc1d_tensor *x;              /* (B, D, T) F */
-    const cc1d_tensor *weight;         /* (D, W) G */
-    const cc1d_tensor *bias;           /* (D) G, or NULL */
-    const cc1d_tensor *seq_idx;        /* (B, T) I, or NULL: a tap counts only if its seq_idx equals the current one;
-                                          negative is padding: y = 0 there */
-    const cc1d_tensor *cu_seqlens;     /* (N+1) I, or NULL: packed sequences, B = 1; 0 = first <= ... <= last = T. Not with seq_idx */
-    const cc1d_tensor *initial_states; /* (B or N, D, W-1) F, or NULL; with seq_idx it belongs to the sequence seq_idx[b, 0] */
+    const cc1d_tensor *x;       /* (B, D, T) F */
+    const cc1d_tensor *weight;  /* (D, W) G */
+    const cc1d_tensor *bias;    /* (D) G, or NULL */
+    const cc1d_tensor *seq_idx; /* (B, T) I, or NULL: a tap counts only if its seq_idx equals the current one;
+                                   negative is padding: y = 0 there */
+    const cc1d_tensor *cu_seqlens; /* (N+1) I, or NULL: packed sequences, B = 1; 0 = first <= ... <= last = T.
+                                      Not with seq_idx */
+    const cc1d_tensor *initial_states; /* (B or N, D, W-1) F, or NULL; with seq_idx it belongs to the sequence
+                                          seq_idx[b, 0] */
     const cc1d_tensor *residual;       /* (B, D, T) F, or NULL: added after the activation */
     const cc1d_tensor *out;            /* (B, D, T) F, written */
-    const cc1d_tensor *final_states;   /* (B or N, D, W-1) F, written, or NULL: the last W-1 steps of each sequence (with seq_idx: of
-                                          the sequence seq_idx[b, T-1]; zeros before its start) */
-    int32_t activation;                /* cc1d_activation */
+    const cc1d_tensor
+        *final_states;  /* (B or N, D, W-1) F, written, or NULL: the last W-1 steps of each sequence (with
+                           seq_idx: of  the sequence seq_idx[b, T-1]; zeros before its start) */
+    int32_t activation; /* cc1d_activation */
 } cc1d_forward_args;
 
 /* y (and the final states) of the convolution. Errors: TYPE, VALUE, UNSUPPORTED, MEMORY, DEVICE. */
 CC1D_API cc1d_status cc1d_forward(const cc1d_forward_args *args, const cc1d_exec *exec);
 
-/* ---- Backward ------------------------------------------------------------------------------------------------- */
+/* ---- Backward
+ * ------------------------------------------------------------------------------------------------- */
 
-/* Like cc1d_forward_args. A gradient that is NULL is not computed. Sums run in a fixed order: the same bits every time.
- * The gradient of residual is dout itself (0 at padding), so it has no field. */
+/* Like cc1d_forward_args. A gradient that is NULL is not computed. Sums run in a fixed order: the same bits
+ * every time. The gradient of residual is dout itself (0 at padding), so it has no field. */
 typedef struct cc1d_backward_args {
     size_t size;
-    const cc1d_tensor *dout;            /* (B, D, T) F */
-    const cc1d_tensor *x;               /* as given to forward, */
-    const cc1d_tensor *weight;          /*   likewise the next five */
+    const cc1d_tensor *dout;   /* (B, D, T) F */
+    const cc1d_tensor *x;      /* as given to forward, */
+    const cc1d_tensor *weight; /*   likewise the next five */
     const cc1d_tensor *bias;
     const cc1d_tensor *seq_idx;
     const cc1d_tensor *cu_seqlens;
@@ -164,67 +180,75 @@ typedef struct cc1d_backward_args {
     const cc1d_tensor *dbias;           /* (D) bias's dtype (weight's where bias is NULL), written, or NULL */
     const cc1d_tensor *dinitial_states; /* (B or N, D, W-1) F, written, or NULL */
     int32_t activation;
-    void *scratch;                      /* scratch_size bytes on x's device, 16-byte aligned, contents irrelevant; may be NULL
-                                           if cc1d_backward_scratch says 0 */
+    void *scratch; /* scratch_size bytes on x's device, 16-byte aligned, contents irrelevant; may be NULL
+                      if cc1d_backward_scratch says 0 */
     size_t scratch_size;
 } cc1d_backward_args;
 
-/* Sets *bytes to the scratch that cc1d_backward needs for these arguments (scratch, scratch_size are not looked at).
- * Depends on shapes, strides, dtypes and device kind only. */
+/* Sets *bytes to the scratch that cc1d_backward needs for these arguments (scratch, scratch_size are not
+ * looked at). Depends on shapes, strides, dtypes and device kind only. */
 CC1D_API cc1d_status cc1d_backward_scratch(const cc1d_backward_args *args, size_t *bytes);
 
 /* Gradients of the convolution. VALUE also where scratch_size is too small. */
 CC1D_API cc1d_status cc1d_backward(const cc1d_backward_args *args, const cc1d_exec *exec);
 
-/* ---- Update: decode one or a few steps, the state changed in place ---------------------------------------------- */
+/* ---- Update: decode one or a few steps, the state changed in place
+ * ---------------------------------------------- */
 
 typedef struct cc1d_update_args {
     size_t size;
-    const cc1d_tensor *x;                   /* (B, D) or (B, D, T) F */
-    const cc1d_tensor *conv_state;          /* (B or pool, D, S >= W-1) F, changed in place */
-    const cc1d_tensor *weight;              /* (D, W) G */
-    const cc1d_tensor *bias;                /* (D) G, or NULL */
-    const cc1d_tensor *cache_seqlens;       /* (B) I >= 0, or NULL. NULL: the state shifts left. Given: the state is a circular
-                                               buffer, written from cache_seqlens % S */
-    const cc1d_tensor *conv_state_indices;  /* (B) I, or NULL: row of conv_state for each row of x. pad_slot_id or any negative
-                                               value: y = 0, no state touched. Duplicates are refused on CPU */
-    const cc1d_tensor *num_accepted_tokens; /* (B) I in 1..T, or NULL: only that many of the T steps of the previous call count;
-                                               S >= W-1 + T-1. Not with cache_seqlens */
+    const cc1d_tensor *x;             /* (B, D) or (B, D, T) F */
+    const cc1d_tensor *conv_state;    /* (B or pool, D, S >= W-1) F, changed in place */
+    const cc1d_tensor *weight;        /* (D, W) G */
+    const cc1d_tensor *bias;          /* (D) G, or NULL */
+    const cc1d_tensor *cache_seqlens; /* (B) I >= 0, or NULL. NULL: the state shifts left. Given: the state is
+                                         a circular buffer, written from cache_seqlens % S */
+    const cc1d_tensor
+        *conv_state_indices; /* (B) I, or NULL: row of conv_state for each row of x. pad_slot_id or any
+                                negative value: y = 0, no state touched. Duplicates are refused on CPU */
+    const cc1d_tensor *num_accepted_tokens; /* (B) I in 1..T, or NULL: only that many of the T steps of the
+                                               previous call count; S >= W-1 + T-1. Not with cache_seqlens */
     const cc1d_tensor *out;                 /* like x, written */
     int64_t pad_slot_id;
     int32_t activation;
 } cc1d_update_args;
 
-/* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on GPUs a
- * row with an index out of range is treated as padding. */
+/* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on
+ * GPUs a row with an index out of range is treated as padding. */
 CC1D_API cc1d_status cc1d_update(const cc1d_update_args *args, const cc1d_exec *exec);
 
-/* ---- Varlen states --------------------------------------------------------------------------------------------- */
+/* ---- Varlen states
+ * --------------------------------------------------------------------------------------------- */
 
 typedef struct cc1d_varlen_states_args {
     size_t size;
     const cc1d_tensor *x;          /* (total, D) F */
     const cc1d_tensor *cu_seqlens; /* (N+1) I: 0 <= first <= ... <= last <= total */
-    const cc1d_tensor *states;     /* (N, D, S) F, written: the last S steps of every sequence, zeros on the left */
+    const cc1d_tensor
+        *states; /* (N, D, S) F, written: the last S steps of every sequence, zeros on the left */
 } cc1d_varlen_states_args;
 
 CC1D_API cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *args, const cc1d_exec *exec);
 
-/* ---- What is here ---------------------------------------------------------------------------------------------- */
+/* ---- What is here
+ * ---------------------------------------------------------------------------------------------- */
 
-/* Writes one line on the device kind to detail (at most size bytes, always terminated where size > 0; NULL is allowed
- * with size 0): how it works, or why it does not. Returns 1 if calls on such tensors can work in this process, else 0. */
+/* Writes one line on the device kind to detail (at most size bytes, always terminated where size > 0; NULL is
+ * allowed with size 0): how it works, or why it does not. Returns 1 if calls on such tensors can work in this
+ * process, else 0. */
 CC1D_API int cc1d_device_available(cc1d_device device, char *detail, size_t size);
 
-/* The index-th CPU implementation that this machine can run, best first ("avx512", "avx2", "neon", "scalar"); NULL past the end. */
+/* The index-th CPU implementation that this machine can run, best first ("avx512", "avx2", "neon", "scalar");
+ * NULL past the end. */
 CC1D_API const char *cc1d_cpu_implementation(int index);
 
-/* Makes every later CPU call of the process use this implementation; NULL: the best again. The environment variable
- * CAUSAL_CONV1D_CPU does the same before the first call. VALUE if the name is unknown or cannot run here. */
+/* Makes every later CPU call of the process use this implementation; NULL: the best again. The environment
+ * variable CAUSAL_CONV1D_CPU does the same before the first call. VALUE if the name is unknown or cannot run
+ * here. */
 CC1D_API cc1d_status cc1d_set_cpu_implementation(const char *name);
 
-/* The kernel that the calling thread's last successful call ran, e.g. "cpu/scalar/forward"; "" before the first, and
- * "none" where nothing had to run (an empty tensor). Valid until the thread's next call. */
+/* The kernel that the calling thread's last successful call ran, e.g. "cpu/scalar/forward"; "" before the
+ * first, and "none" where nothing had to run (an empty tensor). Valid until the thread's next call. */
 CC1D_API const char *cc1d_last_kernel(void);
 
 #ifdef __cplusplus

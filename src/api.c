@@ -17,14 +17,16 @@ static cc1d_status complete_exec(const cc1d_exec *given, cc1d_exec *exec) {
     memset(exec, 0, sizeof *exec);
     if (given) {
         if (given->size < sizeof(size_t) || given->size > sizeof *exec)
-            return cc1d_fail(CC1D_ERROR_VALUE, "exec: expected size = %zu, got %zu", sizeof *exec, given->size);
+            return cc1d_fail(CC1D_ERROR_VALUE, "exec: expected size = %zu, got %zu", sizeof *exec,
+                             given->size);
         memcpy(exec, given, given->size);
     }
     exec->size = sizeof *exec;
     return CC1D_OK;
 }
 
-static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *given, void *scratch, size_t scratch_size) {
+static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *given, void *scratch,
+                       size_t scratch_size) {
     const cc1d_backend *backend = backend_of(problem->device);
     cc1d_exec exec;
     cc1d_status status = complete_exec(given, &exec);
@@ -37,7 +39,8 @@ static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *given, void
             return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected at least %zu bytes, got %zu", needed,
                              scratch ? scratch_size : 0);
         if ((uintptr_t)scratch % 16)
-            return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected 16-byte alignment, got address %p", scratch);
+            return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected 16-byte alignment, got address %p",
+                             scratch);
     }
     return backend->run(problem, &exec, scratch);
 }

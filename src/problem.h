@@ -1,7 +1,7 @@
 /* problem.h - one validated call: what every plan and backend reads, whichever operation it is.
  *
- * validate.c makes it; nothing below re-checks a shape. All tensors are views of three dimensions with their canonical
- * meaning, e.g. x is always (batch, dim, time), also where the user passed (B, D) or (total, D). */
+ * validate.c makes it; nothing below re-checks a shape. All tensors are views of three dimensions with their
+ * canonical meaning, e.g. x is always (batch, dim, time), also where the user passed (B, D) or (total, D). */
 #ifndef CC1D_PROBLEM_H
 #define CC1D_PROBLEM_H
 
@@ -41,7 +41,7 @@ typedef enum cc1d_role {
 } cc1d_role;
 
 typedef struct cc1d_view {
-    char *data;  /* first element, byte offset included (on Metal: not usable on the host) */
+    char *data; /* first element, byte offset included (on Metal: not usable on the host) */
     int32_t dtype;
     bool present; /* data may be NULL for an empty tensor, so absence needs its own flag */
     int64_t shape[3];

@@ -33,8 +33,9 @@ const char *cc1d_role_name(cc1d_operation op, cc1d_role role) {
 }
 
 static const char *dtype_name(int32_t dtype) {
-    static const char *const names[] = {"float32", "float16", "bfloat16", "float64", "int32",     "int64",
-                                        "bool",    "uint8",   "int8",     "int16",   "complex64", "complex128"};
+    static const char *const names[] = {"float32", "float16", "bfloat16",  "float64",
+                                        "int32",   "int64",   "bool",      "uint8",
+                                        "int8",    "int16",   "complex64", "complex128"};
     return dtype >= 0 && dtype <= CC1D_COMPLEX128 ? names[dtype] : "an unsupported dtype";
 }
 
@@ -58,7 +59,8 @@ static const char *format_shape(char text[96], int32_t ndim, const int64_t *shap
 
 typedef enum { FLOATING, SAME_AS_X, INDEX, PARAMETER } dtype_rule;
 
-/* Checks dtype, device and sizes of one tensor and stores its canonical view. x must be stored before the others. */
+/* Checks dtype, device and sizes of one tensor and stores its canonical view. x must be stored before the
+ * others. */
 static cc1d_status take(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor, dtype_rule rule) {
     const char *name = cc1d_role_name(p->op, role);
     cc1d_view *view = &p->view[role];
@@ -85,9 +87,11 @@ static cc1d_status take(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tens
         break;
     }
     if (expected)
-        return cc1d_fail(CC1D_ERROR_TYPE, "%s: expected %s, got %s", name, expected, dtype_name(tensor->dtype));
+        return cc1d_fail(CC1D_ERROR_TYPE, "%s: expected %s, got %s", name, expected,
+                         dtype_name(tensor->dtype));
     if (role == CC1D_X && (tensor->device < CC1D_CPU || tensor->device > CC1D_METAL))
-        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a cpu, cuda or metal tensor, got %s", name, device_name(tensor->device));
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a cpu, cuda or metal tensor, got %s", name,
+                         device_name(tensor->device));
     if (role != CC1D_X && (tensor->device != (int32_t)p->device || tensor->device_index != p->device_index))
         return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected device %s:%d like x, got %s:%d", name,
                          device_name((int32_t)p->device), (int)p->device_index, device_name(tensor->device),
@@ -97,8 +101,10 @@ static cc1d_status take(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tens
         view->shape[i] = i < tensor->ndim ? tensor->shape[i] : 1;
         view->stride[i] = i < tensor->ndim ? tensor->strides[i] : 0;
         if (view->shape[i] < 0 || (view->stride[i] < 0 && view->shape[i] > 1))
-            return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected shape and strides >= 0, got size %lld and stride %lld at dimension %d",
-                             name, (long long)view->shape[i], (long long)view->stride[i], (int)i);
+            return cc1d_fail(
+                CC1D_ERROR_VALUE,
+                "%s: expected shape and strides >= 0, got size %lld and stride %lld at dimension %d", name,
+                (long long)view->shape[i], (long long)view->stride[i], (int)i);
         count = view->shape[i] ? count : 0;
     }
     if (count && !tensor->data)
@@ -117,8 +123,9 @@ static cc1d_status check_shape(const cc1d_problem *p, cc1d_role role, const cc1d
     for (int32_t i = 0; same && i < ndim; i++) same = tensor->shape[i] == want[i];
     if (same) return CC1D_OK;
     char expected[96], got[96];
-    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected shape %s = %s, got %s", cc1d_role_name(p->op, role), letters,
-                     format_shape(expected, ndim, want), format_shape(got, tensor->ndim, tensor->shape));
+    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected shape %s = %s, got %s", cc1d_role_name(p->op, role),
+                     letters, format_shape(expected, ndim, want),
+                     format_shape(got, tensor->ndim, tensor->shape));
 }
 
 static cc1d_status check_ndim(const cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor, int32_t ndim,
@@ -129,26 +136,27 @@ static cc1d_status check_ndim(const cc1d_problem *p, cc1d_role role, const cc1d_
                      format_shape(got, tensor->ndim, tensor->shape));
 }
 
-#define CHECK(expression)                      \
-    do {                                       \
+#define CHECK(expression)                         \
+    do {                                          \
         const cc1d_status status_ = (expression); \
-        if (status_) return status_;           \
+        if (status_) return status_;              \
     } while (0)
 
 /* An optional tensor: absent is fine. */
-#define OPTIONAL(role, tensor, rule, ndim, letters, n0, n1, n2)                              \
-    do {                                                                                     \
-        if (tensor) {                                                                        \
-            CHECK(check_shape(p, (role), (tensor), (ndim), (letters), (n0), (n1), (n2)));    \
-            CHECK(take(p, (role), (tensor), (rule)));                                        \
-        }                                                                                    \
+#define OPTIONAL(role, tensor, rule, ndim, letters, n0, n1, n2)                           \
+    do {                                                                                  \
+        if (tensor) {                                                                     \
+            CHECK(check_shape(p, (role), (tensor), (ndim), (letters), (n0), (n1), (n2))); \
+            CHECK(take(p, (role), (tensor), (rule)));                                     \
+        }                                                                                 \
     } while (0)
 
 static cc1d_status begin(cc1d_problem *p, cc1d_operation op, const void *args, size_t size, size_t wanted) {
     memset(p, 0, sizeof *p);
     p->op = op;
     if (!args) return cc1d_fail(CC1D_ERROR_VALUE, "args: expected a struct, got NULL");
-    if (size != wanted) return cc1d_fail(CC1D_ERROR_VALUE, "args: expected size = %zu, got %zu", wanted, size);
+    if (size != wanted)
+        return cc1d_fail(CC1D_ERROR_VALUE, "args: expected size = %zu, got %zu", wanted, size);
     return CC1D_OK;
 }
 
@@ -159,7 +167,8 @@ static cc1d_status require(const cc1d_problem *p, cc1d_role role, const cc1d_ten
 
 static cc1d_status take_activation(cc1d_problem *p, int32_t activation) {
     if (activation != CC1D_ACTIVATION_NONE && activation != CC1D_ACTIVATION_SILU)
-        return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "activation: expected 0 (none) or 1 (silu), got %d", (int)activation);
+        return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "activation: expected 0 (none) or 1 (silu), got %d",
+                         (int)activation);
     p->activation = (cc1d_activation)activation;
     return CC1D_OK;
 }
@@ -182,7 +191,8 @@ static cc1d_status take_weight(cc1d_problem *p, const cc1d_tensor *weight, const
     CHECK(require(p, CC1D_WEIGHT, weight));
     CHECK(check_ndim(p, CC1D_WEIGHT, weight, 2, "(D, W)"));
     if (weight->shape[1] < 1)
-        return cc1d_fail(CC1D_ERROR_VALUE, "weight: expected width W >= 1, got %lld", (long long)weight->shape[1]);
+        return cc1d_fail(CC1D_ERROR_VALUE, "weight: expected width W >= 1, got %lld",
+                         (long long)weight->shape[1]);
     p->width = weight->shape[1];
     CHECK(check_shape(p, CC1D_WEIGHT, weight, 2, "(D, W)", p->dim, p->width, 0));
     CHECK(take(p, CC1D_WEIGHT, weight, PARAMETER));
@@ -192,8 +202,9 @@ static cc1d_status take_weight(cc1d_problem *p, const cc1d_tensor *weight, const
 
 /* What forward and backward share: x, weight, bias, the sequence structure and the initial states. */
 static cc1d_status take_convolution(cc1d_problem *p, const cc1d_tensor *x, const cc1d_tensor *weight,
-                                    const cc1d_tensor *bias, const cc1d_tensor *seq_idx, const cc1d_tensor *cu_seqlens,
-                                    const cc1d_tensor *initial_states, int32_t activation) {
+                                    const cc1d_tensor *bias, const cc1d_tensor *seq_idx,
+                                    const cc1d_tensor *cu_seqlens, const cc1d_tensor *initial_states,
+                                    int32_t activation) {
     CHECK(take_x(p, x));
     CHECK(take_weight(p, weight, bias));
     CHECK(take_activation(p, activation));
@@ -205,29 +216,32 @@ static cc1d_status take_convolution(cc1d_problem *p, const cc1d_tensor *x, const
         CHECK(check_ndim(p, CC1D_CU, cu_seqlens, 1, "(N+1)"));
         CHECK(take(p, CC1D_CU, cu_seqlens, INDEX));
         if (p->batch != 1)
-            return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected x with batch size 1, got %lld", (long long)p->batch);
+            return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected x with batch size 1, got %lld",
+                             (long long)p->batch);
         CHECK(cc1d_check_cu_seqlens(p, true));
         p->sequences = cu_seqlens->shape[0] - 1;
     }
-    OPTIONAL(CC1D_INITIAL, initial_states, SAME_AS_X, 3, cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)", p->sequences, p->dim,
-             p->state_len);
+    OPTIONAL(CC1D_INITIAL, initial_states, SAME_AS_X, 3, cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)",
+             p->sequences, p->dim, p->state_len);
     return CC1D_OK;
 }
 
 cc1d_status cc1d_validate_forward(const cc1d_forward_args *a, cc1d_problem *p) {
     CHECK(begin(p, CC1D_OP_FORWARD, a, a ? a->size : 0, sizeof *a));
-    CHECK(take_convolution(p, a->x, a->weight, a->bias, a->seq_idx, a->cu_seqlens, a->initial_states, a->activation));
+    CHECK(take_convolution(p, a->x, a->weight, a->bias, a->seq_idx, a->cu_seqlens, a->initial_states,
+                           a->activation));
     OPTIONAL(CC1D_RESIDUAL, a->residual, SAME_AS_X, 3, "(B, D, T)", p->batch, p->dim, p->seqlen);
     CHECK(require(p, CC1D_OUT, a->out));
     OPTIONAL(CC1D_OUT, a->out, SAME_AS_X, 3, "(B, D, T)", p->batch, p->dim, p->seqlen);
-    OPTIONAL(CC1D_FINAL, a->final_states, SAME_AS_X, 3, a->cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)", p->sequences, p->dim,
-             p->state_len);
+    OPTIONAL(CC1D_FINAL, a->final_states, SAME_AS_X, 3, a->cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)",
+             p->sequences, p->dim, p->state_len);
     return cc1d_check_overlap(p);
 }
 
 cc1d_status cc1d_validate_backward(const cc1d_backward_args *a, cc1d_problem *p) {
     CHECK(begin(p, CC1D_OP_BACKWARD, a, a ? a->size : 0, sizeof *a));
-    CHECK(take_convolution(p, a->x, a->weight, a->bias, a->seq_idx, a->cu_seqlens, a->initial_states, a->activation));
+    CHECK(take_convolution(p, a->x, a->weight, a->bias, a->seq_idx, a->cu_seqlens, a->initial_states,
+                           a->activation));
     const char *states = a->cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)";
     CHECK(require(p, CC1D_DOUT, a->dout));
     OPTIONAL(CC1D_DOUT, a->dout, SAME_AS_X, 3, "(B, D, T)", p->batch, p->dim, p->seqlen);
@@ -237,8 +251,8 @@ cc1d_status cc1d_validate_backward(const cc1d_backward_args *a, cc1d_problem *p)
     OPTIONAL(CC1D_DBIAS, a->dbias, PARAMETER, 1, "(D)", p->dim, 0, 0);
     OPTIONAL(CC1D_DINITIAL, a->dinitial_states, SAME_AS_X, 3, states, p->sequences, p->dim, p->state_len);
     if (a->dweight && a->dweight->dtype != a->weight->dtype)
-        return cc1d_fail(CC1D_ERROR_TYPE, "dweight: expected %s like weight, got %s", dtype_name(a->weight->dtype),
-                         dtype_name(a->dweight->dtype));
+        return cc1d_fail(CC1D_ERROR_TYPE, "dweight: expected %s like weight, got %s",
+                         dtype_name(a->weight->dtype), dtype_name(a->dweight->dtype));
     const cc1d_tensor *like = a->bias ? a->bias : a->weight;
     if (a->dbias && a->dbias->dtype != like->dtype)
         return cc1d_fail(CC1D_ERROR_TYPE, "dbias: expected %s like %s, got %s", dtype_name(like->dtype),
@@ -263,26 +277,29 @@ cc1d_status cc1d_validate_update(const cc1d_update_args *a, cc1d_problem *p) {
     CHECK(check_ndim(p, CC1D_STATE, a->conv_state, 3, letters));
     p->state_len = a->conv_state->shape[2];
     p->sequences = a->conv_state->shape[0];
-    CHECK(check_shape(p, CC1D_STATE, a->conv_state, 3, letters, a->conv_state_indices ? p->sequences : p->batch, p->dim,
-                      p->state_len));
+    CHECK(check_shape(p, CC1D_STATE, a->conv_state, 3, letters,
+                      a->conv_state_indices ? p->sequences : p->batch, p->dim, p->state_len));
     if (p->state_len < p->width - 1)
         return cc1d_fail(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = %lld, got %lld",
                          (long long)(p->width - 1), (long long)p->state_len);
     CHECK(take(p, CC1D_STATE, a->conv_state, SAME_AS_X));
     if (a->num_accepted_tokens && a->cache_seqlens)
-        return cc1d_fail(CC1D_ERROR_VALUE, "num_accepted_tokens: expected no cache_seqlens beside it, got both (pass the "
-                                           "accepted length in cache_seqlens instead)");
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "num_accepted_tokens: expected no cache_seqlens beside it, got both (pass the "
+                         "accepted length in cache_seqlens instead)");
     OPTIONAL(CC1D_CACHE, a->cache_seqlens, INDEX, 1, "(B)", p->batch, 0, 0);
     OPTIONAL(CC1D_INDICES, a->conv_state_indices, INDEX, 1, "(B)", p->batch, 0, 0);
     OPTIONAL(CC1D_ACCEPTED, a->num_accepted_tokens, INDEX, 1, "(B)", p->batch, 0, 0);
     if (a->cache_seqlens && p->state_len == 0 && p->width == 1)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
     if (a->num_accepted_tokens && p->state_len < p->width - 1 + (p->seqlen - 1))
-        return cc1d_fail(CC1D_ERROR_VALUE,
-                         "conv_state: expected state length S >= W-1 + T-1 = %lld with num_accepted_tokens, got %lld",
-                         (long long)(p->width - 1 + p->seqlen - 1), (long long)p->state_len);
+        return cc1d_fail(
+            CC1D_ERROR_VALUE,
+            "conv_state: expected state length S >= W-1 + T-1 = %lld with num_accepted_tokens, got %lld",
+            (long long)(p->width - 1 + p->seqlen - 1), (long long)p->state_len);
     CHECK(require(p, CC1D_OUT, a->out));
-    OPTIONAL(CC1D_OUT, a->out, SAME_AS_X, one_step ? 2 : 3, one_step ? "(B, D)" : "(B, D, T)", p->batch, p->dim, p->seqlen);
+    OPTIONAL(CC1D_OUT, a->out, SAME_AS_X, one_step ? 2 : 3, one_step ? "(B, D)" : "(B, D, T)", p->batch,
+             p->dim, p->seqlen);
     CHECK(cc1d_check_update_values(p));
     return cc1d_check_overlap(p);
 }

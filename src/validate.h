@@ -1,7 +1,8 @@
 /* validate.h - every rule about arguments, once: public args structs in, cc1d_problem out.
  *
- * A problem that comes back with CC1D_OK is safe to run on its device: shapes agree, dtypes are supported together,
- * outputs overlap nothing. Values inside index tensors are checked on CPU only; GPU kernels guard themselves. */
+ * A problem that comes back with CC1D_OK is safe to run on its device: shapes agree, dtypes are supported
+ * together, outputs overlap nothing. Values inside index tensors are checked on CPU only; GPU kernels guard
+ * themselves. */
 #ifndef CC1D_VALIDATE_H
 #define CC1D_VALIDATE_H
 

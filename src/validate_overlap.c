@@ -48,14 +48,17 @@ static bool is_injective(const cc1d_view *v) {
     return true;
 }
 
-/* Whether |delta| bytes apart, two injective views with equal strides share a byte: delta must be a sum of i*stride with
- * |i| < shape, to within an element. Largest stride first, only two multiples can lead there. */
-static bool meets(const cc1d_view *v, const int64_t shape[3], const int *order, int count, int64_t delta, int64_t item) {
+/* Whether |delta| bytes apart, two injective views with equal strides share a byte: delta must be a sum of
+ * i*stride with |i| < shape, to within an element. Largest stride first, only two multiples can lead there.
+ */
+static bool meets(const cc1d_view *v, const int64_t shape[3], const int *order, int count, int64_t delta,
+                  int64_t item) {
     if (count == 0) return delta > -item && delta < item;
     const int64_t step = v->stride[order[0]] * item, size = shape[order[0]];
     const int64_t low = delta / step - (delta % step < 0);
     for (int64_t i = low; i <= low + 1; i++)
-        if (i > -size && i < size && meets(v, shape, order + 1, count - 1, delta - i * step, item)) return true;
+        if (i > -size && i < size && meets(v, shape, order + 1, count - 1, delta - i * step, item))
+            return true;
     return false;
 }
 
@@ -91,12 +94,15 @@ cc1d_status cc1d_check_overlap(const cc1d_problem *p) {
         const cc1d_view *output = &p->view[role];
         const char *name = cc1d_role_name(p->op, (cc1d_role)role);
         if (!is_empty(output) && !is_injective(output))
-            return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected memory without overlap inside the tensor, got strides (%lld, %lld, %lld)",
-                             name, (long long)output->stride[0], (long long)output->stride[1], (long long)output->stride[2]);
+            return cc1d_fail(
+                CC1D_ERROR_VALUE,
+                "%s: expected memory without overlap inside the tensor, got strides (%lld, %lld, %lld)", name,
+                (long long)output->stride[0], (long long)output->stride[1], (long long)output->stride[2]);
         for (int other = 0; other < CC1D_ROLES; other++) {
             if (other == role || !p->view[other].present) continue;
             if (overlaps(output, &p->view[other]))
-                return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected memory of its own, got memory that overlaps %s", name,
+                return cc1d_fail(CC1D_ERROR_VALUE,
+                                 "%s: expected memory of its own, got memory that overlaps %s", name,
                                  cc1d_role_name(p->op, (cc1d_role)other));
         }
     }

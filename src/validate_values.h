@@ -1,5 +1,5 @@
-/* validate_values.h - rules on the values inside index tensors; CPU only, because reading them elsewhere would wait for
- * the device. */
+/* validate_values.h - rules on the values inside index tensors; CPU only, because reading them elsewhere
+ * would wait for the device. */
 #ifndef CC1D_VALIDATE_VALUES_H
 #define CC1D_VALIDATE_VALUES_H
 

@@ -1,16 +1,16 @@
 /* _C.c - the Python binding: unpack, call, map a status to an exception. Nothing is decided here.
  *
- * CPython's limited API, so one build serves every Python from 3.10 on. All functions take positional arguments; None is
- * an absent tensor. The GIL is released around the work. */
+ * CPython's limited API, so one build serves every Python from 3.10 on. All functions take positional
+ * arguments; None is an absent tensor. The GIL is released around the work. */
 #include <string.h>
 
 #include "_borrow.h"
 #include "_call.h"
 #include "_launch.h"
 #include "cuda/cuda.h"
-#include "cuda/cuda.h"
 
-/* ---- Running a call -------------------------------------------------------------------------------------------------- */
+/* ---- Running a call
+ * -------------------------------------------------------------------------------------------------- */
 
 typedef cc1d_status (*runner)(const cc1d_call *call, const cc1d_exec *exec);
 
@@ -37,19 +37,20 @@ static cc1d_status run_backward(const cc1d_call *call, const cc1d_exec *exec) {
 static PyObject *run(cc1d_call *call, runner function) {
     cc1d_exec exec = {.size = sizeof exec, .num_threads = (int32_t)call->number[CC1D_NUM_THREADS]};
     const cc1d_tensor *x = call->given[CC1D_X];
-    if (x && x->device == CC1D_CUDA && cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream)) return NULL;
+    if (x && x->device == CC1D_CUDA &&
+        cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream))
+        return NULL;
     cc1d_status status;
-    Py_BEGIN_ALLOW_THREADS
-    status = function(call, &exec);
-    Py_END_ALLOW_THREADS
-    if (status) return cc1d_raise(status);
+    Py_BEGIN_ALLOW_THREADS status = function(call, &exec);
+    Py_END_ALLOW_THREADS if (status) return cc1d_raise(status);
     Py_RETURN_NONE;
 }
 
 static PyObject *forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     cc1d_call call;
-    PyObject *result = cc1d_unpack(&cc1d_forward_signature, arguments, count, false, &call) ? NULL : run(&call, run_forward);
+    PyObject *result =
+        cc1d_unpack(&cc1d_forward_signature, arguments, count, false, &call) ? NULL : run(&call, run_forward);
     cc1d_release(&call);
     return result;
 }
@@ -57,7 +58,8 @@ static PyObject *forward(PyObject *module, PyObject *const *arguments, Py_ssize_
 static PyObject *update(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     cc1d_call call;
-    PyObject *result = cc1d_unpack(&cc1d_update_signature, arguments, count, false, &call) ? NULL : run(&call, run_update);
+    PyObject *result =
+        cc1d_unpack(&cc1d_update_signature, arguments, count, false, &call) ? NULL : run(&call, run_update);
     cc1d_release(&call);
     return result;
 }
@@ -65,7 +67,9 @@ static PyObject *update(PyObject *module, PyObject *const *arguments, Py_ssize_t
 static PyObject *varlen_states(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     cc1d_call call;
-    PyObject *result = cc1d_unpack(&cc1d_varlen_states_signature, arguments, count, false, &call) ? NULL : run(&call, run_varlen_states);
+    PyObject *result = cc1d_unpack(&cc1d_varlen_states_signature, arguments, count, false, &call)
+                           ? NULL
+                           : run(&call, run_varlen_states);
     cc1d_release(&call);
     return result;
 }
@@ -86,7 +90,8 @@ static PyObject *backward(PyObject *module, PyObject *const *arguments, Py_ssize
     return result;
 }
 
-/* ---- What is here -------------------------------------------------------------------------------------------------------- */
+/* ---- What is here
+ * -------------------------------------------------------------------------------------------------------- */
 
 static PyObject *backends(PyObject *module, PyObject *unused) {
     static const struct {
@@ -98,10 +103,10 @@ static PyObject *backends(PyObject *module, PyObject *unused) {
     for (size_t i = 0; list && i < sizeof each / sizeof *each; i++) {
         char detail[512];
         int available;
-        Py_BEGIN_ALLOW_THREADS
-        available = cc1d_device_available(each[i].device, detail, sizeof detail);
-        Py_END_ALLOW_THREADS
-        PyObject *entry = Py_BuildValue("{s:s,s:O,s:s}", "name", each[i].name, "available", available ? Py_True : Py_False, "detail", detail);
+        Py_BEGIN_ALLOW_THREADS available = cc1d_device_available(each[i].device, detail, sizeof detail);
+        Py_END_ALLOW_THREADS PyObject *entry =
+            Py_BuildValue("{s:s,s:O,s:s}", "name", each[i].name, "available", available ? Py_True : Py_False,
+                          "detail", detail);
         if (!entry || PyList_Append(list, entry)) Py_CLEAR(list);
         Py_XDECREF(entry);
     }
@@ -162,20 +167,25 @@ static PyObject *version(PyObject *module, PyObject *unused) {
     return PyUnicode_FromString(cc1d_version());
 }
 
-/* ---- The module ------------------------------------------------------------------------------------------------------------ */
+/* ---- The module
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef methods[] = {
     {"forward", FAST(forward), METH_FASTCALL,
-     "forward(x, weight, bias, seq_idx, cu_seqlens, initial_states, residual, out, final_states, activation, num_threads)\n"
+     "forward(x, weight, bias, seq_idx, cu_seqlens, initial_states, residual, out, final_states, activation, "
+     "num_threads)\n"
      "Write out and final_states. Shapes and meaning: cc1d_forward_args in causal_conv1d.h."},
     {"backward", FAST(backward), METH_FASTCALL,
-     "backward(dout, x, weight, bias, seq_idx, cu_seqlens, initial_states, dfinal_states, dx, dweight, dbias, dinitial_states, "
+     "backward(dout, x, weight, bias, seq_idx, cu_seqlens, initial_states, dfinal_states, dx, dweight, "
+     "dbias, dinitial_states, "
      "activation, alloc, num_threads)\n"
      "Write the gradients that are not None; alloc(nbytes) gives scratch memory: cc1d_backward_args."},
     {"update", FAST(update), METH_FASTCALL,
-     "update(x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, out, pad_slot_id, activation, "
+     "update(x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, out, "
+     "pad_slot_id, activation, "
      "num_threads)\n"
      "Write out and move conv_state on: cc1d_update_args."},
     {"varlen_states", FAST(varlen_states), METH_FASTCALL,
@@ -187,10 +197,13 @@ static PyMethodDef methods[] = {
     {"launch_source", FAST(cc1d_py_launch_source), METH_FASTCALL,
      "launch_source(kernel, key)\nThe Metal source of a launch, ASCII text."},
     {"backends", backends, METH_NOARGS, "A list of {name, available, detail}, one for each device type."},
-    {"implementations", implementations, METH_NOARGS, "Names of the CPU implementations usable on this machine, best first."},
+    {"implementations", implementations, METH_NOARGS,
+     "Names of the CPU implementations usable on this machine, best first."},
     {"set_implementation", set_implementation, METH_O, "Force a CPU implementation by name; None: the best."},
-    {"set_nvrtc_paths", set_nvrtc_paths, METH_O, "Files to try first as CUDA's run-time compiler, best first."},
-    {"last_kernel", last_kernel, METH_NOARGS, "The kernel that this thread's last call ran, e.g. 'cpu/scalar/forward'."},
+    {"set_nvrtc_paths", set_nvrtc_paths, METH_O,
+     "Files to try first as CUDA's run-time compiler, best first."},
+    {"last_kernel", last_kernel, METH_NOARGS,
+     "The kernel that this thread's last call ran, e.g. 'cpu/scalar/forward'."},
     {"version", version, METH_NOARGS, "The version of the C library."},
     {NULL, NULL, 0, NULL},
 };

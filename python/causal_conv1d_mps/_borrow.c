@@ -5,7 +5,8 @@
 
 #include "_dlpack.h"
 
-/* ---- The exchange table of a type ------------------------------------------------------------------------------- */
+/* ---- The exchange table of a type
+ * ------------------------------------------------------------------------------- */
 
 /* Types seen lately; the references keep a type's address from being used again. */
 enum { CACHED_TYPES = 4 };
@@ -40,19 +41,22 @@ static const dl_exchange *exchange_of(PyObject *object) {
     return exchange;
 }
 
-/* ---- DLPack to cc1d_tensor --------------------------------------------------------------------------------------- */
+/* ---- DLPack to cc1d_tensor
+ * --------------------------------------------------------------------------------------- */
 
 /* -1 where the dtype is none that has a name in the C API; validation refuses it. */
 static int32_t dtype_of(const dl_tensor *t) {
     static const struct {
         uint8_t code, bits;
         int32_t dtype;
-    } table[] = {{DL_FLOAT, 32, CC1D_FLOAT32},     {DL_BFLOAT, 16, CC1D_BFLOAT16},     {DL_FLOAT, 16, CC1D_FLOAT16},
-                 {DL_FLOAT, 64, CC1D_FLOAT64},     {DL_INT, 32, CC1D_INT32},           {DL_INT, 64, CC1D_INT64},
-                 {DL_BOOL, 8, CC1D_BOOL},          {DL_UINT, 8, CC1D_UINT8},           {DL_INT, 8, CC1D_INT8},
-                 {DL_INT, 16, CC1D_INT16},         {DL_COMPLEX, 64, CC1D_COMPLEX64},   {DL_COMPLEX, 128, CC1D_COMPLEX128}};
+    } table[] = {
+        {DL_FLOAT, 32, CC1D_FLOAT32}, {DL_BFLOAT, 16, CC1D_BFLOAT16},   {DL_FLOAT, 16, CC1D_FLOAT16},
+        {DL_FLOAT, 64, CC1D_FLOAT64}, {DL_INT, 32, CC1D_INT32},         {DL_INT, 64, CC1D_INT64},
+        {DL_BOOL, 8, CC1D_BOOL},      {DL_UINT, 8, CC1D_UINT8},         {DL_INT, 8, CC1D_INT8},
+        {DL_INT, 16, CC1D_INT16},     {DL_COMPLEX, 64, CC1D_COMPLEX64}, {DL_COMPLEX, 128, CC1D_COMPLEX128}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (t->dtype.code == table[i].code && t->dtype.bits == table[i].bits && t->dtype.lanes == 1) return table[i].dtype;
+        if (t->dtype.code == table[i].code && t->dtype.bits == table[i].bits && t->dtype.lanes == 1)
+            return table[i].dtype;
     return -1;
 }
 
@@ -65,7 +69,8 @@ static int convert(const dl_tensor *from, const char *name, cc1d_tensor *to) {
     case DL_CUDA_MANAGED: to->device = CC1D_CUDA; break;
     case DL_METAL: to->device = CC1D_METAL; break;
     default:
-        PyErr_Format(PyExc_NotImplementedError, "%s: expected a tensor on cpu, cuda or mps, got DLPack device type %d", name,
+        PyErr_Format(PyExc_NotImplementedError,
+                     "%s: expected a tensor on cpu, cuda or mps, got DLPack device type %d", name,
                      (int)from->device.type);
         return -1;
     }
@@ -85,7 +90,8 @@ static int convert(const dl_tensor *from, const char *name, cc1d_tensor *to) {
     return 0;
 }
 
-/* ---- The __dlpack__ protocol --------------------------------------------------------------------------------------- */
+/* ---- The __dlpack__ protocol
+ * --------------------------------------------------------------------------------------- */
 
 static int not_a_tensor(PyObject *object, const char *name) {
     PyObject *type_name = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "__name__");
@@ -111,10 +117,13 @@ static PyObject *export_capsule(PyObject *object) {
     return capsule;
 }
 
-static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep) {
+static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor,
+                          PyObject **keep) {
     if (!PyObject_HasAttrString(object, "__dlpack__")) return not_a_tensor(object, name);
-    /* __dlpack__ refuses tensors that require a gradient; the same memory without it is what is needed here. */
-    PyObject *source = PyObject_HasAttrString(object, "detach") ? PyObject_CallMethod(object, "detach", NULL) : object;
+    /* __dlpack__ refuses tensors that require a gradient; the same memory without it is what is needed here.
+     */
+    PyObject *source =
+        PyObject_HasAttrString(object, "detach") ? PyObject_CallMethod(object, "detach", NULL) : object;
     if (!source) return -1;
     PyObject *capsule = export_capsule(source);
     if (source != object) Py_DECREF(source); /* the capsule holds the memory */
@@ -130,7 +139,8 @@ static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1
     }
     int result = -1;
     if (!from)
-        PyErr_Format(PyExc_TypeError, "%s: expected a DLPack 0 or 1 tensor, got a capsule of another kind", name);
+        PyErr_Format(PyExc_TypeError, "%s: expected a DLPack 0 or 1 tensor, got a capsule of another kind",
+                     name);
     else if (read_only && writable)
         PyErr_Format(PyExc_ValueError, "%s: expected writable memory, got a read-only tensor", name);
     else
@@ -151,12 +161,14 @@ int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *
     return convert(&view, name, tensor);
 }
 
-/* ---- Attributes ------------------------------------------------------------------------------------------------------ */
+/* ---- Attributes
+ * ------------------------------------------------------------------------------------------------------ */
 
 static int32_t dtype_from_name(PyObject *dtype) {
-    static const char *const names[] = {"torch.float32", "torch.float16", "torch.bfloat16", "torch.float64",
-                                        "torch.int32",   "torch.int64",   "torch.bool",     "torch.uint8",
-                                        "torch.int8",    "torch.int16",   "torch.complex64", "torch.complex128"};
+    static const char *const names[] = {"torch.float32", "torch.float16",   "torch.bfloat16",
+                                        "torch.float64", "torch.int32",     "torch.int64",
+                                        "torch.bool",    "torch.uint8",     "torch.int8",
+                                        "torch.int16",   "torch.complex64", "torch.complex128"};
     int32_t result = -1;
     PyObject *text = PyObject_Str(dtype);
     for (int32_t i = 0; text && i <= CC1D_COMPLEX128; i++)
@@ -200,11 +212,13 @@ int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
     return result;
 }
 
-/* ---- The stream -------------------------------------------------------------------------------------------------------- */
+/* ---- The stream
+ * -------------------------------------------------------------------------------------------------------- */
 
 int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream) {
     const dl_exchange *exchange = exchange_of(object);
-    if (exchange && exchange->current_stream) return exchange->current_stream(DL_CUDA, device_index, stream) ? -1 : 0;
+    if (exchange && exchange->current_stream)
+        return exchange->current_stream(DL_CUDA, device_index, stream) ? -1 : 0;
     PyObject *module = PyImport_ImportModule("torch.cuda");
     PyObject *current = module ? PyObject_CallMethod(module, "current_stream", "i", (int)device_index) : NULL;
     PyObject *handle = current ? PyObject_GetAttrString(current, "cuda_stream") : NULL;

@@ -9,16 +9,17 @@
 
 #include "causal_conv1d.h"
 
-/* Fills *tensor from a Python object that offers the DLPack exchange table on its type, or __dlpack__. Valid while the
- * object and *keep live; *keep is NULL or a new reference. name is the argument's, for messages. Returns 0, or -1 with an
- * exception. */
+/* Fills *tensor from a Python object that offers the DLPack exchange table on its type, or __dlpack__. Valid
+ * while the object and *keep live; *keep is NULL or a new reference. name is the argument's, for messages.
+ * Returns 0, or -1 with an exception. */
 int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep);
 
-/* The same for a PyTorch tensor of any device, from its attributes; data is not set. For Metal launches, where PyTorch
- * binds the memory. */
+/* The same for a PyTorch tensor of any device, from its attributes; data is not set. For Metal launches,
+ * where PyTorch binds the memory. */
 int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor);
 
-/* The stream that the framework of a CUDA tensor is using on its device. Returns 0, or -1 with an exception. */
+/* The stream that the framework of a CUDA tensor is using on its device. Returns 0, or -1 with an exception.
+ */
 int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream);
 
 #endif

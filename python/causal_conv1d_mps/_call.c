@@ -11,29 +11,34 @@ enum { FIRST_NUMBER = CC1D_ROLES, ALLOC = CC1D_ROLES + CC1D_NUMBERS };
 const cc1d_signature cc1d_forward_signature = {
     .op = CC1D_OP_FORWARD,
     .count = 11,
-    .argument = {CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_RESIDUAL, CC1D_OUT, CC1D_FINAL,
-                 NUMBER(CC1D_ACTIVATION), NUMBER(CC1D_NUM_THREADS)}};
+    .argument = {CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_RESIDUAL, CC1D_OUT,
+                 CC1D_FINAL, NUMBER(CC1D_ACTIVATION), NUMBER(CC1D_NUM_THREADS)}};
 
 const cc1d_signature cc1d_backward_signature = {
     .op = CC1D_OP_BACKWARD,
     .count = 15,
-    .argument = {CC1D_DOUT, CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_DFINAL, CC1D_DX, CC1D_DWEIGHT,
-                 CC1D_DBIAS, CC1D_DINITIAL, NUMBER(CC1D_ACTIVATION), ALLOC, NUMBER(CC1D_NUM_THREADS)}};
+    .argument = {CC1D_DOUT, CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_DFINAL,
+                 CC1D_DX, CC1D_DWEIGHT, CC1D_DBIAS, CC1D_DINITIAL, NUMBER(CC1D_ACTIVATION), ALLOC,
+                 NUMBER(CC1D_NUM_THREADS)}};
 
 const cc1d_signature cc1d_update_signature = {
     .op = CC1D_OP_UPDATE,
     .count = 11,
-    .argument = {CC1D_X, CC1D_STATE, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT,
-                 NUMBER(CC1D_PAD_SLOT_ID), NUMBER(CC1D_ACTIVATION), NUMBER(CC1D_NUM_THREADS)}};
+    .argument = {CC1D_X, CC1D_STATE, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED,
+                 CC1D_OUT, NUMBER(CC1D_PAD_SLOT_ID), NUMBER(CC1D_ACTIVATION), NUMBER(CC1D_NUM_THREADS)}};
 
 const cc1d_signature cc1d_varlen_states_signature = {
-    .op = CC1D_OP_VARLEN_STATES, .count = 4, .argument = {CC1D_X, CC1D_CU, CC1D_FINAL, NUMBER(CC1D_NUM_THREADS)}};
+    .op = CC1D_OP_VARLEN_STATES,
+    .count = 4,
+    .argument = {CC1D_X, CC1D_CU, CC1D_FINAL, NUMBER(CC1D_NUM_THREADS)}};
 
 static bool is_written(int role) {
-    return role == CC1D_OUT || role == CC1D_FINAL || role == CC1D_STATE || (role >= CC1D_DX && role <= CC1D_DINITIAL);
+    return role == CC1D_OUT || role == CC1D_FINAL || role == CC1D_STATE ||
+           (role >= CC1D_DX && role <= CC1D_DINITIAL);
 }
 
-int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count, bool on_metal, cc1d_call *call) {
+int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count, bool on_metal,
+                cc1d_call *call) {
     memset(call, 0, sizeof *call);
     if (count != signature->count) {
         PyErr_Format(PyExc_TypeError, "expected %d positional arguments, got %zd", signature->count, count);

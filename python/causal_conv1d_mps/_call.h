@@ -26,11 +26,13 @@ typedef struct cc1d_signature {
     uint8_t argument[16];
 } cc1d_signature;
 
-extern const cc1d_signature cc1d_forward_signature, cc1d_backward_signature, cc1d_update_signature, cc1d_varlen_states_signature;
+extern const cc1d_signature cc1d_forward_signature, cc1d_backward_signature, cc1d_update_signature,
+    cc1d_varlen_states_signature;
 
-/* Fills *call; on_metal: from attributes, for a Metal launch. Returns 0, or -1 with an exception. Either way the caller
- * ends with cc1d_release. */
-int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count, bool on_metal, cc1d_call *call);
+/* Fills *call; on_metal: from attributes, for a Metal launch. Returns 0, or -1 with an exception. Either way
+ * the caller ends with cc1d_release. */
+int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count, bool on_metal,
+                cc1d_call *call);
 void cc1d_release(cc1d_call *call);
 
 /* Calls alloc for scratch_size bytes, if any are needed. Returns 0, or -1 with an exception. */

@@ -1,4 +1,5 @@
-/* _dlpack.h - what this binding needs of the DLPack specification (1.3): layouts and names, declared from its text. */
+/* _dlpack.h - what this binding needs of the DLPack specification (1.3): layouts and names, declared from its
+ * text. */
 #ifndef CC1D_DLPACK_H
 #define CC1D_DLPACK_H
 
@@ -50,7 +51,8 @@ typedef struct dl_exchange {
     void (*allocate)(void);
     void (*managed_from_object)(void);
     void (*managed_to_object)(void);
-    int (*tensor_from_object)(void *object, dl_tensor *out); /* may be NULL; borrows for as long as the object lives */
+    int (*tensor_from_object)(void *object,
+                              dl_tensor *out); /* may be NULL; borrows for as long as the object lives */
     int (*current_stream)(int32_t device_type, int32_t device_id, void **stream);
 } dl_exchange;
 

@@ -7,7 +7,8 @@
 #include "plan.h"
 #include "validate.h"
 
-/* ---- Planning ------------------------------------------------------------------------------------------------------- */
+/* ---- Planning
+ * ------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -21,7 +22,8 @@ static const cc1d_signature *find_signature(PyObject *name) {
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, operations[i].name) == 0)
             return operations[i].signature;
-    PyErr_SetString(PyExc_ValueError, "operation: expected 'forward', 'backward', 'update' or 'varlen_states'");
+    PyErr_SetString(PyExc_ValueError,
+                    "operation: expected 'forward', 'backward', 'update' or 'varlen_states'");
     return NULL;
 }
 
@@ -46,7 +48,8 @@ static cc1d_status validate(cc1d_operation op, const cc1d_call *call, cc1d_probl
     }
 }
 
-/* ---- Python values --------------------------------------------------------------------------------------------------- */
+/* ---- Python values
+ * --------------------------------------------------------------------------------------------------- */
 
 /* The launch's tensors in buffer order. */
 static PyObject *buffers_of(const cc1d_launch *launch, const cc1d_call *call) {
@@ -62,7 +65,8 @@ static PyObject *buffers_of(const cc1d_launch *launch, const cc1d_call *call) {
 
 static PyObject *words_of(const cc1d_launch *launch) {
     PyObject *list = PyList_New(launch->word_count);
-    for (int32_t i = 0; list && i < launch->word_count; i++) PyList_SetItem(list, i, PyLong_FromLong(launch->words[i]));
+    for (int32_t i = 0; list && i < launch->word_count; i++)
+        PyList_SetItem(list, i, PyLong_FromLong(launch->words[i]));
     return list;
 }
 
@@ -73,9 +77,10 @@ static PyObject *launch_tuple(const cc1d_launch *launch, const cc1d_call *call) 
     for (int i = 0; i < 3; i++) threads[i] = (unsigned long long)launch->groups[i] * launch->group_size[i];
     PyObject *tuple = NULL;
     if (buffers && words)
-        tuple = Py_BuildValue("sy#OO(KKK)(III)", launch->kernel, (const char *)launch->key, (Py_ssize_t)sizeof launch->key, buffers,
-                              words, threads[0], threads[1], threads[2], launch->group_size[0], launch->group_size[1],
-                              launch->group_size[2]);
+        tuple =
+            Py_BuildValue("sy#OO(KKK)(III)", launch->kernel, (const char *)launch->key,
+                          (Py_ssize_t)sizeof launch->key, buffers, words, threads[0], threads[1], threads[2],
+                          launch->group_size[0], launch->group_size[1], launch->group_size[2]);
     Py_XDECREF(buffers);
     Py_XDECREF(words);
     return tuple;
@@ -113,12 +118,15 @@ PyObject *cc1d_py_launches(PyObject *module, PyObject *const *arguments, Py_ssiz
     const cc1d_signature *signature = find_signature(arguments[0]);
     if (!signature) return NULL;
     cc1d_call call;
-    PyObject *result = cc1d_unpack(signature, arguments + 1, count - 1, true, &call) ? NULL : plan_call(signature, &call);
+    PyObject *result =
+        cc1d_unpack(signature, arguments + 1, count - 1, true, &call) ? NULL : plan_call(signature, &call);
     cc1d_release(&call);
     return result;
 }
 
-/* ---- Source ------------------------------------------------------------------------------------------------------------- */
+/* ---- Source
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 PyObject *cc1d_py_launch_source(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
@@ -127,7 +135,8 @@ PyObject *cc1d_py_launch_source(PyObject *module, PyObject *const *arguments, Py
     char *key = NULL;
     Py_ssize_t key_size = 0;
     PyObject *kernel = count == 2 ? PyUnicode_AsUTF8String(arguments[0]) : NULL;
-    if (count != 2) PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments", count);
+    if (count != 2)
+        PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments", count);
     PyObject *text = NULL;
     if (kernel && PyBytes_AsStringAndSize(arguments[1], &key, &key_size) == 0) {
         launch.kernel = PyBytes_AsString(kernel);

@@ -1,4 +1,5 @@
-/* backend.c - the CPU backend: cuts a problem into items, runs a kernel on each, and reduces weight gradients. */
+/* backend.c - the CPU backend: cuts a problem into items, runs a kernel on each, and reduces weight
+ * gradients. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,8 @@
 #include "states.h"
 #include "threads.h"
 
-/* ---- Which implementation ------------------------------------------------------------------------------------- */
+/* ---- Which implementation
+ * ------------------------------------------------------------------------------------- */
 
 static _Atomic(const cc1d_cpu_kernels *) chosen; /* NULL until the first call, or after set(NULL) */
 
@@ -27,7 +29,9 @@ static const cc1d_cpu_kernels *kernels(void) {
     const char *wanted = getenv("CAUSAL_CONV1D_CPU");
     k = find(wanted && *wanted ? wanted : NULL);
     if (!k) {
-        fprintf(stderr, "causal_conv1d: CAUSAL_CONV1D_CPU=%s is not usable on this machine; using the best instead\n", wanted);
+        fprintf(stderr,
+                "causal_conv1d: CAUSAL_CONV1D_CPU=%s is not usable on this machine; using the best instead\n",
+                wanted);
         k = find(NULL);
     }
     atomic_store_explicit(&chosen, k, memory_order_release);
@@ -58,7 +62,8 @@ static int available(char *detail, size_t size) {
     return 1;
 }
 
-/* ---- Items and segments --------------------------------------------------------------------------------------- */
+/* ---- Items and segments
+ * --------------------------------------------------------------------------------------- */
 
 enum { SERIAL_ELEMENTS = 1 << 15 }; /* smaller problems stay on the calling thread */
 
@@ -85,11 +90,14 @@ static int64_t sequence_at(const cc1d_view *cu, int64_t t) {
     return low;
 }
 
-typedef void (*segment_function)(const job *j, const cc1d_segment *segment, const cc1d_item *item, void *workspace);
+typedef void (*segment_function)(const job *j, const cc1d_segment *segment, const cc1d_item *item,
+                                 void *workspace);
 
-static void for_each_segment(const job *j, const cc1d_item *item, segment_function function, void *workspace) {
+static void for_each_segment(const job *j, const cc1d_item *item, segment_function function,
+                             void *workspace) {
     const cc1d_problem *p = j->p;
-    cc1d_segment s = {.d0 = item->d0, .d1 = item->d1, .t0 = item->t0, .t1 = item->t1, .start = 0, .end = p->seqlen};
+    cc1d_segment s = {
+        .d0 = item->d0, .d1 = item->d1, .t0 = item->t0, .t1 = item->t1, .start = 0, .end = p->seqlen};
     if (!cc1d_has(p, CC1D_CU)) {
         for (s.b = item->b0; s.b < item->b1; s.b++) {
             s.n = s.b;
@@ -106,12 +114,14 @@ static void for_each_segment(const job *j, const cc1d_item *item, segment_functi
     }
 }
 
-static void forward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item, void *workspace) {
+static void forward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
+                            void *workspace) {
     (void)item, (void)workspace;
     j->kernels->forward(j->p, j->path, segment);
 }
 
-static void backward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item, void *workspace) {
+static void backward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
+                             void *workspace) {
     double *partial = NULL;
     if (j->partials) {
         const int64_t row = cc1d_cpu_partial_row(&j->split, item);
@@ -143,11 +153,14 @@ static void backward_task(void *context, int64_t index) {
     }
 }
 
-/* ---- Second stages: states, state gradients, the ordered reduction ---------------------------------------------- */
+/* ---- Second stages: states, state gradients, the ordered reduction
+ * ---------------------------------------------- */
 
 enum { STAGE_CHANNELS = 256 };
 
-static int64_t channel_blocks(const cc1d_problem *p) { return (p->dim + STAGE_CHANNELS - 1) / STAGE_CHANNELS; }
+static int64_t channel_blocks(const cc1d_problem *p) {
+    return (p->dim + STAGE_CHANNELS - 1) / STAGE_CHANNELS;
+}
 
 /* One block of channels of one row of the states. */
 static void state_bounds(const cc1d_problem *p, int64_t index, cc1d_segment *s) {
@@ -196,7 +209,8 @@ static void reduce_task(void *context, int64_t index) {
     }
 }
 
-/* ---- Operations ------------------------------------------------------------------------------------------------ */
+/* ---- Operations
+ * ------------------------------------------------------------------------------------------------ */
 
 static bool wants_sums(const cc1d_problem *p) { return cc1d_has(p, CC1D_DWEIGHT) || cc1d_has(p, CC1D_DBIAS); }
 
@@ -208,7 +222,8 @@ static size_t partials_size(const cc1d_problem *p, const cc1d_split *split) {
 
 static cc1d_status scratch(const cc1d_problem *p, size_t *bytes) {
     const cc1d_split split = cc1d_cpu_split(p, cc1d_cpu_path(p));
-    *bytes = partials_size(p, &split) + (size_t)split.tasks * cc1d_cpu_workspace(p) + 63; /* 63: to align it here */
+    *bytes = partials_size(p, &split) + (size_t)split.tasks * cc1d_cpu_workspace(p) +
+             63; /* 63: to align it here */
     return CC1D_OK;
 }
 

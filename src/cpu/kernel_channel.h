@@ -1,44 +1,163 @@
 /* kernel_channel.h - part of kernel_text.h: forward where channels are contiguous in memory. A
  * vector holds channels of one step. */
 
-/* Steps that a vector of channels walks before the next one: few, so that memory is read in long
- * stretches; more than one, so that weights and most taps are loaded once for several steps. */
-#ifndef CC1D_TILE_STEPS
-#define CC1D_TILE_STEPS 8
-#define CC1D_TILE_WEIGHTS 4112 /* REALs of weights kept at hand: 16 channels of the longest filter */
-#define CC1D_TILE_CHANNELS 512 /* at most */
-#endif
-
-/* Weights of `count` channels from d on: coefficient k (W: the bias) of channel d + i at
- * tile[k * pitch + i]. */
+/* Weights of `count` channels from d on: coefficient k (W: the bias) of channel d + i lies at
+ * weights[k * pitch + i]. */
 typedef struct NAME(tile) {
     int64_t d, count, pitch;
     REAL weights[CC1D_TILE_WEIGHTS];
 } NAME(tile);
 
-static int64_t NAME(tile_channels)(const cc1d_problem *p) {
-    const int64_t most = CC1D_TILE_WEIGHTS / (p->width + 1) / LANES * LANES;
-    return most < CC1D_TILE_CHANNELS ? most : CC1D_TILE_CHANNELS;
-}
-
-SIMD_TARGET static void NAME(load_tile)(const cc1d_problem *p, int64_t d, int64_t count,
+SIMD_TARGET static void NAME(load_tile)(const cc1d_problem *p, int64_t d, int64_t limit,
                                         NAME(tile) *tile) {
     const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
+    const int64_t most = CC1D_TILE_WEIGHTS / (p->width + 1) / LANES * LANES;
     tile->d = d;
-    tile->count = count;
-    tile->pitch = NAME(tile_channels)(p);
+    tile->pitch = most < CC1D_TILE_CHANNELS ? most : CC1D_TILE_CHANNELS;
+    tile->count = limit - d < tile->pitch ? limit - d : tile->pitch;
     for (int64_t k = 0; k < p->width; k++)
         NAME(gather)(tile->weights + k * tile->pitch, weight,
-                     d * weight->stride[0] + k * weight->stride[1], weight->stride[0], count);
+                     d * weight->stride[0] + k * weight->stride[1], weight->stride[0],
+                     tile->count);
     REAL *to = tile->weights + p->width * tile->pitch;
+    memset(to, 0, (size_t)tile->count * sizeof(REAL));
     if (bias->present)
-        NAME(gather)(to, bias, d * bias->stride[0], bias->stride[0], count);
-    else
-        memset(to, 0, (size_t)count * sizeof(REAL));
+        NAME(gather)(to, bias, d * bias->stride[0], bias->stride[0], tile->count);
 }
 
-/* Memory of one vector of channels: a step's address and the distance to the next one, in bytes. */
-typedef struct cc1d_column {
-    char *base;
-    int64_t pitch;
-} NAME(column);
+/* `steps` direct steps of one vector of channels. x: the oldest tap of the first step. */
+SIMD_INLINE void NAME(forward_walk)(const REAL *weights, int64_t pitch, cc1d_column x,
+                                    cc1d_column residual, cc1d_column out, int64_t steps,
+                                    int64_t width, int constant, int dtype, int silu) {
+    const VEC bias = LOAD(weights + width * pitch, DTYPE);
+    VEC weight[4], tap[4];
+    SIMD_UNROLL
+    for (int k = 0; k < constant; k++)
+        weight[k] = LOAD(weights + k * pitch, DTYPE);
+    SIMD_UNROLL
+    for (int k = 1; k < constant; k++, x.base += x.pitch)
+        tap[k] = LOAD(x.base, dtype);
+    for (int64_t i = 0; i < steps; i++) {
+        VEC acc = bias;
+        if (constant) {
+            SIMD_UNROLL
+            for (int k = 0; k < constant - 1; k++)
+                tap[k] = tap[k + 1];
+            tap[constant - 1] = LOAD(x.base, dtype);
+            SIMD_UNROLL
+            for (int k = 0; k < constant; k++)
+                acc = FMA(weight[k], tap[k], acc);
+        } else {
+            for (int64_t k = 0; k < width; k++)
+                acc = FMA(LOAD(weights + k * pitch, DTYPE), LOAD(x.base + k * x.pitch, dtype), acc);
+        }
+        VEC y = NAME(activate)(acc, silu);
+        if (residual.base)
+            y = ADD(y, LOAD(residual.base + i * residual.pitch, dtype));
+        STORE(out.base, dtype, y);
+        x.base += x.pitch;
+        out.base += out.pitch;
+    }
+}
+
+typedef void NAME(forward_walk_fn)(const REAL *weights, int64_t pitch, cc1d_column x,
+                                   cc1d_column residual, cc1d_column out, int64_t steps,
+                                   int64_t width);
+
+#define FORWARD_WALK(dtype, constant, silu)                                                  \
+    SIMD_TARGET static void NAME(forward_walk_##dtype##_##constant##_##silu)(                \
+        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column residual,             \
+        cc1d_column out, int64_t steps, int64_t width) {                                     \
+        NAME(forward_walk)(weights, pitch, x, residual, out, steps, constant ? constant : width, \
+                           constant, CC1D_##dtype, silu);                                    \
+    }
+EACH_KERNEL(FORWARD_WALK)
+#undef FORWARD_WALK
+
+static NAME(forward_walk_fn) *NAME(pick_forward_walk)(const cc1d_problem *p) {
+#define FORWARD_WALK(dtype, constant, silu)                       \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant, silu))          \
+        return NAME(forward_walk_##dtype##_##constant##_##silu);
+    EACH_KERNEL(FORWARD_WALK)
+#undef FORWARD_WALK
+    return NULL;
+}
+
+/* Step `step` of channels d..d+n-1 as a tap of step t. */
+SIMD_TARGET static VEC NAME(column_tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d,
+                                        int64_t t, int64_t step, int n) {
+    const cc1d_view *initial = &p->view[CC1D_INITIAL];
+    const char *tap = cc1d_tap(p, s, d, t, step);
+    REAL gathered[LANES];
+    if (!tap)
+        return SET(0);
+    if (step >= s->start)
+        return LOAD_N(tap, p->view[CC1D_X].dtype, n);
+    const int64_t j = step - s->start + p->width - 1;
+    NAME(gather)(gathered, initial,
+                 s->n * initial->stride[0] + d * initial->stride[1] + j * initial->stride[2],
+                 initial->stride[1], n);
+    return LOAD_N(gathered, DTYPE, n);
+}
+
+/* acc of one step that is not direct, n channels from the tile's channel c on. */
+SIMD_TARGET static VEC NAME(convolve_column)(const cc1d_problem *p, const cc1d_segment *s,
+                                             const NAME(tile) *tile, int64_t c, int64_t t, int n) {
+    const REAL *weights = tile->weights + c;
+    VEC acc = LOAD_N(weights + p->width * tile->pitch, DTYPE, n);
+    for (int64_t k = 0; k < p->width; k++)
+        acc = FMA(LOAD_N(weights + k * tile->pitch, DTYPE, n),
+                  NAME(column_tap)(p, s, tile->d + c, t, t - (p->width - 1) + k, n), acc);
+    return acc;
+}
+
+SIMD_TARGET static void NAME(forward_collected_column)(const cc1d_problem *p, const cc1d_segment *s,
+                                                       const NAME(tile) *tile, int64_t c, int64_t t,
+                                                       int n) {
+    const cc1d_view *residual = &p->view[CC1D_RESIDUAL], *out = &p->view[CC1D_OUT];
+    const int64_t d = tile->d + c;
+    VEC y = SET(0);
+    if (cc1d_sequence_id(p, s, t) >= 0) {
+        y = NAME(activate)(NAME(convolve_column)(p, s, tile, c, t, n), cc1d_is_silu(p));
+        if (residual->present)
+            y = ADD(y, LOAD_N(cc1d_element(residual, s->b, d, t), residual->dtype, n));
+    }
+    STORE_N(cc1d_element(out, s->b, d, t), out->dtype, y, n);
+}
+
+SIMD_TARGET static void NAME(forward_tile)(const cc1d_problem *p, const cc1d_segment *s,
+                                           const cc1d_span *span, NAME(forward_walk_fn) *walk,
+                                           const NAME(tile) *tile) {
+    const bool direct = span->direct && tile->count >= LANES;
+    const int64_t length = direct ? CC1D_TILE_STEPS : 1;
+    for (int64_t t = span->t0; t < span->t1; t += length) {
+        const int64_t steps = span->t1 - t < length ? span->t1 - t : length;
+        for (int64_t i = 0; i < tile->count; i += LANES) {
+            const int64_t left = tile->count - i;
+            if (!direct) {
+                NAME(forward_collected_column)(p, s, tile, i, t, left < LANES ? (int)left : LANES);
+                continue;
+            }
+            const int64_t c = left < LANES ? tile->count - LANES : i; /* the last ones again */
+            const int64_t d = tile->d + c;
+            walk(tile->weights + c, tile->pitch,
+                 cc1d_column_of(&p->view[CC1D_X], s->b, d, t - (p->width - 1)),
+                 cc1d_column_of(&p->view[CC1D_RESIDUAL], s->b, d, t),
+                 cc1d_column_of(&p->view[CC1D_OUT], s->b, d, t), steps, p->width);
+        }
+    }
+}
+
+SIMD_TARGET static void NAME(forward_channel)(const cc1d_problem *p, const cc1d_segment *s) {
+    NAME(forward_walk_fn) *walk = NAME(pick_forward_walk)(p);
+    NAME(tile) tile;
+    cc1d_spans spans;
+    for (int64_t d = s->d0; d < s->d1; d += tile.count) {
+        NAME(load_tile)(p, d, s->d1, &tile);
+        for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
+            cc1d_cpu_spans(p, s, t, s->t1, 1, p->width - 1, 0, &spans);
+            for (int i = 0; i < spans.count; i++)
+                NAME(forward_tile)(p, s, &spans.span[i], walk, &tile);
+        }
+    }
+}

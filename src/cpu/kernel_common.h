@@ -13,6 +13,11 @@ enum { CC1D_MAX_WIDTH = 256 };
 /* Steps that are packed at a time where no dimension is contiguous. */
 enum { CC1D_PACK_STEPS = 256 };
 
+/* Where channels are contiguous: the steps that a vector of channels walks before the next one (few,
+ * so that memory is read in long stretches; more than one, so that weights and taps are loaded once
+ * for several steps), the most channels whose weights are kept at hand, and the room for these. */
+enum { CC1D_TILE_STEPS = 8, CC1D_TILE_CHANNELS = 512, CC1D_TILE_WEIGHTS = 16 * 257 };
+
 /* Unrolls the next loop, whose count is a small constant after inlining. */
 #if defined(__clang__)
 #define SIMD_UNROLL _Pragma("clang loop unroll(full)")
@@ -50,6 +55,17 @@ static inline char *cc1d_at(cc1d_line line, int64_t step, int64_t item) {
 
 static inline cc1d_line cc1d_line_of(const cc1d_view *v, int64_t b, int64_t d) {
     return (cc1d_line){v->present ? cc1d_element(v, b, d, 0) : NULL, 0};
+}
+
+/* Successive steps of a vector of channels: base is the first one, pitch the distance in bytes. */
+typedef struct cc1d_column {
+    char *base;
+    int64_t pitch;
+} cc1d_column;
+
+static inline cc1d_column cc1d_column_of(const cc1d_view *v, int64_t b, int64_t d, int64_t t) {
+    return (cc1d_column){v->present ? cc1d_element(v, b, d, t) : NULL,
+                         v->stride[2] * (int64_t)cc1d_itemsize(v->dtype)};
 }
 
 #define CC1D_COPY(type)                                                \

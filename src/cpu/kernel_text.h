@@ -5,7 +5,8 @@
  *   REAL              float or double: what is computed in
  *   NAME(name)        a function's or type's name for this REAL, name##_f32 or name##_f64
  *   CONSTANT(name)    an arith.h constant, CC1D_##name##_F32 or _F64
- *   EACH_DTYPE(DO)    DO(dtype) for every element type that is computed in REAL
+ *   DTYPE             CC1D_FLOAT32 or CC1D_FLOAT64, REAL as an element type
+ *   EACH_KERNEL(DO)   DO(dtype, width, silu) for every compiled kernel of this REAL
  * The vocabulary's operations are used under the names below; docs/cpu.md lists them. */
 #define VEC NAME(vec)
 #define LANES NAME(LANES)
@@ -33,6 +34,16 @@
 
 #include "kernel_channel.h"
 
+SIMD_TARGET static void NAME(forward)(const cc1d_problem *p, cc1d_path path,
+                                      const cc1d_segment *s) {
+    if (path == CC1D_PATH_TIME)
+        NAME(forward_time)(p, s);
+    else if (path == CC1D_PATH_CHANNEL)
+        NAME(forward_channel)(p, s);
+    else
+        NAME(forward_general)(p, s);
+}
+
 #undef VEC
 #undef LANES
 #undef SET
@@ -53,4 +64,5 @@
 #undef REAL
 #undef NAME
 #undef CONSTANT
-#undef EACH_DTYPE
+#undef DTYPE
+#undef EACH_KERNEL

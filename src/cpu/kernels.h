@@ -1,7 +1,7 @@
 /* kernels.h - the CPU kernel table: one per instruction set, all with the same bits (docs/numerics.md).
  *
- * backend.c cuts a problem into items (split.h) and each item into segments: stretches of one sequence. A kernel
- * computes one segment of several channels; it decides nothing about work distribution. */
+ * backend.c cuts a problem into items (split.h) and each item into segments: stretches of one sequence. A
+ * kernel computes one segment of several channels; it decides nothing about work distribution. */
 #ifndef CC1D_CPU_KERNELS_H
 #define CC1D_CPU_KERNELS_H
 
@@ -24,21 +24,25 @@ typedef enum cc1d_path {
 } cc1d_path;
 
 /* Weight-gradient order, part of the definition (S is float, or double for float64 tensors):
- *   TIME and GENERAL: steps in blocks of CC1D_DW_BLOCK from t0; in a block, 16 lanes, lane = (t - t0) % 16, each a chain of
- *     sum = fma(dpre[t], tap, sum) from 0 in S; lanes are then added pairwise in S (l + (l+8), then +4, +2, +1).
- *   CHANNEL: steps in runs of CC1D_DW_RUN from t0; in a run one chain of fma in S from 0.
- *   Each block's or run's sum is added, in order, to partial in double. dbias likewise with tap = 1 (plain addition). */
+ *   TIME and GENERAL: steps in blocks of CC1D_DW_BLOCK from t0; in a block, 16 lanes, lane = (t - t0) % 16,
+ * each a chain of sum = fma(dpre[t], tap, sum) from 0 in S; lanes are then added pairwise in S (l + (l+8),
+ * then +4, +2, +1). CHANNEL: steps in runs of CC1D_DW_RUN from t0; in a run one chain of fma in S from 0.
+ *   Each block's or run's sum is added, in order, to partial in double. dbias likewise with tap = 1 (plain
+ * addition). */
 #define CC1D_DW_BLOCK 512
 #define CC1D_DW_RUN 32
 
 typedef struct cc1d_cpu_kernels {
-    const char *name;     /* "scalar", "avx2", "avx512", "neon" */
-    int (*usable)(void);  /* capability: processor and operating system */
+    const char *name;    /* "scalar", "avx2", "avx512", "neon" */
+    int (*usable)(void); /* capability: processor and operating system */
     void (*forward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s);
-    /* dx of the segment's steps if p has it; adds the segment's weight-gradient sums to partial[(d - d0) * (W + 1) + k],
-     * k = W being the bias, if partial is not NULL. workspace: cc1d_cpu_workspace(p) bytes, 64-byte aligned. */
-    void (*backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial, void *workspace);
-    /* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row, or -1 for a padding slot. */
+    /* dx of the segment's steps if p has it; adds the segment's weight-gradient sums to partial[(d - d0) * (W
+     * + 1) + k], k = W being the bias, if partial is not NULL. workspace: cc1d_cpu_workspace(p) bytes,
+     * 64-byte aligned. */
+    void (*backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial,
+                     void *workspace);
+    /* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row, or -1 for a
+     * padding slot. */
     void (*update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1);
 } cc1d_cpu_kernels;
 
@@ -46,8 +50,8 @@ typedef struct cc1d_cpu_kernels {
 extern const cc1d_cpu_kernels *const cc1d_cpu_kernel_list[];
 extern const cc1d_cpu_kernels cc1d_cpu_scalar;
 
-/* dinitial_states of channels d0..d1-1 of row n, whose sequence is s->start..s->end-1. W-1 steps of each sequence: scalar code
- * serves every instruction set. */
+/* dinitial_states of channels d0..d1-1 of row n, whose sequence is s->start..s->end-1. W-1 steps of each
+ * sequence: scalar code serves every instruction set. */
 void cc1d_cpu_dinitial(const cc1d_problem *p, const cc1d_segment *s);
 
 #endif

@@ -1,24 +1,29 @@
-/* scalar.c - the scalar kernels: the specification that the vector kernels must match bit for bit. Any strides, any width,
- * every argument, one element at a time. */
+/* scalar.c - the scalar kernels: the specification that the vector kernels must match bit for bit. Any
+ * strides, any width, every argument, one element at a time. */
 #include "../index.h"
 #include "arith.h"
 #include "convert.h"
 #include "kernels.h"
 
 static const char *address(const cc1d_view *v, int64_t i, int64_t j, int64_t k) {
-    return v->data + (i * v->stride[0] + j * v->stride[1] + k * v->stride[2]) * (int64_t)cc1d_itemsize(v->dtype);
+    return v->data +
+           (i * v->stride[0] + j * v->stride[1] + k * v->stride[2]) * (int64_t)cc1d_itemsize(v->dtype);
 }
 
-/* The seq_idx of a step; steps before the sequence count as its first one, as the initial states do. 0 where there is none. */
+/* The seq_idx of a step; steps before the sequence count as its first one, as the initial states do. 0 where
+ * there is none. */
 static int64_t sequence_id(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
     if (!cc1d_has(p, CC1D_SEQ_IDX)) return 0;
     return cc1d_index_at(&p->view[CC1D_SEQ_IDX], s->b, step > s->start ? step : s->start);
 }
 
-static bool is_padding(const cc1d_problem *p, const cc1d_segment *s, int64_t step) { return sequence_id(p, s, step) < 0; }
+static bool is_padding(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
+    return sequence_id(p, s, step) < 0;
+}
 
 /* Where step `step` lies as a tap of step `now`; NULL: it counts as 0. */
-static const char *tap_address(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {
+static const char *tap_address(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now,
+                               int64_t step) {
     const int64_t id = sequence_id(p, s, now);
     if (id < 0 || sequence_id(p, s, step) != id) return NULL;
     if (step >= s->start) return address(&p->view[CC1D_X], s->b, d, step);
@@ -63,8 +68,10 @@ static void advance_state(const cc1d_problem *p, int64_t b, int64_t row, int64_t
         return;
     }
     const int64_t shift = cc1d_has(p, CC1D_ACCEPTED) ? cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0) : steps;
-    const int64_t kept = size - steps > 0 ? size - steps : 0; /* old elements that stay, moved left by shift */
-    for (int64_t i = 0; i < kept; i++) memmove((char *)address(state, row, d, i), address(state, row, d, i + shift), item);
+    const int64_t kept =
+        size - steps > 0 ? size - steps : 0; /* old elements that stay, moved left by shift */
+    for (int64_t i = 0; i < kept; i++)
+        memmove((char *)address(state, row, d, i), address(state, row, d, i + shift), item);
     for (int64_t i = kept; i < size; i++)
         memcpy((char *)address(state, row, d, i), address(x, b, d, steps - size + i), item);
 }
@@ -83,7 +90,8 @@ static void forward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s
     (is_double(p) ? forward_f64 : forward_f32)(p, s);
 }
 
-static void backward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial, void *workspace) {
+static void backward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial,
+                     void *workspace) {
     if (is_double(p))
         backward_f64(p, path, s, partial, workspace);
     else
@@ -97,7 +105,9 @@ static void update(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, in
     }
 }
 
-void cc1d_cpu_dinitial(const cc1d_problem *p, const cc1d_segment *s) { (is_double(p) ? dinitial_f64 : dinitial_f32)(p, s); }
+void cc1d_cpu_dinitial(const cc1d_problem *p, const cc1d_segment *s) {
+    (is_double(p) ? dinitial_f64 : dinitial_f32)(p, s);
+}
 
 static int usable(void) { return 1; }
 

@@ -1,5 +1,6 @@
 /* scalar_text.h - the scalar arithmetic, included by scalar.c once for float and once for double.
- * Parameters: REAL, the type computed in; NAME(name), a function's name for that type. Both are undefined at the end. */
+ * Parameters: REAL, the type computed in; NAME(name), a function's name for that type. Both are undefined at
+ * the end. */
 
 static REAL NAME(load)(const char *at, int32_t dtype) {
     return at ? (REAL)(sizeof(REAL) == 8 ? cc1d_load_f64(at, dtype) : cc1d_load_f32(at, dtype)) : 0;
@@ -22,7 +23,9 @@ static REAL NAME(weight)(const cc1d_problem *p, int64_t d, int64_t k) {
 }
 
 static REAL NAME(bias)(const cc1d_problem *p, int64_t d) {
-    return cc1d_has(p, CC1D_BIAS) ? NAME(load)(address(&p->view[CC1D_BIAS], d, 0, 0), p->view[CC1D_BIAS].dtype) : 0;
+    return cc1d_has(p, CC1D_BIAS)
+               ? NAME(load)(address(&p->view[CC1D_BIAS], d, 0, 0), p->view[CC1D_BIAS].dtype)
+               : 0;
 }
 
 static REAL NAME(activate)(const cc1d_problem *p, REAL acc) {
@@ -65,9 +68,10 @@ static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, 
     return (REAL)(sizeof(REAL) == 8 ? cc1d_dsilu_f64(dout, acc) : cc1d_dsilu_f32((float)dout, (float)acc));
 }
 
-/* The gradient of step `step`, or of the initial state before the sequence. dpre[i] belongs to step t0 + i; NULL: computed
- * here. */
-static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step, const REAL *dpre, int64_t t0) {
+/* The gradient of step `step`, or of the initial state before the sequence. dpre[i] belongs to step t0 + i;
+ * NULL: computed here. */
+static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step,
+                       const REAL *dpre, int64_t t0) {
     const int64_t id = s->end > s->start ? sequence_id(p, s, step) : 0;
     if (id < 0) return 0;
     REAL sum = NAME(load)(dfinal_address(p, s, d, step), p->view[CC1D_DFINAL].dtype);
@@ -82,8 +86,8 @@ static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, 
 }
 
 /* Sums of dpre[t] * tap over steps t0..t1-1 for coefficient k (W: the bias), in the order of kernels.h. */
-static REAL NAME(sum_block)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t k, int64_t t0, int64_t t1,
-                            int64_t lanes, const REAL *dpre) {
+static REAL NAME(sum_block)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t k, int64_t t0,
+                            int64_t t1, int64_t lanes, const REAL *dpre) {
     REAL sum[16] = {0};
     for (int64_t t = t0; t < t1; t++) {
         REAL *lane = &sum[(t - t0) % lanes];
@@ -97,9 +101,11 @@ static REAL NAME(sum_block)(const cc1d_problem *p, const cc1d_segment *s, int64_
     return sum[0];
 }
 
-static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial, void *workspace) {
+static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial,
+                           void *workspace) {
     REAL *dpre = workspace;
-    const int64_t step = path == CC1D_PATH_CHANNEL ? CC1D_DW_RUN : CC1D_DW_BLOCK, lanes = path == CC1D_PATH_CHANNEL ? 1 : 16;
+    const int64_t step = path == CC1D_PATH_CHANNEL ? CC1D_DW_RUN : CC1D_DW_BLOCK,
+                  lanes = path == CC1D_PATH_CHANNEL ? 1 : 16;
     for (int64_t d = s->d0; d < s->d1; d++) {
         for (int64_t t0 = s->t0; t0 < s->t1; t0 += step) {
             const int64_t t1 = t0 + step < s->t1 ? t0 + step : s->t1;
@@ -109,7 +115,8 @@ static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_seg
                     NAME(store)(&p->view[CC1D_DX], s->b, d, t, NAME(dtap)(p, s, d, t, dpre, t0));
             if (partial)
                 for (int64_t k = 0; k <= p->width; k++)
-                    partial[(d - s->d0) * (p->width + 1) + k] += (double)NAME(sum_block)(p, s, d, k, t0, t1, lanes, dpre);
+                    partial[(d - s->d0) * (p->width + 1) + k] +=
+                        (double)NAME(sum_block)(p, s, d, k, t0, t1, lanes, dpre);
         }
     }
 }
@@ -122,7 +129,9 @@ static void NAME(dinitial)(const cc1d_problem *p, const cc1d_segment *s) {
         for (int64_t i = 0; i < steps && steps <= BUFFERED; i++) dpre[i] = NAME(dpre)(p, s, d, s->start + i);
         for (int64_t j = 0; j < steps; j++) {
             const REAL *buffered = steps <= BUFFERED ? dpre : NULL;
-            NAME(store)(&p->view[CC1D_DINITIAL], s->n, d, j, NAME(dtap)(p, s, d, s->start - steps + j, buffered, s->start));
+            NAME(store)
+            (&p->view[CC1D_DINITIAL], s->n, d, j,
+             NAME(dtap)(p, s, d, s->start - steps + j, buffered, s->start));
         }
     }
 }
@@ -134,7 +143,8 @@ static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t 
             REAL acc = NAME(bias)(p, d);
             for (int64_t k = 0; k < p->width; k++) {
                 const int64_t step = t - (p->width - 1) + k;
-                const char *at = step < 0 ? history_address(p, b, row, d, step) : address(&p->view[CC1D_X], b, d, step);
+                const char *at =
+                    step < 0 ? history_address(p, b, row, d, step) : address(&p->view[CC1D_X], b, d, step);
                 acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, p->view[CC1D_X].dtype), acc);
             }
             y = NAME(activate)(p, acc);

@@ -2,10 +2,13 @@
 #include "split.h"
 
 enum {
-    ITEM_ELEMENTS = 1 << 15, /* enough to hide the claim of an item, few enough to balance over many threads */
-    TIME_STEPS = 8192,       /* longest run of steps of one row: the rows of an item stay in the second-level cache */
-    CHANNEL_LANES = 512,     /* channels of an item when they are contiguous: whole memory pages are walked in order */
-    BACKWARD_STEPS = 1024,   /* steps of a partial sum: a sum costs (W + 1) * 8 bytes per channel */
+    ITEM_ELEMENTS =
+        1 << 15, /* enough to hide the claim of an item, few enough to balance over many threads */
+    TIME_STEPS =
+        8192, /* longest run of steps of one row: the rows of an item stay in the second-level cache */
+    CHANNEL_LANES =
+        512, /* channels of an item when they are contiguous: whole memory pages are walked in order */
+    BACKWARD_STEPS = 1024, /* steps of a partial sum: a sum costs (W + 1) * 8 bytes per channel */
     MAX_TASKS = 128
 };
 
@@ -72,6 +75,7 @@ cc1d_item cc1d_cpu_item(const cc1d_problem *p, const cc1d_split *s, cc1d_path pa
 
 size_t cc1d_cpu_workspace(const cc1d_problem *p) {
     /* A block of pre-activation gradients and the W-1 steps after it, for one vector of 16 channels. */
-    const size_t bytes = (CC1D_DW_BLOCK + (size_t)p->width) * 16 * (p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4);
+    const size_t bytes =
+        (CC1D_DW_BLOCK + (size_t)p->width) * 16 * (p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4);
     return (bytes + 63) / 64 * 64;
 }

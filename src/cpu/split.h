@@ -1,16 +1,18 @@
-/* split.h - how a CPU call is cut into items of independent work. A function of shapes, strides and dtypes alone, so the
- * order of every sum is the same on every machine and for every number of threads. */
+/* split.h - how a CPU call is cut into items of independent work. A function of shapes, strides and dtypes
+ * alone, so the order of every sum is the same on every machine and for every number of threads. */
 #ifndef CC1D_CPU_SPLIT_H
 #define CC1D_CPU_SPLIT_H
 
 #include "kernels.h"
 
-/* Item i covers batch rows [b, b + b_chunk), channels [d, d + d_chunk), steps [t, t + t_chunk), cut at the ends. */
+/* Item i covers batch rows [b, b + b_chunk), channels [d, d + d_chunk), steps [t, t + t_chunk), cut at the
+ * ends. */
 typedef struct cc1d_split {
     int64_t b_chunk, d_chunk, t_chunk;
     int64_t b_count, d_count, t_count;
     int64_t items;
-    int64_t tasks; /* items are dealt out in this many contiguous runs; each running task has its own workspace */
+    int64_t
+        tasks; /* items are dealt out in this many contiguous runs; each running task has its own workspace */
 } cc1d_split;
 
 typedef struct cc1d_item {

@@ -6,10 +6,12 @@
 #include "../index.h"
 
 static char *address(const cc1d_view *v, int64_t i, int64_t j, int64_t k) {
-    return v->data + (i * v->stride[0] + j * v->stride[1] + k * v->stride[2]) * (int64_t)cc1d_itemsize(v->dtype);
+    return v->data +
+           (i * v->stride[0] + j * v->stride[1] + k * v->stride[2]) * (int64_t)cc1d_itemsize(v->dtype);
 }
 
-/* Where state element `step` of the sequence comes from: a step of x, a step of the initial states, or NULL for zero. */
+/* Where state element `step` of the sequence comes from: a step of x, a step of the initial states, or NULL
+ * for zero. */
 static const cc1d_view *source(const cc1d_problem *p, int64_t b, int64_t start, int64_t end, int64_t step) {
     const cc1d_view *view = &p->view[step >= start ? CC1D_X : CC1D_INITIAL];
     if (!view->present) return NULL;
@@ -21,7 +23,8 @@ static const cc1d_view *source(const cc1d_problem *p, int64_t b, int64_t start, 
     return view;
 }
 
-void cc1d_cpu_final_states(const cc1d_problem *p, int64_t b, int64_t n, int64_t d0, int64_t d1, int64_t start, int64_t end) {
+void cc1d_cpu_final_states(const cc1d_problem *p, int64_t b, int64_t n, int64_t d0, int64_t d1, int64_t start,
+                           int64_t end) {
     const cc1d_view *out = &p->view[CC1D_FINAL];
     const size_t item = cc1d_itemsize(out->dtype);
     for (int64_t j = 0; j < p->state_len; j++) {

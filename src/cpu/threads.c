@@ -1,8 +1,8 @@
 /* threads.c - a small persistent pool of POSIX threads.
  *
- * One job at a time: a caller that finds the pool busy runs its job alone, which keeps concurrent callers independent.
- * Threads are started when first needed, sleep between jobs and are never joined. After fork() the child starts with an
- * empty pool of its own. */
+ * One job at a time: a caller that finds the pool busy runs its job alone, which keeps concurrent callers
+ * independent. Threads are started when first needed, sleep between jobs and are never joined. After fork()
+ * the child starts with an empty pool of its own. */
 #include "threads.h"
 
 #include <pthread.h>
@@ -26,7 +26,8 @@ static struct {
     void *context;
     int64_t count;
     _Atomic int64_t next;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+} pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 static void run_tasks(void (*task)(void *context, int64_t index), void *context, int64_t count) {
     for (;;) {
@@ -68,7 +69,9 @@ static void after_fork_in_child(void) {
     pool.workers = pool.seats = pool.inside = 0;
 }
 
-static void register_fork_handlers(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+static void register_fork_handlers(void) {
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
 
 /* Starts threads until there are `wanted`; fewer where the system refuses. Called with the lock held. */
 static void grow(int wanted) {
@@ -91,7 +94,8 @@ static int online_cores(void) {
     return cores;
 }
 
-static bool claim_pool(int helpers, int64_t count, void (*task)(void *context, int64_t index), void *context) {
+static bool claim_pool(int helpers, int64_t count, void (*task)(void *context, int64_t index),
+                       void *context) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_fork_handlers);
     pthread_mutex_lock(&pool.lock);
@@ -118,7 +122,8 @@ static void release_pool(void) {
     pthread_mutex_unlock(&pool.lock);
 }
 
-void cc1d_parallel(const cc1d_exec *exec, int64_t count, void (*task)(void *context, int64_t index), void *context) {
+void cc1d_parallel(const cc1d_exec *exec, int64_t count, void (*task)(void *context, int64_t index),
+                   void *context) {
     if (count > 1 && exec->parallel_for) {
         exec->parallel_for(exec->parallel_for_user, count, task, context);
         return;

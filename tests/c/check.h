@@ -11,22 +11,23 @@
 
 static int check_failures;
 
-#define CHECK(condition)                                                         \
-    do {                                                                         \
-        if (!(condition)) {                                                      \
-            check_failures++;                                                    \
-            printf("  %s:%d: failed: %s\n", __FILE__, __LINE__, #condition);     \
-        }                                                                        \
+#define CHECK(condition)                                                     \
+    do {                                                                     \
+        if (!(condition)) {                                                  \
+            check_failures++;                                                \
+            printf("  %s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+        }                                                                    \
     } while (0)
 
 /* A status, with the library's own line where it is another one. */
-#define CHECK_STATUS(call, expected)                                                                           \
-    do {                                                                                                       \
-        const cc1d_status got_ = (call);                                                                       \
-        if (got_ != (expected)) {                                                                              \
-            check_failures++;                                                                                  \
-            printf("  %s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, cc1d_status_name(got_), cc1d_last_error()); \
-        }                                                                                                      \
+#define CHECK_STATUS(call, expected)                                                               \
+    do {                                                                                           \
+        const cc1d_status got_ = (call);                                                           \
+        if (got_ != (expected)) {                                                                  \
+            check_failures++;                                                                      \
+            printf("  %s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, cc1d_status_name(got_), \
+                   cc1d_last_error());                                                             \
+        }                                                                                          \
     } while (0)
 
 typedef struct check_test {
@@ -46,7 +47,8 @@ static inline int check_run(const check_test *tests, size_t count) {
 }
 
 /* A contiguous CPU tensor over data; unused sizes are 0. */
-static inline cc1d_tensor check_tensor(void *data, int32_t dtype, int32_t ndim, int64_t n0, int64_t n1, int64_t n2) {
+static inline cc1d_tensor check_tensor(void *data, int32_t dtype, int32_t ndim, int64_t n0, int64_t n1,
+                                       int64_t n2) {
     cc1d_tensor t = {.data = data, .dtype = dtype, .device = CC1D_CPU, .ndim = ndim, .shape = {n0, n1, n2}};
     int64_t stride = 1;
     for (int32_t i = ndim - 1; i >= 0; i--) {

@@ -19,7 +19,8 @@ void *calloc(size_t count, size_t size) {
     return memory ? memset(memory, 0, count * size) : NULL;
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument) {
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                   void *argument) {
     (void)thread, (void)attributes, (void)start, (void)argument;
     failed++;
     return EAGAIN;
@@ -32,11 +33,18 @@ static void test_update_without_memory(void) {
     check_fill(x_data, 2 * D, 1), check_fill(state_data, POOL * D * 2, 2), check_fill(weight_data, D * W, 3);
     for (int i = 0; i < 2 * D; i++) out_data[i] = 42;
     int32_t rows[2] = {7, 3};
-    cc1d_tensor x = check_tensor(x_data, CC1D_FLOAT32, 2, 2, D, 0), out = check_tensor(out_data, CC1D_FLOAT32, 2, 2, D, 0);
-    cc1d_tensor state = check_tensor(state_data, CC1D_FLOAT32, 3, POOL, D, 2), weight = check_tensor(weight_data, CC1D_FLOAT32, 2, D, W, 0);
+    cc1d_tensor x = check_tensor(x_data, CC1D_FLOAT32, 2, 2, D, 0),
+                out = check_tensor(out_data, CC1D_FLOAT32, 2, 2, D, 0);
+    cc1d_tensor state = check_tensor(state_data, CC1D_FLOAT32, 3, POOL, D, 2),
+                weight = check_tensor(weight_data, CC1D_FLOAT32, 2, D, W, 0);
     cc1d_tensor indices = check_tensor(rows, CC1D_INT32, 1, 2, 0, 0);
-    cc1d_update_args args = {.size = sizeof args, .x = &x, .conv_state = &state, .weight = &weight, .out = &out,
-                             .conv_state_indices = &indices, .pad_slot_id = -1};
+    cc1d_update_args args = {.size = sizeof args,
+                             .x = &x,
+                             .conv_state = &state,
+                             .weight = &weight,
+                             .out = &out,
+                             .conv_state_indices = &indices,
+                             .pad_slot_id = -1};
     float before[POOL * D * 2];
     memcpy(before, state_data, sizeof before);
     failed = 0;
@@ -55,7 +63,8 @@ static void test_update_without_memory(void) {
 static void test_forward_without_threads(void) {
     static float x_data[B * D * T], one[B * D * T], many[B * D * T], weight_data[D * W];
     check_fill(x_data, B * D * T, 1), check_fill(weight_data, D * W, 3);
-    cc1d_tensor x = check_tensor(x_data, CC1D_FLOAT32, 3, B, D, T), weight = check_tensor(weight_data, CC1D_FLOAT32, 2, D, W, 0);
+    cc1d_tensor x = check_tensor(x_data, CC1D_FLOAT32, 3, B, D, T),
+                weight = check_tensor(weight_data, CC1D_FLOAT32, 2, D, W, 0);
     cc1d_tensor out = check_tensor(one, CC1D_FLOAT32, 3, B, D, T);
     cc1d_forward_args args = {.size = sizeof args, .x = &x, .weight = &weight, .out = &out};
     cc1d_exec exec = {.size = sizeof exec, .num_threads = 1};

@@ -1,5 +1,5 @@
-/* test_threads.c - the pool: every index once, the same bits for every thread count, concurrent callers, a caller's own
- * parallel-for, and use after fork. Run under ThreadSanitizer as well. */
+/* test_threads.c - the pool: every index once, the same bits for every thread count, concurrent callers, a
+ * caller's own parallel-for, and use after fork. Run under ThreadSanitizer as well. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -39,12 +39,20 @@ typedef struct gradients {
 static float x_data[B * D * T], dout_data[B * D * T], weight_data[D * W];
 
 static void run_backward(const cc1d_exec *exec, gradients *g) {
-    cc1d_tensor x = check_tensor(x_data, CC1D_FLOAT32, 3, B, D, T), dout = check_tensor(dout_data, CC1D_FLOAT32, 3, B, D, T);
+    cc1d_tensor x = check_tensor(x_data, CC1D_FLOAT32, 3, B, D, T),
+                dout = check_tensor(dout_data, CC1D_FLOAT32, 3, B, D, T);
     cc1d_tensor weight = check_tensor(weight_data, CC1D_FLOAT32, 2, D, W, 0);
-    cc1d_tensor dx = check_tensor(g->dx, CC1D_FLOAT32, 3, B, D, T), dweight = check_tensor(g->dweight, CC1D_FLOAT32, 2, D, W, 0);
+    cc1d_tensor dx = check_tensor(g->dx, CC1D_FLOAT32, 3, B, D, T),
+                dweight = check_tensor(g->dweight, CC1D_FLOAT32, 2, D, W, 0);
     cc1d_tensor dbias = check_tensor(g->dbias, CC1D_FLOAT32, 1, D, 0, 0);
-    cc1d_backward_args args = {.size = sizeof args, .dout = &dout, .x = &x, .weight = &weight, .dx = &dx, .dweight = &dweight,
-                               .dbias = &dbias, .activation = CC1D_ACTIVATION_SILU};
+    cc1d_backward_args args = {.size = sizeof args,
+                               .dout = &dout,
+                               .x = &x,
+                               .weight = &weight,
+                               .dx = &dx,
+                               .dweight = &dweight,
+                               .dbias = &dbias,
+                               .activation = CC1D_ACTIVATION_SILU};
     CHECK_STATUS(cc1d_backward_scratch(&args, &args.scratch_size), CC1D_OK);
     args.scratch = malloc(args.scratch_size);
     CHECK_STATUS(cc1d_backward(&args, exec), CC1D_OK);
@@ -82,14 +90,16 @@ static void test_concurrent_callers(void) {
 
 static int own_calls;
 
-static void backwards_for(void *user, int64_t count, void (*task)(void *context, int64_t index), void *context) {
+static void backwards_for(void *user, int64_t count, void (*task)(void *context, int64_t index),
+                          void *context) {
     CHECK(user == &own_calls);
     own_calls++;
     while (count-- > 0) task(context, count);
 }
 
 static void test_own_parallel_for(void) {
-    const cc1d_exec exec = {.size = sizeof exec, .parallel_for = backwards_for, .parallel_for_user = &own_calls};
+    const cc1d_exec exec = {
+        .size = sizeof exec, .parallel_for = backwards_for, .parallel_for_user = &own_calls};
     gradients *g = calloc(1, sizeof *g);
     run_backward(&exec, g);
     CHECK(own_calls > 0);
@@ -118,8 +128,10 @@ static void test_fork(void) {
 }
 
 int main(void) {
-    const check_test tests[] = {{"every index once", test_every_index_once}, {"same bits", test_same_bits},
-                                {"concurrent callers", test_concurrent_callers}, {"own parallel-for", test_own_parallel_for},
+    const check_test tests[] = {{"every index once", test_every_index_once},
+                                {"same bits", test_same_bits},
+                                {"concurrent callers", test_concurrent_callers},
+                                {"own parallel-for", test_own_parallel_for},
                                 {"fork", test_fork}};
     return check_run(tests, sizeof tests / sizeof *tests);
 }
