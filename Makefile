@@ -1,0 +1,71 @@
+# The commands of this project: `make help` lists them. A fresh machine needs python3 (with venv)
+# and a C compiler; everything else is installed into .venv inside this checkout.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+# On Linux the build of PyTorch for CPUs, which is small. `make TORCH_INDEX= ...` takes the one
+# with CUDA from PyPI.
+ifeq ($(shell uname -s),Linux)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
+# More pytest arguments: make test PYTEST_ARGS='-k update'
+PYTEST_ARGS ?=
+
+run := $(VENV)/bin/python
+sources := $(shell find include src python cmake bench -type f -not -name '*.pyc' 2>/dev/null) \
+	CMakeLists.txt pyproject.toml README.md
+c_files = $(shell find include src tests/c bench python -name '*.[ch]')
+extras := test,models,bench,demo,lint
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-c test-python test-mac check format bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(VENV)/.stamp-tools: tools/setup_venv.sh
+	PYTHON='$(PYTHON)' tools/setup_venv.sh '$(VENV)' '$(TORCH)' '$(TORCH_INDEX)'
+	@touch $@
+
+$(VENV)/.stamp-package: $(VENV)/.stamp-tools $(sources)
+	@echo 'Building and installing causal-conv1d-mps'
+	@$(run) -m pip --disable-pip-version-check install --quiet --no-build-isolation \
+		--config-settings=build-dir=build/python '.[$(extras)]'
+	@touch $@
+
+setup: $(VENV)/.stamp-package ## Create .venv, build and install the package
+
+demo: setup ## Quick start, speed table, and a small language model trained on the spot
+	$(run) -m causal_conv1d_mps demo
+
+test: test-c test-python ## All tests
+
+test-c: setup ## The C tests (natively, and for arm64 under qemu where that is installed)
+	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/test_c.sh $(JOBS)
+
+test-python: setup ## The Python tests
+	$(run) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
+test-mac: setup ## On a Mac: the tests on its GPU, then the benchmark table
+	@$(run) -c 'import sys, torch; sys.exit(None if torch.backends.mps.is_available() \
+		else "make test-mac needs a Mac with an Apple GPU (PyTorch says that mps is not available)")'
+	$(run) -m pytest $(PYTEST_ARGS)
+	$(run) bench.py --device mps --dtype bf16
+	$(run) bench.py --device mps --dtype fp32
+
+check: setup ## Lint, formatting, sanitizers, exported symbols, installed library
+	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/check.sh $(JOBS)
+
+format: setup ## Format the sources and embed the GPU kernels again
+	$(run) tools/embed_kernels.py
+	$(VENV)/bin/clang-format -i $(c_files)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: setup ## Verify, then time every shape; table, JSON and chart in bench-results/
+	$(run) -m bench --out bench-results
+
+clean: ## Remove what was built (.venv stays)
+	rm -rf build dist bench-results $(VENV)/.stamp-package
