@@ -1,0 +1,46 @@
+"""The backend "metal" for the operation tests: CPU tensors through the MPS path and the harness.
+
+Everything between the public function and the compiled kernel is what runs on a Mac; only the choice of
+the kernels module and the function that compiles a text are swapped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from unittest import mock
+
+import harness
+import torch
+from harness import strict
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+
+from backends import Backend
+
+from causal_conv1d_mps import _backend, _metal
+
+
+def compile_checked(source):
+    """torch.mps.compile_shader, and the compile with real address spaces beside it."""
+    strict.check(source)
+    return harness.compile_shader(source)
+
+
+@contextlib.contextmanager
+def on_harness():
+    with (
+        mock.patch.object(_backend, "of", lambda x: _metal),
+        mock.patch.object(_metal, "compile_shader", compile_checked),
+    ):
+        yield
+
+
+METAL = Backend(
+    name="metal",
+    device="cpu",
+    kernel_prefix="metal/mps/",
+    dtypes=(torch.float32, torch.float16, torch.bfloat16),
+    enter=on_harness,
+)

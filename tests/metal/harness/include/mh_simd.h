@@ -1,0 +1,210 @@
+/* SIMD-group and quad-group operations and barriers. Every one of them is a meeting of the lanes; the
+ * default arguments say where the call stands, so that lanes that meet at different calls are found. */
+#ifndef MH_SIMD_H
+#define MH_SIMD_H
+
+#define MH_PLACE int line = __builtin_LINE(), int column = __builtin_COLUMN()
+
+namespace mh {
+template <class T> struct component { typedef T type; };
+template <class T, int N> struct component<metal::vec<T, N>> { typedef T type; };
+
+template <class T>
+MH_INLINE const mh_meeting *meet(mh_text what, const T &value, int line, int column, int active = 0) {
+#ifndef MH_STRICT /* there T carries an address space */
+    static_assert(sizeof(typename component<T>::type) <= 4,
+                  "SIMD-group and quad-group functions take no 64-bit types");
+#endif
+    return mh_meet(what, active, &value, sizeof(T), line, column);
+}
+template <class T> MH_INLINE T from(const mh_meeting *m, unsigned lane) {
+    T value;
+    __builtin_memcpy(&value, m->slot[lane % MH_SIMD_WIDTH], sizeof value);
+    return value;
+}
+MH_INLINE bool present(const mh_meeting *m, unsigned lane) { return m->present >> lane & 1; }
+
+/* Over the lanes [first, first + count) that exist, as a tree, so that every lane gets the same bits. */
+template <class T, class F> MH_INLINE T reduce(const mh_meeting *m, unsigned first, unsigned count, F f) {
+    T values[MH_SIMD_WIDTH];
+    unsigned n = 0;
+    for (unsigned i = first; i < first + count; i++) {
+        if (present(m, i)) values[n++] = from<T>(m, i);
+    }
+    while (n > 1) {
+        unsigned out = 0;
+        for (unsigned i = 0; i + 1 < n; i += 2) values[out++] = f(values[i], values[i + 1]);
+        if (n & 1) values[out++] = values[n - 1];
+        n = out;
+    }
+    return values[0];
+}
+template <class T, class F> MH_INLINE T scan(const mh_meeting *m, T start, unsigned end, F f) {
+    T sum = start;
+    for (unsigned i = 0; i < end; i++) sum = f(sum, from<T>(m, i));
+    return sum;
+}
+
+#define MH_COMBINE(name, expression)                                                        \
+    struct name {                                                                           \
+        template <class T> MH_INLINE T operator()(T a, T b) const { return T(expression); } \
+    };
+MH_COMBINE(add, a + b)
+MH_COMBINE(multiply, a *b)
+MH_COMBINE(greater, metal::max(a, b))
+MH_COMBINE(less, metal::min(a, b))
+MH_COMBINE(conjunction, a &b)
+MH_COMBINE(disjunction, a | b)
+MH_COMBINE(exclusive, a ^ b)
+#undef MH_COMBINE
+} // namespace mh
+
+namespace metal {
+
+enum class mem_flags : uint {
+    mem_none = MH_MEM_NONE,
+    mem_device = MH_MEM_DEVICE,
+    mem_threadgroup = MH_MEM_THREADGROUP,
+    mem_texture = MH_MEM_TEXTURE,
+    mem_threadgroup_imageblock = 8,
+    mem_object_data = 16,
+};
+constexpr mem_flags operator|(mem_flags a, mem_flags b) { return mem_flags(uint(a) | uint(b)); }
+
+MH_INLINE void threadgroup_barrier(mem_flags flags, MH_PLACE) {
+    mh_threadgroup_barrier(uint(flags), line, column);
+}
+MH_INLINE void simdgroup_barrier(mem_flags flags, MH_PLACE) {
+    mh_simdgroup_barrier(uint(flags), line, column);
+}
+
+#define MH_REDUCTION(name, combine)                                                                         \
+    template <class T> MH_INLINE T simd_##name(T data, MH_PLACE) {                                          \
+        return mh::reduce<T>(mh::meet("simd_" #name, data, line, column), 0, MH_SIMD_WIDTH, mh::combine()); \
+    }                                                                                                       \
+    template <class T> MH_INLINE T quad_##name(T data, MH_PLACE) {                                          \
+        const mh_meeting *m = mh::meet("quad_" #name, data, line, column);                                  \
+        return mh::reduce<T>(m, m->lane & ~3u, 4, mh::combine());                                           \
+    }
+MH_REDUCTION(sum, add)
+MH_REDUCTION(product, multiply)
+MH_REDUCTION(max, greater)
+MH_REDUCTION(min, less)
+MH_REDUCTION(and, conjunction)
+MH_REDUCTION(or, disjunction)
+MH_REDUCTION(xor, exclusive)
+
+#define MH_PREFIX(name, combine, start)                                                     \
+    template <class T> MH_INLINE T simd_prefix_inclusive_##name(T data, MH_PLACE) {         \
+        const mh_meeting *m = mh::meet("simd_prefix_inclusive_" #name, data, line, column); \
+        return mh::scan<T>(m, T(start), m->lane + 1, mh::combine());                        \
+    }                                                                                       \
+    template <class T> MH_INLINE T simd_prefix_exclusive_##name(T data, MH_PLACE) {         \
+        const mh_meeting *m = mh::meet("simd_prefix_exclusive_" #name, data, line, column); \
+        return mh::scan<T>(m, T(start), m->lane, mh::combine());                            \
+    }
+MH_PREFIX(sum, add, 0)
+MH_PREFIX(product, multiply, 1)
+
+/* Shuffles. `base` and `width` are the lane's quad or the whole SIMD-group. */
+#define MH_SHUFFLES(group, base, width)                                                          \
+    template <class T> MH_INLINE T group##_shuffle(T data, ushort lane, MH_PLACE) {              \
+        const mh_meeting *m = mh::meet(#group "_shuffle", data, line, column);                   \
+        return mh::from<T>(m, (base) + lane % width);                                            \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_broadcast(T data, ushort lane, MH_PLACE) {            \
+        const mh_meeting *m = mh::meet(#group "_broadcast", data, line, column);                 \
+        return mh::from<T>(m, (base) + lane % width);                                            \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_broadcast_first(T data, MH_PLACE) {                   \
+        const mh_meeting *m = mh::meet(#group "_broadcast_first", data, line, column);           \
+        return mh::from<T>(m, (base));                                                           \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_shuffle_xor(T data, ushort mask, MH_PLACE) {          \
+        const mh_meeting *m = mh::meet(#group "_shuffle_xor", data, line, column);               \
+        return mh::from<T>(m, (base) + ((m->lane ^ mask) & (width - 1)));                        \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_shuffle_up(T data, ushort delta, MH_PLACE) {          \
+        const mh_meeting *m = mh::meet(#group "_shuffle_up", data, line, column);                \
+        return m->lane - (base) < delta ? data : mh::from<T>(m, m->lane - delta);                \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_shuffle_down(T data, ushort delta, MH_PLACE) {        \
+        const mh_meeting *m = mh::meet(#group "_shuffle_down", data, line, column);              \
+        return m->lane - (base) + delta >= width ? data : mh::from<T>(m, m->lane + delta);       \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_shuffle_rotate_up(T data, ushort delta, MH_PLACE) {   \
+        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_up", data, line, column);         \
+        return mh::from<T>(m, (base) + ((m->lane - delta) & (width - 1)));                       \
+    }                                                                                            \
+    template <class T> MH_INLINE T group##_shuffle_rotate_down(T data, ushort delta, MH_PLACE) { \
+        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_down", data, line, column);       \
+        return mh::from<T>(m, (base) + ((m->lane + delta) & (width - 1)));                       \
+    }
+MH_SHUFFLES(simd, 0u, 32u)
+MH_SHUFFLES(quad, m->lane & ~3u, 4u)
+#undef MH_SHUFFLES
+
+/* The lanes below (above) the shuffled ones take the filling's last (first) lanes. */
+template <class T>
+MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, ushort modulo, MH_PLACE) {
+    const mh_meeting *m = mh::meet("simd_shuffle_and_fill_up", data, line, column);
+    const unsigned at = m->lane % modulo, base = m->lane - at;
+    const T moved = mh::from<T>(m, base + (at - delta) % modulo);
+    const mh_meeting *f = mh::meet("simd_shuffle_and_fill_up", filling, line, column);
+    return at < delta ? mh::from<T>(f, base + at + modulo - delta) : moved;
+}
+template <class T>
+MH_INLINE T simd_shuffle_and_fill_down(T data, T filling, ushort delta, ushort modulo, MH_PLACE) {
+    const mh_meeting *m = mh::meet("simd_shuffle_and_fill_down", data, line, column);
+    const unsigned at = m->lane % modulo, base = m->lane - at;
+    const T moved = mh::from<T>(m, base + (at + delta) % modulo);
+    const mh_meeting *f = mh::meet("simd_shuffle_and_fill_down", filling, line, column);
+    return at + delta >= modulo ? mh::from<T>(f, base + at + delta - modulo) : moved;
+}
+template <class T> MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, MH_PLACE) {
+    return simd_shuffle_and_fill_up(data, filling, delta, ushort(MH_SIMD_WIDTH), line, column);
+}
+template <class T> MH_INLINE T simd_shuffle_and_fill_down(T data, T filling, ushort delta, MH_PLACE) {
+    return simd_shuffle_and_fill_down(data, filling, delta, ushort(MH_SIMD_WIDTH), line, column);
+}
+
+/* Votes. */
+struct simd_vote {
+    typedef ulong vote_t;
+    vote_t bits;
+    explicit constexpr simd_vote(vote_t v = 0) : bits(v) {}
+    explicit constexpr operator vote_t() const { return bits; }
+    constexpr bool all() const { return bits == 0xFFFFFFFFul; }
+    constexpr bool any() const { return bits != 0; }
+};
+MH_INLINE simd_vote simd_ballot(bool predicate, MH_PLACE) {
+    const mh_meeting *m = mh::meet("simd_ballot", predicate, line, column);
+    ulong bits = 0;
+    for (unsigned i = 0; i < MH_SIMD_WIDTH; i++) {
+        if (mh::present(m, i) && mh::from<bool>(m, i)) bits |= 1ul << i;
+    }
+    return simd_vote(bits);
+}
+MH_INLINE simd_vote simd_active_threads_mask(MH_PLACE) {
+    return simd_vote(mh::meet("simd_active_threads_mask", true, line, column)->present);
+}
+MH_INLINE bool simd_all(bool predicate, MH_PLACE) {
+    return mh::reduce<bool>(mh::meet("simd_all", predicate, line, column), 0, MH_SIMD_WIDTH,
+                            mh::conjunction());
+}
+MH_INLINE bool simd_any(bool predicate, MH_PLACE) {
+    return mh::reduce<bool>(mh::meet("simd_any", predicate, line, column), 0, MH_SIMD_WIDTH,
+                            mh::disjunction());
+}
+MH_INLINE bool simd_is_first(MH_PLACE) { return mh::meet("simd_is_first", true, line, column)->lane == 0; }
+MH_INLINE bool quad_all(bool predicate, MH_PLACE) {
+    const mh_meeting *m = mh::meet("quad_all", predicate, line, column);
+    return mh::reduce<bool>(m, m->lane & ~3u, 4, mh::conjunction());
+}
+MH_INLINE bool quad_any(bool predicate, MH_PLACE) {
+    const mh_meeting *m = mh::meet("quad_any", predicate, line, column);
+    return mh::reduce<bool>(m, m->lane & ~3u, 4, mh::disjunction());
+}
+
+} // namespace metal
+#endif
