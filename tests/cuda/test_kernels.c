@@ -1,0 +1,329 @@
+/* test_kernels.c - compiles the specialisations of a spread of problems with a real NVRTC, which
+ * needs no GPU. Exits with 77, skipped, where there is no NVRTC (CAUSAL_CONV1D_NVRTC names it).
+ *
+ *     test_cuda_kernels [KERNELS [SM... ]]    how many (default 40), for which architectures (90)
+ *
+ * CC1D_TEXTS=FOLDER in the environment writes every text there instead, for tools/nvrtc_check.py. */
+#define _POSIX_C_SOURCE 200809L
+#include "cuda/nvrtc.h"
+#include "plan.h"
+#include "validate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { SKIPPED = 77, MAX_KERNELS = 4096, PROBLEMS = 1600 };
+
+/* ---- Problems ---------------------------------------------------------------------------------- */
+
+/* The same "random" problems on every machine. */
+static uint32_t random_state = 1;
+
+static int below(int count) {
+    random_state = random_state * 1664525u + 1013904223u;
+    return (int)((random_state >> 8) % (uint32_t)count);
+}
+
+static char *next_address; /* tensors are never looked at, so any address will do */
+
+enum layout { TIME_CONTIGUOUS, CHANNEL_CONTIGUOUS, SCATTERED, LAYOUTS };
+
+static cc1d_tensor tensor(int32_t dtype, int32_t ndim, int64_t a, int64_t b, int64_t c, enum layout layout) {
+    const int64_t s[3] = {a, ndim > 1 ? b : 1, ndim > 2 ? c : 1};
+    cc1d_tensor t = {.dtype = dtype, .device = CC1D_CUDA, .ndim = ndim, .shape = {a, b, c}};
+    const int64_t step = layout == SCATTERED ? 2 : 1;
+    if (layout == CHANNEL_CONTIGUOUS && ndim == 3) {
+        memcpy(t.strides, (int64_t[]){s[1] * s[2], 1, s[1]}, sizeof t.strides);
+    } else {
+        memcpy(t.strides, (int64_t[]){s[1] * s[2] * step, s[2] * step, step}, sizeof t.strides);
+        t.strides[ndim - 1] = step;
+        if (ndim == 2) {
+            t.strides[0] = s[1] * step;
+        }
+    }
+    t.data = next_address;
+    t.byte_offset = below(4) ? 0 : cc1d_itemsize(dtype); /* some start off a 16-byte boundary */
+    next_address += ((size_t)(s[0] * s[1] * s[2]) * 16 + 512) / 256 * 256;
+    return t;
+}
+
+/* Everything that an operation may be given. */
+typedef struct tensors {
+    cc1d_tensor x, weight, bias, seq_idx, cu_seqlens, initial, residual, out, final;
+    cc1d_tensor dout, dfinal, dx, dweight, dbias, dinitial, state, cache, indices, accepted;
+} tensors;
+
+typedef struct sizes {
+    int32_t dtype, parameter, index;
+    int64_t batch, dim, seqlen, width;
+    enum layout layout;
+    int packing; /* 0 none, 1 seq_idx, 2 cu_seqlens */
+} sizes;
+
+static sizes random_sizes(void) {
+    static const int64_t dims[] = {1, 8, 37, 256, 4096}, seqlens[] = {1, 5, 64, 777, 4096, 70000};
+    static const int64_t widths[] = {1, 2, 3, 4, 4, 4, 5, 7, 8, 9, 17, 64, 256};
+    sizes s = {.dtype = below(4), .index = below(2) ? CC1D_INT32 : CC1D_INT64};
+    s.parameter = below(s.dtype == CC1D_FLOAT64 ? 4 : 3);
+    s.layout = (enum layout)below(LAYOUTS);
+    s.packing = below(3);
+    s.batch = s.packing == 2 ? 1 : 1 + below(3);
+    s.dim = dims[below(sizeof dims / sizeof *dims)];
+    s.seqlen = seqlens[below(sizeof seqlens / sizeof *seqlens)];
+    s.width = widths[below(sizeof widths / sizeof *widths)];
+    return s;
+}
+
+static cc1d_tensor activations(const sizes *s) {
+    return tensor(s->dtype, 3, s->batch, s->dim, s->seqlen, s->layout);
+}
+
+static cc1d_tensor states(const sizes *s) {
+    const int64_t rows = s->packing == 2 ? 4 : s->batch;
+    return tensor(s->dtype, 3, rows, s->dim, s->width - 1, s->layout);
+}
+
+static void fill(tensors *t, const sizes *s) {
+    t->x = activations(s);
+    t->weight = tensor(s->parameter, 2, s->dim, s->width, 0, TIME_CONTIGUOUS);
+    t->bias = tensor(s->parameter, 1, s->dim, 0, 0, TIME_CONTIGUOUS);
+    t->seq_idx = tensor(s->index, 2, s->batch, s->seqlen, 0, TIME_CONTIGUOUS);
+    t->cu_seqlens = tensor(s->index, 1, 5, 0, 0, TIME_CONTIGUOUS);
+    t->initial = states(s);
+    t->residual = activations(s);
+    t->out = activations(s);
+    t->final = states(s);
+    t->dout = activations(s);
+    t->dfinal = states(s);
+    t->dx = activations(s);
+    t->dweight = tensor(s->parameter, 2, s->dim, s->width, 0, TIME_CONTIGUOUS);
+    t->dbias = tensor(s->parameter, 1, s->dim, 0, 0, TIME_CONTIGUOUS);
+    t->dinitial = states(s);
+}
+
+#define MAYBE(member) (below(2) ? &t->member : NULL)
+
+static cc1d_status forward(tensors *t, const sizes *s, cc1d_problem *problem) {
+    const cc1d_forward_args args = {
+        .size = sizeof args,
+        .x = &t->x,
+        .weight = &t->weight,
+        .bias = MAYBE(bias),
+        .seq_idx = s->packing == 1 ? &t->seq_idx : NULL,
+        .cu_seqlens = s->packing == 2 ? &t->cu_seqlens : NULL,
+        .initial_states = MAYBE(initial),
+        .residual = MAYBE(residual),
+        .out = &t->out,
+        .final_states = MAYBE(final),
+        .activation = below(2),
+    };
+    return cc1d_validate_forward(&args, problem);
+}
+
+static cc1d_status backward(tensors *t, const sizes *s, cc1d_problem *problem) {
+    const int with_states = below(2);
+    const cc1d_backward_args args = {
+        .size = sizeof args,
+        .dout = &t->dout,
+        .x = &t->x,
+        .weight = &t->weight,
+        .bias = MAYBE(bias),
+        .seq_idx = s->packing == 1 ? &t->seq_idx : NULL,
+        .cu_seqlens = s->packing == 2 ? &t->cu_seqlens : NULL,
+        .initial_states = with_states ? &t->initial : NULL,
+        .dfinal_states = MAYBE(dfinal),
+        .dx = MAYBE(dx),
+        .dweight = MAYBE(dweight),
+        .dbias = MAYBE(dbias),
+        .dinitial_states = with_states ? MAYBE(dinitial) : NULL,
+        .activation = below(2),
+    };
+    return cc1d_validate_backward(&args, problem);
+}
+
+static cc1d_status update(tensors *t, const sizes *s, cc1d_problem *problem) {
+    const int64_t steps = below(2) ? 1 : 2 + below(4), rows = s->batch + 2;
+    const int mode = below(3); /* shift, circular, accepted */
+    t->x = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
+    t->out = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
+    const int with_indices = below(2);
+    t->state = tensor(s->dtype, 3, with_indices ? rows : s->batch, s->dim, s->width - 1 + steps + below(3),
+                      (enum layout)below(LAYOUTS));
+    t->cache = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
+    t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
+    t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
+    const cc1d_update_args args = {
+        .size = sizeof args,
+        .x = &t->x,
+        .conv_state = &t->state,
+        .weight = &t->weight,
+        .bias = MAYBE(bias),
+        .cache_seqlens = mode == 1 ? &t->cache : NULL,
+        .conv_state_indices = with_indices ? &t->indices : NULL,
+        .num_accepted_tokens = mode == 2 ? &t->accepted : NULL,
+        .out = &t->out,
+        .pad_slot_id = -1,
+        .activation = below(2),
+    };
+    return cc1d_validate_update(&args, problem);
+}
+
+static cc1d_status varlen_states(tensors *t, const sizes *s, cc1d_problem *problem) {
+    t->x = tensor(s->dtype, 2, s->seqlen, s->dim, 0, TIME_CONTIGUOUS);
+    t->final = tensor(s->dtype, 3, 4, s->dim, 1 + below(6), s->layout);
+    const cc1d_varlen_states_args args = {
+        .size = sizeof args, .x = &t->x, .cu_seqlens = &t->cu_seqlens, .states = &t->final};
+    return cc1d_validate_varlen_states(&args, problem);
+}
+
+/* ---- Kernels ----------------------------------------------------------------------------------- */
+
+static cc1d_launch found[MAX_KERNELS];
+static int found_count;
+
+static void add(const cc1d_launch *launch) {
+    for (int i = 0; i < found_count; i++) {
+        if (!strcmp(found[i].kernel, launch->kernel) && !memcmp(found[i].key, launch->key, CC1D_PLAN_KEY)) {
+            return;
+        }
+    }
+    if (found_count < MAX_KERNELS) {
+        found[found_count++] = *launch;
+    }
+}
+
+/* The kernels of random problems. Every problem must be accepted and planned. */
+static int collect(void) {
+    cc1d_status (*const operations[])(tensors *, const sizes *, cc1d_problem *) = {forward, backward, update,
+                                                                                   varlen_states};
+    static cc1d_plan plan;
+    for (int i = 0; i < PROBLEMS; i++) {
+        next_address = (char *)((uintptr_t)1 << 40);
+        const sizes s = random_sizes();
+        tensors t;
+        fill(&t, &s);
+        cc1d_problem problem;
+        cc1d_status status = operations[i % 4](&t, &s, &problem);
+        if (!status) {
+            status = cc1d_make_plan(&problem, &plan);
+        }
+        if (status) {
+            printf("problem %d: %s: %s\n", i, cc1d_status_name(status), cc1d_last_error());
+            return 0;
+        }
+        for (int j = 0; j < plan.launch_count; j++) {
+            add(&plan.launch[j]);
+        }
+    }
+    return 1;
+}
+
+static char *text_of(const cc1d_launch *launch) {
+    const size_t size = cc1d_launch_source(launch, CC1D_LANGUAGE_CUDA, NULL, 0) + 1;
+    char *text = malloc(size);
+    if (!text || cc1d_launch_source(launch, CC1D_LANGUAGE_CUDA, text, size) != size - 1 ||
+        strlen(text) != size - 1) {
+        printf("%s: the text's length is not what was said\n", launch->kernel);
+        exit(1);
+    }
+    return text;
+}
+
+static int write_texts(const char *folder) {
+    for (int i = 0; i < found_count; i++) {
+        char path[1000];
+        snprintf(path, sizeof path, "%s/%s_%d.cu", folder, found[i].kernel, i);
+        char *text = text_of(&found[i]);
+        FILE *file = fopen(path, "w");
+        if (!file || fputs(text, file) < 0 || fclose(file)) {
+            perror(path);
+            return 0;
+        }
+        free(text);
+    }
+    return 1;
+}
+
+/* Whether PTX has the parameters that the host passes: a pointer for each buffer, then the params struct. */
+static int parameters_agree(const cc1d_launch *launch, const char *ptx) {
+    char entry[100], array[100] = "";
+    snprintf(entry, sizeof entry, ".entry %s(", launch->kernel);
+    const char *at = strstr(ptx, entry), *end = at ? strchr(at + strlen(entry), ')') : NULL;
+    int count = 0;
+    while (end && (at = strstr(at + 1, ".param ")) && at < end) {
+        const char *bracket = strchr(at, '[');
+        snprintf(array, sizeof array, "%s", bracket && bracket < strchr(at, '\n') ? bracket + 1 : "");
+        count++;
+    }
+    if (count == launch->buffer_count + 1 && atoi(array) == 4 * launch->word_count) return 1;
+    printf("%s: %d parameters, the last of %d bytes; the host passes %d buffers and %d bytes\n",
+           launch->kernel, count, atoi(array), launch->buffer_count, 4 * launch->word_count);
+    return 0;
+}
+
+/* As PTX, which an architecture that NVRTC does not know gets. */
+static int check_parameters(int count) {
+    enum { BETWEEN_90_AND_100 = 91 };
+    int failures = 0;
+    const int step = found_count > count ? found_count / count : 1;
+    for (int i = step / 2; i < found_count; i += step) {
+        char *text = text_of(&found[i]), *ptx = NULL;
+        const cc1d_status status = cc1d_nvrtc_compile(found[i].kernel, text, BETWEEN_90_AND_100, 0, &ptx);
+        if (status) printf("kernel %d of %d: %s\n", i, found_count, cc1d_last_error());
+        failures += status || !parameters_agree(&found[i], ptx);
+        free(ptx);
+        free(text);
+    }
+    return failures;
+}
+
+/* Compiles every n-th kernel, so that all operations are among them. */
+static int compile_some(int count, int sm) {
+    int failures = 0, compiled = 0;
+    double slowest = 0;
+    const int step = found_count > count ? found_count / count : 1;
+    for (int i = 0; i < found_count; i += step, compiled++) {
+        char *text = text_of(&found[i]), *code = NULL;
+        const clock_t start = clock(); /* processor time, which other work on the machine does not change */
+        if (cc1d_nvrtc_compile(found[i].kernel, text, sm, 0, &code)) {
+            printf("sm_%d, kernel %d of %d: %s\n", sm, i, found_count, cc1d_last_error());
+            failures++;
+        }
+        const double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+        slowest = seconds > slowest ? seconds : slowest;
+        free(code);
+        free(text);
+    }
+    printf("sm_%d: %d of %d kernels compiled, %d failed, the slowest took %.0f ms\n", sm, compiled,
+           found_count, failures, 1000 * slowest);
+    return failures;
+}
+
+int main(int count, char **arguments) {
+    if (!collect()) {
+        return 1;
+    }
+    if (!found_count) {
+        printf("no kernels\n");
+        return 1;
+    }
+    const char *folder = getenv("CC1D_TEXTS");
+    if (folder) {
+        return !write_texts(folder);
+    }
+    char detail[1200];
+    if (!cc1d_nvrtc_describe(0, detail, sizeof detail)) {
+        printf("%d kernels, none compiled: %s\n", found_count, detail);
+        return SKIPPED;
+    }
+    printf("%s\n", detail);
+    const int wanted = count > 1 ? atoi(arguments[1]) : 40;
+    int failures = check_parameters(wanted);
+    for (int i = 2; i < count; i++) {
+        failures += compile_some(wanted, atoi(arguments[i]));
+    }
+    if (count <= 2) failures += compile_some(wanted, 90);
+    return failures != 0;
+}
