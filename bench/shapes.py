@@ -1,0 +1,99 @@
+"""The one list of shapes that every benchmark of this project times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp64": torch.float64,
+}
+LAYOUTS = ("BDT", "BTD")
+
+# (B, D, T), W = 4, bias + SiLU unless said.
+GPU = [
+    (8, 4096, 2048),
+    (1, 8192, 4096),
+    (4, 4128, 4096),
+    (2, 2048, 16384),
+    (1, 1536, 131072),
+    (16, 768, 1024),
+    (1, 512, 1024),
+]
+SMALL = [(1, 64, 128), (2, 128, 256), (4, 256, 512), (1, 512, 1024), (8, 64, 128)]
+CPU = [(1, 64, 128), (2, 256, 512), (1, 1024, 1024), (4, 1024, 2048), (1, 2048, 8192)]
+DECODE = [(1, 4096), (1, 8192), (64, 8192), (256, 8192), (1024, 8192)]
+# Convolutions of published models: (D, W, bias, activation).
+MODELS = [
+    (1024, 3, False, None),
+    (2048, 3, False, None),
+    (6144, 4, True, "silu"),
+    (1536, 4, True, "silu"),
+    (2560, 4, True, "silu"),
+    (8192, 4, True, "silu"),
+    (10240, 4, True, "silu"),
+]
+MODEL_SEQLEN = 2048
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time. `op` is forward, backward or update (there T is 1)."""
+
+    group: str
+    op: str
+    B: int
+    D: int
+    T: int
+    W: int = 4
+    dtype: str = "bf16"
+    layout: str = "BDT"
+    bias: bool = True
+    activation: str | None = "silu"
+    threads: int = 0
+    # Weights in float32, as mixed-precision training keeps them; False: in x's dtype.
+    float32_weights: bool = True
+
+    @property
+    def shape(self):
+        return f"({self.B}, {self.D})" if self.op == "update" else f"({self.B}, {self.D}, {self.T})"
+
+    @property
+    def copy_elements(self):
+        """Elements of a copy that moves as many bytes as this operation has to."""
+        if self.op == "update":
+            return self.B * self.D * self.W  # x and the W-1 states in; y and the states out
+        tensors = 3 if self.op == "backward" else 2
+        return self.B * self.D * self.T * tensors // 2
+
+
+GROUPS = ("gpu", "small", "cpu", "decode", "models")
+
+
+def cases(group, *, ops, dtypes, layouts, threads):
+    """Every case of one group. What a group fixes by itself (decode: the operation) stays fixed."""
+    if group == "decode":
+        base = [Case(group, "update", B, D, 1) for B, D in DECODE]
+        ops, layouts = [op for op in ops if op == "update"], ["BDT"]
+    elif group == "models":
+        base = [
+            Case(group, "forward", 1, D, MODEL_SEQLEN, W, bias=bias, activation=activation)
+            for D, W, bias, activation in MODELS
+        ]
+    else:
+        table = {"gpu": GPU, "small": SMALL, "cpu": CPU}[group]
+        base = [Case(group, "forward", B, D, T) for B, D, T in table]
+    if group != "decode":
+        ops = [op for op in ops if op != "update"]
+    return [
+        replace(case, op=op, dtype=dtype, layout=layout, threads=count)
+        for count in threads
+        for dtype in dtypes
+        for layout in layouts
+        for op in ops
+        for case in base
+    ]
