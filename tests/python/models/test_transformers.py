@@ -1,0 +1,142 @@
+"""transformers models run on the drop-in, unchanged, and compute what they compute without it.
+
+A modeling file takes causal_conv1d_fn and causal_conv1d_update from `causal_conv1d` when it is
+imported, and keeps its own PyTorch functions as `__wrapped__`; `pytorch_path` puts those back.
+"""
+
+import contextlib
+from itertools import pairwise
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from tiny import MODELS
+
+NAMES = ("causal_conv1d_fn", "causal_conv1d_update")
+# Fed in blocks, these models differ from the single pass in transformers itself, with and without
+# the drop-in alike (seen in 5.23): their scans do not take the carried state at a block of tokens.
+NOT_BLOCKWISE = ("mamba", "falcon_mamba", "jamba", "bamba")
+
+
+@contextlib.contextmanager
+def pytorch_path(model):
+    """The model file's own functions instead of the drop-in's."""
+    modeling = model.modeling
+    ours = {name: getattr(modeling, name) for name in NAMES}
+    try:
+        for name, function in ours.items():
+            setattr(modeling, name, function.__wrapped__)
+        yield
+    finally:
+        for name, function in ours.items():
+            setattr(modeling, name, function)
+
+
+def prompt(batch=2, length=9):
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 97, (batch, length), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0  # left padding
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def train_step(network, inputs):
+    network.train().zero_grad()
+    output = network(**inputs, labels=inputs["input_ids"], use_cache=False)
+    output.loss.backward()
+    gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+    return output.logits.detach(), {name: grad.clone() for name, grad in gradients.items()}
+
+
+def blockwise(network, ids, bounds):
+    """The logits of `ids`, fed in blocks with a cache."""
+    logits, state = [], {}
+    with torch.no_grad():
+        for start, end in pairwise(bounds):
+            output = network(input_ids=ids[:, start:end], use_cache=True, **state)
+            logits.append(output.logits)
+            held = "past_key_values" if "past_key_values" in output else "cache_params"
+            state = {held: output[held]}
+    return torch.cat(logits, dim=1)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_logits_and_gradients(model, kernel_calls):
+    network, inputs = model.build(), prompt()
+    logits, gradients = train_step(network, inputs)
+    assert kernel_calls["forward"] > 0 and kernel_calls["backward"] == kernel_calls["forward"]
+
+    counted = kernel_calls.total()
+    with pytorch_path(model):
+        expected_logits, expected_gradients = train_step(network, inputs)
+    assert kernel_calls.total() == counted, "the PyTorch path has called the kernels"
+
+    torch.testing.assert_close(logits, expected_logits, rtol=1e-5, atol=2e-6)
+    assert gradients.keys() == expected_gradients.keys()
+    convolutions = [name for name in gradients if "conv" in name and "weight" in name]
+    assert convolutions
+    largest = max(grad.abs().max() for grad in expected_gradients.values()).item()
+    for name, expected in expected_gradients.items():
+        torch.testing.assert_close(
+            gradients[name],
+            expected,
+            rtol=1e-4,
+            atol=1e-6 * largest,
+            msg=lambda text, name=name: f"gradient of {name}: {text}",
+        )
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_generate_gives_the_same_tokens(model, kernel_calls):
+    network, inputs = model.build().eval(), prompt()
+    options = dict(max_new_tokens=12, do_sample=False)
+    tokens = network.generate(**inputs, **options)
+    assert kernel_calls["forward"] > 0, "the prompt has not used the kernels"
+    assert kernel_calls["update"] >= 10, "decoding has not used the kernels"
+    with pytorch_path(model):
+        expected = network.generate(**inputs, **options)
+    assert torch.equal(tokens, expected)
+    assert tokens.shape[1] > inputs["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_blocks_of_several_tokens_with_a_cache(model, kernel_calls):
+    network, ids = model.build().eval(), prompt()["input_ids"]
+    logits = blockwise(network, ids, (0, 4, 7, 8, 9))
+    assert kernel_calls["forward"] > 0 and kernel_calls["update"] > 0
+    with pytorch_path(model):
+        expected = blockwise(network, ids, (0, 4, 7, 8, 9))
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=2e-6)
+    if str(model) not in NOT_BLOCKWISE:
+        with torch.no_grad():
+            at_once = network(input_ids=ids, use_cache=False).logits
+        torch.testing.assert_close(logits, at_once, rtol=1e-4, atol=5e-6)
+
+
+def test_assisted_generation(kernel_calls):
+    """Several candidate tokens per step, some of them rejected (the model that supports it)."""
+    model = next(m for m in MODELS if str(m) == "lfm2")
+    network = model.build().eval()
+    ids = torch.tensor([[5, 6, 7, 8, 5, 6, 7, 8, 5, 6]])
+    options = dict(max_new_tokens=16, do_sample=False)
+    tokens = network.generate(ids, prompt_lookup_num_tokens=3, **options)
+    assert kernel_calls["forward"] > 0
+    assert torch.equal(tokens, network.generate(ids, **options))
+    with pytorch_path(model):
+        expected = network.generate(ids, prompt_lookup_num_tokens=3, **options)
+    assert torch.equal(tokens, expected)
+
+
+@pytest.mark.parametrize("name", ["mamba2", "lfm2"])
+def test_bfloat16(name, kernel_calls):
+    """Close to the float32 model; closer than the PyTorch path may be, so not compared with it."""
+    model = next(m for m in MODELS if str(m) == name)
+    network, inputs = model.build().eval(), prompt()
+    with torch.no_grad():
+        exact = network(**inputs).logits
+        rounded = network.to(torch.bfloat16)(**inputs).logits
+    assert kernel_calls["forward"] > 0
+    scale = exact.abs().max()
+    assert (rounded.float() - exact).abs().max() < 0.05 * scale

@@ -1,0 +1,345 @@
+"""The float64 reference for every operation, and how far a result may be from it.
+
+Written with plain torch operations and nothing of the library. Values come from the definition
+evaluated in float64; gradients come from torch's autograd over it. Every value has an error bound
+beside it, derived below, and `check` accepts a result only if it is the rounding of a number
+within that bound: for 16-bit results that is stricter than one unit in the last place.
+
+Error bounds (u = half an epsilon of the type that computes: float32, or float64 for float64 x)
+  acc    The chain of fma's rounds once per tap, by at most u times the partial sum: u *
+         sum |acc_k|, and never more than 4 epsilons of |bias| + sum |w||x|.
+  silu   The slope at acc times that error (the second derivative is at most 1/2), plus two units
+         in the last place. Below -88 exp(-acc) overflows float32: anything between the value and
+         -0 is right.
+  silu'  s * (1 + acc * (1 - s)): s has 4u (exp 2u, 1 + e, the division), 1 - s another u, and the
+         two roundings around acc are relative to 1 + |acc|: 6u * s * (1 + |acc|).
+  dx     One fma per tap and one addition for the final states: (W + 1) * u * sum |w||dpre|, capped
+         at 8 epsilons, plus the errors of dpre carried through |w|.
+  dw     (log2(B * T) + 2) epsilons of sum |dpre||tap|, plus the errors of dpre carried through.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+
+F64 = torch.float64
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A float64 value and the largest distance from it that a result may have."""
+
+    value: torch.Tensor
+    error: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The rounding of the type that computes."""
+
+    u: float
+    tiny: float
+    exp_limit: float
+
+    @staticmethod
+    def of(dtype):
+        if dtype == F64:  # three times u: the reference itself rounds in float64
+            return Unit(3 * 2.0**-53, 2.0**-1074, -709.0)
+        return Unit(2.0**-24, 2.0**-149, -88.0)
+
+
+def check(got: torch.Tensor, want: Bounded, name: str = "result") -> None:
+    """Fail unless every element of `got` is the rounding of a number within the bound."""
+    assert got.shape == want.value.shape, f"{name}: shape {got.shape}, not {want.value.shape}"
+    low = (want.value - want.error).to(got.dtype)
+    high = (want.value + want.error).to(got.dtype)
+    here = got.detach().cpu()
+    wrong = ~((here >= low) & (here <= high))
+    if wrong.any():
+        at = tuple(int(i) for i in wrong.nonzero()[0])
+        raise AssertionError(
+            f"{name}: {int(wrong.sum())} of {wrong.numel()} elements are wrong; first at {at}:"
+            f" got {here[at].item()!r}, expected {want.value[at].item()!r}"
+            f" +- {want.error[at].item():.3g}"
+        )
+
+
+def check_exact(got: torch.Tensor, want: torch.Tensor, name: str = "result") -> None:
+    """Fail unless `got` holds the same numbers (copies are exact)."""
+    check(got, Bounded(want.to(F64), torch.zeros(want.shape, dtype=F64)), name)
+
+
+def _history(x, width, seq_idx, initial_states):
+    """Steps -(W-1) .. T-1 and the sequence that each belongs to."""
+    batch, dim, length = x.shape
+    past = x.new_zeros(batch, dim, width - 1) if initial_states is None else initial_states
+    steps = torch.cat([past, x], dim=-1)
+    if seq_idx is None or length == 0:
+        return steps, torch.zeros(batch, width - 1 + length, dtype=torch.int64)
+    ids = seq_idx.to(torch.int64)
+    return steps, torch.cat([ids[:, :1].expand(-1, width - 1), ids], dim=-1)
+
+
+def _convolve(x, weight, bias, seq_idx, initial_states):
+    """acc, the sum of |partial sums| on the way to it, and the final states."""
+    (batch, dim, length), width = x.shape, weight.shape[1]
+    steps, ids = _history(x, width, seq_idx, initial_states)
+    current = ids[:, width - 1 :].unsqueeze(1)
+    acc = x.new_zeros(batch, dim, length) if bias is None else bias[:, None] + torch.zeros_like(x)
+    partial = torch.zeros_like(x)
+    for k in range(width):
+        same = ids[:, k : k + length].unsqueeze(1) == current
+        tap = torch.where(same, steps[..., k : k + length], 0.0)
+        acc = acc + weight[:, k, None] * tap
+        partial = partial + acc.detach().abs()
+    last = ids[:, -1:].unsqueeze(1)
+    kept = (ids[:, length:].unsqueeze(1) == last) & (last >= 0)
+    return acc, partial, torch.where(kept, steps[..., length:], 0.0)
+
+
+def _convolve_packed(x, weight, bias, cu_seqlens, initial_states):
+    """As `_convolve`, every sequence on its own."""
+    accs, partials, finals = [x[..., :0]], [x[..., :0]], []
+    for n, (begin, end) in enumerate(itertools.pairwise(cu_seqlens)):
+        state = None if initial_states is None else initial_states[n : n + 1]
+        acc, partial, final = _convolve(x[..., begin:end], weight, bias, None, state)
+        accs.append(acc)
+        partials.append(partial)
+        finals.append(final)
+    none = x.new_zeros(0, x.shape[1], weight.shape[1] - 1)
+    return torch.cat(accs, -1), torch.cat(partials, -1), torch.cat([none, *finals])
+
+
+def _linear(x, weight, bias, seq_idx, cu_seqlens, initial_states):
+    if cu_seqlens is None:
+        return _convolve(x, weight, bias, seq_idx, initial_states)
+    return _convolve_packed(x, weight, bias, cu_seqlens.tolist(), initial_states)
+
+
+def silu(acc):
+    return acc * torch.sigmoid(acc)
+
+
+def bounded_activation(acc, acc_error, activation, unit):
+    if activation is None:
+        return Bounded(acc, acc_error)
+    s = torch.sigmoid(acc)
+    value = acc * s
+    slope = (s * (1 + acc * (1 - s))).abs()
+    error = (slope + acc_error / 2) * acc_error + 4 * unit.u * value.abs() + 2 * unit.tiny
+    return Bounded(value, torch.where(acc < unit.exp_limit, error + value.abs(), error))
+
+
+def _acc_error(partial, magnitude, width, unit):
+    return torch.minimum(unit.u * partial, 8 * unit.u * magnitude) * 1.001 + width * unit.tiny
+
+
+def _magnitudes(x, weight, bias, seq_idx, cu_seqlens, initial_states):
+    absolute = [None if t is None else t.abs() for t in (x, weight, bias)]
+    states = None if initial_states is None else initial_states.abs()
+    return _linear(*absolute, seq_idx, cu_seqlens, states)[0]
+
+
+def _wide(*tensors):
+    return [None if t is None else t.detach().cpu().to(F64) for t in tensors]
+
+
+def _indices(*tensors):
+    return [None if t is None else t.detach().cpu() for t in tensors]
+
+
+def _live(x, seq_idx):
+    """True at every step that is not padding."""
+    if seq_idx is None:
+        return torch.ones(x.shape[0], 1, x.shape[2], dtype=torch.bool)
+    return (seq_idx >= 0).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Forward:
+    y: Bounded
+    final_states: Bounded
+
+
+def forward(
+    x,
+    weight,
+    bias=None,
+    *,
+    seq_idx=None,
+    initial_states=None,
+    activation=None,
+    cu_seqlens=None,
+    residual=None,
+) -> Forward:
+    unit, width = Unit.of(x.dtype), weight.shape[1]
+    seq_idx, cu_seqlens = _indices(seq_idx, cu_seqlens)
+    x, weight, bias, initial_states, residual = _wide(x, weight, bias, initial_states, residual)
+    where = (seq_idx, cu_seqlens, initial_states)
+    acc, partial, final_states = _linear(x, weight, bias, *where)
+    magnitude = _magnitudes(x, weight, bias, *where)
+    out = bounded_activation(acc, _acc_error(partial, magnitude, width, unit), activation, unit)
+    if residual is not None:
+        value = out.value + residual
+        out = Bounded(value, out.error * 1.001 + unit.u * value.abs())
+    live = _live(x, seq_idx)
+    y = Bounded(torch.where(live, out.value, 0.0), torch.where(live, out.error, 0.0))
+    return Forward(y, Bounded(final_states, torch.zeros_like(final_states)))
+
+
+@dataclass(frozen=True)
+class Backward:
+    """One bounded gradient per input; None for an input that was not given."""
+
+    x: Bounded
+    weight: Bounded
+    bias: Bounded | None
+    initial_states: Bounded | None
+    residual: Bounded | None
+
+
+def backward(
+    dout,
+    x,
+    weight,
+    bias=None,
+    *,
+    seq_idx=None,
+    initial_states=None,
+    activation=None,
+    cu_seqlens=None,
+    residual=None,
+    dfinal_states=None,
+) -> Backward:
+    unit, width, epsilon = Unit.of(x.dtype), weight.shape[1], 2 * Unit.of(x.dtype).u
+    seq_idx, cu_seqlens = _indices(seq_idx, cu_seqlens)
+    dout, x, weight, bias, states, residual, dfinal = _wide(
+        dout, x, weight, bias, initial_states, residual, dfinal_states
+    )
+    live = _live(x, seq_idx)
+
+    leaves = {"x": x, "weight": weight, "bias": bias, "states": states, "residual": residual}
+    leaves = {k: v.clone().requires_grad_() for k, v in leaves.items() if v is not None}
+    linear = (leaves["x"], leaves["weight"], leaves.get("bias"))
+    acc, partial, final = _linear(*linear, seq_idx, cu_seqlens, leaves.get("states"))
+    y = acc if activation is None else silu(acc)
+    y = y + leaves.get("residual", 0.0)
+    y = torch.where(live, y, 0.0)
+    outputs = [(y, dout)] + ([] if dfinal is None else [(final, dfinal)])
+    values = _grad(outputs, [*leaves.values(), acc])
+    value = dict(zip([*leaves, "acc"], values))
+
+    acc, dpre = acc.detach(), value["acc"]
+    acc_error = _acc_error(
+        partial, _magnitudes(x, weight, bias, seq_idx, cu_seqlens, states), width, unit
+    )
+    dpre_error = torch.where(live, _dpre_error(dout, acc, acc_error, dpre, activation, unit), 0.0)
+
+    # The convolution is linear, so its own gradients on absolute values are the sums of magnitudes.
+    absolute = {k: leaves[k].detach().abs().requires_grad_() for k in leaves if k != "residual"}
+    linear = (absolute["x"], absolute["weight"], absolute.get("bias"))
+    acc_abs, _, final_abs = _linear(*linear, seq_idx, cu_seqlens, absolute.get("states"))
+    outputs = [(acc_abs, dpre.abs())] + ([] if dfinal is None else [(final_abs, dfinal.abs())])
+    magnitude = dict(zip(absolute, _grad(outputs, list(absolute.values()))))
+    carried = dict(zip(absolute, _grad([(acc_abs, dpre_error)], list(absolute.values()))))
+
+    steps = max(x.shape[0] * x.shape[2], 1)
+    growth = dict.fromkeys(("x", "states"), min(width + 1, 16) * unit.u)
+    growth |= dict.fromkeys(("weight", "bias"), (math.log2(steps) + 2) * epsilon)
+
+    def bounded(name):
+        if name not in absolute:
+            return None
+        error = 1.001 * carried[name] + growth[name] * magnitude[name] + (width + 2) * unit.tiny
+        return Bounded(value[name], error)
+
+    dresidual = None
+    if residual is not None:
+        dresidual = Bounded(value["residual"], torch.zeros_like(value["residual"]))
+    return Backward(*(bounded(k) for k in ("x", "weight", "bias", "states")), dresidual)
+
+
+def _grad(outputs, inputs):
+    outputs, grads = zip(*outputs)
+    found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(i) if g is None else g for i, g in zip(inputs, found)]
+
+
+def _dpre_error(dout, acc, acc_error, dpre, activation, unit):
+    """The error of dout * silu'(acc); without an activation dpre is dout, exactly."""
+    if activation is None:
+        return torch.zeros_like(acc)
+    s = torch.sigmoid(acc)
+    slope = s * (1 + acc * (1 - s))
+    curve = (s * (1 - s) * (2 + acc * (1 - 2 * s))).abs()
+    error = (curve + acc_error / 2) * acc_error
+    error = error + (6 * unit.u * s + 4 * unit.tiny) * (1 + acc.abs())
+    error = torch.where(acc < unit.exp_limit, error + slope.abs(), error)
+    return dout.abs() * error * 1.001 + 2 * unit.u * dpre.abs() + unit.tiny
+
+
+@dataclass(frozen=True)
+class Update:
+    y: Bounded
+    conv_state: torch.Tensor
+
+
+def update(
+    x,
+    conv_state,
+    weight,
+    bias=None,
+    activation=None,
+    cache_seqlens=None,
+    conv_state_indices=None,
+    *,
+    pad_slot_id=-1,
+    num_accepted_tokens=None,
+) -> Update:
+    """y and the new state, one batch row after another."""
+    x, conv_state = x.detach().cpu(), conv_state.detach().cpu().clone()
+    x3 = x.unsqueeze(-1) if x.ndim == 2 else x
+    width, state_len, length = weight.shape[1], conv_state.shape[2], x3.shape[2]
+    value = torch.zeros(x3.shape, dtype=F64)
+    error = torch.zeros(x3.shape, dtype=F64)
+    for b in range(x3.shape[0]):
+        slot = b if conv_state_indices is None else int(conv_state_indices[b])
+        if conv_state_indices is not None and (slot == pad_slot_id or slot < 0):
+            continue
+        state = conv_state[slot]
+        past = state[:, : state_len - (length - _accepted(num_accepted_tokens, b, length))]
+        if cache_seqlens is None:
+            taps = past[:, past.shape[1] - (width - 1) :]
+            new_state = torch.cat([past, x3[b]], dim=-1)
+            new_state = new_state[:, new_state.shape[1] - state_len :]
+        else:
+            begin = int(cache_seqlens[b])
+            taps = state[:, [(begin - (width - 1) + j) % state_len for j in range(width - 1)]]
+            new_state = state.clone()
+            for t in range(length):
+                new_state[:, (begin + t) % state_len] = x3[b, :, t]
+        row = forward(
+            x3[b : b + 1], weight, bias, initial_states=taps.unsqueeze(0), activation=activation
+        )
+        value[b], error[b] = row.y.value[0], row.y.error[0]
+        conv_state[slot] = new_state
+    return Update(Bounded(value.reshape(x.shape), error.reshape(x.shape)), conv_state)
+
+
+def _accepted(num_accepted_tokens, b, length):
+    return length if num_accepted_tokens is None else int(num_accepted_tokens[b])
+
+
+def varlen_states(x, cu_seqlens, state_len):
+    """The last `state_len` rows of every packed sequence, zeros before its first."""
+    x = x.detach().cpu()
+    bounds = cu_seqlens.tolist()
+    states = torch.zeros(len(bounds) - 1, x.shape[1], state_len, dtype=x.dtype)
+    for n, (begin, end) in enumerate(itertools.pairwise(bounds)):
+        for back in range(1, min(state_len, end - begin) + 1):
+            states[n, :, state_len - back] = x[end - back]
+    return states

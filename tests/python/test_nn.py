@@ -1,0 +1,270 @@
+"""The modules: their parameters, and that they compute what the functions do."""
+
+import copy
+import io
+import pickle
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import causal_conv1d_mps as ccmps
+from causal_conv1d_mps.nn import CausalConv1d, ShortConvolution
+
+B, D, T, W = 2, 6, 11, 4
+MODULES = {
+    "CausalConv1d": lambda **options: CausalConv1d(D, W, **options),
+    "ShortConvolution": lambda **options: ShortConvolution(D, W, bias=True, **options),
+}
+
+
+def made(*shape, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(shape, generator=generator).to(dtype)
+
+
+def depthwise(width=W, bias=True):
+    return torch.nn.Conv1d(D, D, width, groups=D, padding=width - 1, bias=bias)
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_initialised_as_conv1d_from_the_same_seed(module, bias):
+    torch.manual_seed(7)
+    expected = depthwise(bias=bias)
+    after = torch.rand(1)
+    torch.manual_seed(7)
+    if module == "CausalConv1d":
+        found = CausalConv1d(D, W, bias=bias)
+    else:
+        found = ShortConvolution(D, W, bias=bias)
+    assert torch.equal(torch.rand(1), after), "the random state has moved differently"
+    assert found.state_dict().keys() == expected.state_dict().keys()
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_state_dict_travels_both_ways(module):
+    ours, theirs = MODULES[module](), depthwise()
+    ours.load_state_dict(theirs.state_dict())
+    assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
+    fresh = depthwise()
+    fresh.load_state_dict(ours.state_dict())
+    assert torch.equal(fresh.weight, theirs.weight)
+    flat = {"weight": theirs.weight.squeeze(1) + 1, "bias": theirs.bias}
+    ours.load_state_dict(flat)
+    assert torch.equal(ours.weight, theirs.weight + 1) and flat["weight"].dim() == 2
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ours.load_state_dict(depthwise(width=3).state_dict())
+
+
+def test_inside_another_module_a_flat_weight_loads_too():
+    model = torch.nn.Sequential(torch.nn.Identity(), CausalConv1d(D, W))
+    state = {"1.weight": made(D, W), "1.bias": made(D)}
+    model.load_state_dict(state)
+    assert torch.equal(model[1].weight[:, 0], state["1.weight"])
+
+
+@pytest.mark.parametrize("activation", [None, "silu", "swish"])
+def test_causal_conv1d_computes_conv1d(activation):
+    ours, theirs = CausalConv1d(D, W, activation=activation), depthwise()
+    theirs.load_state_dict(ours.state_dict())
+    x = made(B, D, T)
+    expected = theirs(x)[..., :T]
+    expected = expected if activation is None else F.silu(expected)
+    torch.testing.assert_close(ours(x), expected)
+
+
+def test_causal_conv1d_passes_everything_on():
+    module = CausalConv1d(D, W, activation="silu")
+    weight, bias = module.weight.squeeze(1), module.bias
+    x, states, residual = made(B, D, T), made(B, D, W - 1), made(B, D, T)
+    index = torch.arange(T).div(4, rounding_mode="floor").expand(B, T).contiguous()
+    found = module(x, index, states, True, residual=residual)
+    expected = ccmps.causal_conv1d_fn(
+        x, weight, bias, index, states, True, activation="silu", residual=residual
+    )
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+
+    bounds = torch.tensor([0, 3, T])
+    found = module(x[:1], cu_seqlens=bounds)
+    expected = ccmps.causal_conv1d_fn(x[:1], weight, bias, activation="silu", cu_seqlens=bounds)
+    assert torch.equal(found, expected)
+
+
+def test_causal_conv1d_step_continues_forward_bit_for_bit():
+    module = CausalConv1d(D, W, activation="silu").requires_grad_(False)
+    x = made(B, D, T)
+    y, state = module(x[..., :5], return_final_states=True)
+    steps = [module.step(x[..., t], state)[..., None] for t in range(5, 8)]
+    steps.append(module.step(x[..., 8:], state))
+    assert torch.equal(torch.cat([y, *steps], dim=2), module(x))
+
+
+# --- ShortConvolution ------------------------------------------------------------------------
+
+
+def short(**options):
+    return ShortConvolution(D, W, **options).requires_grad_(False)
+
+
+def test_short_convolution_is_a_transposed_causal_conv1d():
+    module = ShortConvolution(D, W)
+    x = made(B, T, D)
+    y, cache = module(x)
+    assert cache is None and y.shape == x.shape and y.is_contiguous()
+    assert torch.equal(y, ccmps.causal_conv1d(x.mT, module.weight[:, 0], None, "silu").mT)
+
+
+def test_mask_is_multiplied_in_and_x_is_left_alone():
+    module, x = short(), made(B, T, D)
+    mask = torch.ones(B, T, dtype=torch.bool)
+    mask[0, :4] = False
+    before = x.clone()
+    y, _ = module(x, mask=mask)
+    assert torch.equal(x, before)
+    assert torch.equal(y, module(x * mask[..., None])[0])
+    with pytest.raises(ValueError, match="mask"):
+        module(x[:1], mask=mask[:1], cu_seqlens=torch.tensor([0, T]))
+
+
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("splits", [(1, 1, 9), (5, 6), (10, 1), (3, 1, 2, 1, 4), (1,) * 11])
+def test_any_split_with_a_cache_is_one_call(splits, dtype, with_residual):
+    module = short(bias=True).to(dtype)
+    x, residual = made(B, T, D, dtype=dtype), made(B, T, D, seed=1, dtype=dtype)
+
+    def run(start, end, cache):
+        added = residual[:, start:end] if with_residual else None
+        return module(x[:, start:end], residual=added, cache=cache, output_final_state=True)
+
+    expected, expected_cache = run(0, T, None)
+    start, cache, parts = 0, None, []
+    for length in splits:
+        before = cache
+        part, cache = run(start, start + length, cache)
+        assert before is None or cache is before, "the cache is changed in place"
+        parts.append(part)
+        start += length
+    assert torch.equal(torch.cat(parts, dim=1), expected)
+    assert cache.shape == (B, D, W) and torch.equal(cache, expected_cache)
+
+
+@pytest.mark.parametrize("size", [W - 1, W, W + 3])
+def test_caches_of_other_sizes(size):
+    module, x = short(), made(B, T, D)
+    cache = torch.zeros(B, D, size)
+    parts = [module(x[:, a:b], cache=cache)[0] for a, b in ((0, 2), (2, 3), (3, 8), (8, T))]
+    assert torch.equal(torch.cat(parts, dim=1), module(x)[0])
+    assert torch.equal(cache, x[:, -size:].mT)
+
+
+@pytest.mark.parametrize("with_cache", [False, True])
+def test_packed(with_cache):
+    module, x = short(), made(1, T, D)
+    bounds = torch.tensor([0, 5, 6, 6, T])
+    rows = [x[:, a:b] for a, b in pairwise(bounds)]
+    cache = made(4, D, W) if with_cache else None
+    own = [cache[i : i + 1].clone() if with_cache else None for i in range(4)]
+    y, found = module(x, cache=cache, cu_seqlens=bounds, output_final_state=True)
+    apart = [
+        module(row, cache=c, output_final_state=True) for row, c in zip(rows, own, strict=True)
+    ]
+    assert torch.equal(y, torch.cat([part for part, _ in apart], dim=1))
+    assert torch.equal(found, torch.cat([c for _, c in apart]))
+    assert (found is cache) == with_cache
+
+
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_step(packed, with_residual):
+    module = short(bias=True)
+    x, residual = made(3, 1, D), made(3, 1, D, seed=1) if with_residual else None
+    cache = made(3, D, W)
+    expected_cache = cache.clone()
+    expected, _ = module(x, residual=residual, cache=expected_cache)
+    bounds = None
+    if packed:
+        x = x.transpose(0, 1)
+        residual = None if residual is None else residual.transpose(0, 1)
+        expected, bounds = expected.transpose(0, 1), torch.arange(4)
+    y, same = module.step(x, residual=residual, cache=cache, cu_seqlens=bounds)
+    assert y.shape == x.shape and torch.equal(y, expected)
+    assert same is cache and torch.equal(cache, expected_cache)
+
+    y, made_cache = module.step(x, residual=residual, output_final_state=True)
+    assert torch.equal(made_cache[..., -1], x.reshape(3, D)) and not made_cache[..., :-1].any()
+    assert module.step(x, residual=residual)[1] is None
+
+
+def test_gradients_flow_through_the_cache():
+    """While gradients are recorded the cache is a new tensor, part of the graph."""
+    module = ShortConvolution(D, W)
+    x = made(B, T, D).requires_grad_()
+    whole, _ = module(x)
+    expected = torch.autograd.grad(whole.square().sum(), (x, module.weight))
+    first, cache = module(x[:, :4], output_final_state=True)
+    second, later = module(x[:, 4:], cache=cache)
+    assert later is not cache
+    total = first.square().sum() + second.square().sum()
+    for found, wanted in zip(torch.autograd.grad(total, (x, module.weight)), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_state_size():
+    assert short().state_size == D * W
+
+
+# --- both ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_copies(module):
+    original = MODULES[module](activation="silu")
+    x = made(B, T, D) if module == "ShortConvolution" else made(B, D, T)
+    buffer = io.BytesIO()
+    torch.save(original, buffer)
+    buffer.seek(0)
+    copies = (
+        copy.deepcopy(original),
+        pickle.loads(pickle.dumps(original)),
+        torch.load(buffer, weights_only=False),
+    )
+
+    def run(m):
+        return m(x)[0] if module == "ShortConvolution" else m(x)
+
+    for made_copy in copies:
+        assert made_copy.weight is not original.weight
+        assert torch.equal(run(made_copy), run(original))
+
+
+def test_representation():
+    assert repr(CausalConv1d(8)) == "CausalConv1d(8, width=4)"
+    text = "ShortConvolution(8, width=3, bias=False, activation='silu')"
+    assert repr(ShortConvolution(8, 3)) == text
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_device_and_dtype(module):
+    built = MODULES[module](device="meta", dtype=torch.bfloat16)
+    assert built.weight.device.type == "meta" and built.bias.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("arguments", [(0, 4), (4, 0), (-1, 4)])
+def test_sizes_are_checked(arguments):
+    with pytest.raises(ValueError, match="dim, width: expected positive"):
+        CausalConv1d(*arguments)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_compile(module):
+    built = MODULES[module](activation="silu")
+    x = made(B, T, D) if module == "ShortConvolution" else made(B, D, T)
+    options = {"output_final_state": True} if module == "ShortConvolution" else {}
+    found, expected = torch.compile(built, fullgraph=True)(x, **options), built(x, **options)
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e)
