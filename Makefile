@@ -14,6 +14,8 @@ endif
 PYTEST_ARGS ?=
 
 run := $(VENV)/bin/python
+# Several test processes share the cores: waiting threads sleep instead of spinning.
+quiet := OMP_WAIT_POLICY=passive
 sources := $(shell find include src python cmake bench -type f -not -name '*.pyc' 2>/dev/null) \
 	CMakeLists.txt pyproject.toml README.md
 c_files = $(shell find include src tests/c bench python -name '*.[ch]')
@@ -46,7 +48,7 @@ test-c: setup ## The C tests (natively, and for arm64 under qemu where that is i
 	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/test_c.sh $(JOBS)
 
 test-python: setup ## The Python tests
-	$(run) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	$(quiet) $(run) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 test-mac: setup ## On a Mac: the tests on its GPU, then the benchmark table
 	@$(run) -c 'import sys, torch; sys.exit(None if torch.backends.mps.is_available() \

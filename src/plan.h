@@ -7,7 +7,7 @@
 #include "problem.h"
 #include "status.h"
 
-#define CC1D_PLAN_LAUNCHES 4    /* at most */
+#define CC1D_PLAN_LAUNCHES 5    /* at most */
 #define CC1D_PLAN_BUFFERS 16    /* at most, per launch */
 #define CC1D_PLAN_WORDS 96      /* 32-bit words of the params struct, at most */
 #define CC1D_PLAN_KEY 48        /* bytes of a kernel key, at most */
@@ -18,6 +18,7 @@ typedef struct cc1d_launch {
     uint8_t key[CC1D_PLAN_KEY]; /* with the entry point: everything that the text is specialised by;
                                    zero-padded */
     uint32_t groups[3];         /* threadgroups (CUDA: blocks) */
+    bool waits_itself;          /* CUDA may start it before the launch before it ends: its text waits */
     uint32_t group_size[3];     /* threads of each */
     int32_t buffer_count;
     uint8_t buffers[CC1D_PLAN_BUFFERS]; /* buffer index -> cc1d_role or CC1D_SCRATCH; only what this launch
@@ -39,9 +40,12 @@ cc1d_status cc1d_make_plan(const cc1d_problem *problem, cc1d_plan *plan);
  * snprintf does. */
 size_t cc1d_launch_defines(const cc1d_launch *launch, char *text, size_t size);
 
-/* The complete source of a launch for a language: defines + prelude + the kernel's text. Returns the length
- * needed, as snprintf does. */
+/* The text of all kernels for a language, self-contained: a launch's defines before it specialise it; without
+ * any it compiles for one common case. Returns the length needed, as snprintf does. */
 typedef enum cc1d_language { CC1D_LANGUAGE_METAL, CC1D_LANGUAGE_CUDA } cc1d_language;
+size_t cc1d_kernel_text(cc1d_language language, char *text, size_t size);
+
+/* The complete source of a launch: its defines + the text. Returns the length needed, as snprintf does. */
 size_t cc1d_launch_source(const cc1d_launch *launch, cc1d_language language, char *text, size_t size);
 
 #endif

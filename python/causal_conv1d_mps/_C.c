@@ -194,8 +194,10 @@ static PyMethodDef methods[] = {
     {"launches", FAST(cc1d_py_launches), METH_FASTCALL,
      "launches(operation, *arguments of that function)\n"
      "The Metal launches of a call, not run: a list of (kernel, key, buffers, words, threads, group_size)."},
-    {"launch_source", FAST(cc1d_py_launch_source), METH_FASTCALL,
-     "launch_source(kernel, key)\nThe Metal source of a launch, ASCII text."},
+    {"launch_defines", FAST(cc1d_py_launch_defines), METH_FASTCALL,
+     "launch_defines(kernel, key)\nThe #define lines that specialise the kernels' text for a launch."},
+    {"metal_text", FAST(cc1d_py_metal_text), METH_FASTCALL,
+     "metal_text()\nThe Metal text of all kernels, self-contained, ASCII."},
     {"backends", backends, METH_NOARGS, "A list of {name, available, detail}, one for each device type."},
     {"implementations", implementations, METH_NOARGS,
      "Names of the CPU implementations usable on this machine, best first."},

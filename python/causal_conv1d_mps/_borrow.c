@@ -192,12 +192,14 @@ int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
     PyObject *shape = PyObject_GetAttrString(object, "shape");
     PyObject *dtype = shape ? PyObject_GetAttrString(object, "dtype") : NULL;
     PyObject *strides = dtype ? PyObject_CallMethod(object, "stride", NULL) : NULL;
+    /* On Metal no host address, but its low bits say how the data is aligned in its buffer. */
+    PyObject *address = strides ? PyObject_CallMethod(object, "data_ptr", NULL) : NULL;
     int result = -1;
-    if (strides) {
+    if (address) {
+        tensor->data = PyLong_AsVoidPtr(address);
         tensor->ndim = (int32_t)PySequence_Size(shape);
         tensor->dtype = dtype_from_name(dtype);
         tensor->device = CC1D_METAL;
-        tensor->data = object; /* an identity; Metal tensors have no host address */
         result = PyErr_Occurred() || read_sizes(shape, tensor->ndim, tensor->shape) ||
                          read_sizes(strides, tensor->ndim, tensor->strides)
                      ? -1
@@ -206,6 +208,7 @@ int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
         PyErr_Clear();
         result = not_a_tensor(object, name);
     }
+    Py_XDECREF(address);
     Py_XDECREF(strides);
     Py_XDECREF(dtype);
     Py_XDECREF(shape);

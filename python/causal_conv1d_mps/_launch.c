@@ -128,28 +128,43 @@ PyObject *cc1d_py_launches(PyObject *module, PyObject *const *arguments, Py_ssiz
  * -------------------------------------------------------------------------------------------------------------
  */
 
-PyObject *cc1d_py_launch_source(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+/* A string of what write(launch, text, size) gives, which returns the length that it needs. */
+static PyObject *string_of(size_t (*write)(const cc1d_launch *, char *, size_t), const cc1d_launch *launch) {
+    const size_t length = write(launch, NULL, 0);
+    char *buffer = PyMem_Malloc(length + 1);
+    if (!buffer) return PyErr_NoMemory();
+    write(launch, buffer, length + 1);
+    PyObject *text = PyUnicode_FromStringAndSize(buffer, (Py_ssize_t)length);
+    PyMem_Free(buffer);
+    return text;
+}
+
+static size_t metal_text(const cc1d_launch *unused, char *text, size_t size) {
+    (void)unused;
+    return cc1d_kernel_text(CC1D_LANGUAGE_METAL, text, size);
+}
+
+PyObject *cc1d_py_metal_text(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
+    (void)arguments;
+    if (count == 0) return string_of(metal_text, NULL);
+    return PyErr_Format(PyExc_TypeError, "expected no arguments, got %zd", count);
+}
+
+PyObject *cc1d_py_launch_defines(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments", count);
     cc1d_launch launch;
     memset(&launch, 0, sizeof launch);
     char *key = NULL;
     Py_ssize_t key_size = 0;
-    PyObject *kernel = count == 2 ? PyUnicode_AsUTF8String(arguments[0]) : NULL;
-    if (count != 2)
-        PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments", count);
+    PyObject *kernel = PyUnicode_AsUTF8String(arguments[0]);
     PyObject *text = NULL;
     if (kernel && PyBytes_AsStringAndSize(arguments[1], &key, &key_size) == 0) {
         launch.kernel = PyBytes_AsString(kernel);
         memcpy(launch.key, key, key_size < CC1D_PLAN_KEY ? (size_t)key_size : CC1D_PLAN_KEY);
-        const size_t length = cc1d_launch_source(&launch, CC1D_LANGUAGE_METAL, NULL, 0);
-        char *buffer = PyMem_Malloc(length + 1);
-        if (buffer) {
-            cc1d_launch_source(&launch, CC1D_LANGUAGE_METAL, buffer, length + 1);
-            text = PyUnicode_FromStringAndSize(buffer, (Py_ssize_t)length);
-        } else {
-            PyErr_NoMemory();
-        }
-        PyMem_Free(buffer);
+        text = string_of(cc1d_launch_defines, &launch);
     }
     Py_XDECREF(kernel);
     return text;

@@ -5,6 +5,7 @@
 #include "_borrow.h"
 
 PyObject *cc1d_py_launches(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-PyObject *cc1d_py_launch_source(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *cc1d_py_launch_defines(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *cc1d_py_metal_text(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

@@ -72,7 +72,7 @@ typedef struct job {
     const cc1d_cpu_kernels *kernels;
     cc1d_path path;
     cc1d_split split;
-    double *partials; /* [b chunk, t chunk][dim][W + 1], or NULL where no weight gradient is wanted */
+    double *partials; /* [b chunk, t chunk][W + 1][dim], or NULL where no weight gradient is wanted */
     char *workspaces;
     size_t workspace_size;
 } job;
@@ -125,7 +125,7 @@ static void backward_segment(const job *j, const cc1d_segment *segment, const cc
     double *partial = NULL;
     if (j->partials) {
         const int64_t row = cc1d_cpu_partial_row(&j->split, item);
-        partial = j->partials + (row * j->p->dim + item->d0) * (j->p->width + 1);
+        partial = j->partials + row * (j->p->width + 1) * j->p->dim + item->d0;
     }
     j->kernels->backward(j->p, j->path, segment, partial, workspace);
 }
@@ -146,8 +146,9 @@ static void backward_task(void *context, int64_t index) {
         const cc1d_item item = cc1d_cpu_item(j->p, &j->split, j->path, i);
         if (j->partials) {
             const int64_t row = cc1d_cpu_partial_row(&j->split, &item);
-            memset(j->partials + (row * j->p->dim + item.d0) * (j->p->width + 1), 0,
-                   (size_t)((item.d1 - item.d0) * (j->p->width + 1)) * sizeof(double));
+            double *partial = j->partials + row * (j->p->width + 1) * j->p->dim + item.d0;
+            for (int64_t k = 0; k <= j->p->width; k++, partial += j->p->dim)
+                memset(partial, 0, (size_t)(item.d1 - item.d0) * sizeof(double));
         }
         for_each_segment(j, &item, backward_segment, workspace);
     }
@@ -200,7 +201,7 @@ static void reduce_task(void *context, int64_t index) {
     for (int64_t d = index * STAGE_CHANNELS; d < d1; d++) {
         for (int64_t k = 0; k < terms; k++) {
             double sum = 0;
-            for (int64_t row = 0; row < rows; row++) sum += j->partials[(row * p->dim + d) * terms + k];
+            for (int64_t row = 0; row < rows; row++) sum += j->partials[(row * terms + k) * p->dim + d];
             const cc1d_view *to = k < p->width ? dweight : dbias;
             if (!to->present) continue;
             const int64_t element = d * to->stride[0] + (k < p->width ? k * to->stride[1] : 0);

@@ -25,39 +25,53 @@ SIMD_TARGET static void NAME(load_tile)(const cc1d_problem *p, int64_t d, int64_
         NAME(gather)(to, bias, d * bias->stride[0], bias->stride[0], tile->count);
 }
 
-/* `steps` direct steps of one vector of channels. x: the oldest tap of the first step. */
+/* acc of `count` successive steps of one vector of channels. x: the oldest tap of the first. */
+SIMD_INLINE void NAME(convolve_steps)(VEC *acc, const REAL *weights, int64_t pitch, cc1d_column x,
+                                      int64_t width, int constant, int dtype, int count) {
+    const VEC bias = LOAD(weights + width * pitch, DTYPE);
+    SIMD_EACH(i, count)
+    acc[i] = bias;
+    if (constant) { /* each step is loaded once */
+        SIMD_EACH(j, constant + count - 1) {
+            const VEC tap = LOAD(x.base + j * x.pitch, dtype);
+            SIMD_EACH(i, count)
+            if (i <= j && j < i + constant)
+                acc[i] = FMA(LOAD(weights + (j - i) * pitch, DTYPE), tap, acc[i]);
+        }
+        return;
+    }
+    for (int64_t k = 0; k < width; k++) {
+        const VEC weight = LOAD(weights + k * pitch, DTYPE);
+        SIMD_EACH(i, count)
+        acc[i] = FMA(weight, LOAD(x.base + (k + i) * x.pitch, dtype), acc[i]);
+    }
+}
+
+SIMD_INLINE void NAME(forward_steps)(const REAL *weights, int64_t pitch, cc1d_column x,
+                                     cc1d_column residual, cc1d_column out, int64_t width,
+                                     int constant, int dtype, int silu, int count) {
+    VEC y[SIMD_VECTORS];
+    NAME(convolve_steps)(y, weights, pitch, x, width, constant, dtype, count);
+    NAME(activate)(y, silu, count);
+    if (residual.base) {
+        SIMD_EACH(i, count)
+        y[i] = ADD(y[i], LOAD(residual.base + i * residual.pitch, dtype));
+    }
+    SIMD_EACH(i, count)
+    STORE(out.base + i * out.pitch, dtype, y[i]);
+}
+
+/* `steps` direct steps of one vector of channels. x: the oldest tap of the first. */
 SIMD_INLINE void NAME(forward_walk)(const REAL *weights, int64_t pitch, cc1d_column x,
                                     cc1d_column residual, cc1d_column out, int64_t steps,
                                     int64_t width, int constant, int dtype, int silu) {
-    const VEC bias = LOAD(weights + width * pitch, DTYPE);
-    VEC weight[4], tap[4];
-    SIMD_UNROLL
-    for (int k = 0; k < constant; k++)
-        weight[k] = LOAD(weights + k * pitch, DTYPE);
-    SIMD_UNROLL
-    for (int k = 1; k < constant; k++, x.base += x.pitch)
-        tap[k] = LOAD(x.base, dtype);
-    for (int64_t i = 0; i < steps; i++) {
-        VEC acc = bias;
-        if (constant) {
-            SIMD_UNROLL
-            for (int k = 0; k < constant - 1; k++)
-                tap[k] = tap[k + 1];
-            tap[constant - 1] = LOAD(x.base, dtype);
-            SIMD_UNROLL
-            for (int k = 0; k < constant; k++)
-                acc = FMA(weight[k], tap[k], acc);
-        } else {
-            for (int64_t k = 0; k < width; k++)
-                acc = FMA(LOAD(weights + k * pitch, DTYPE), LOAD(x.base + k * x.pitch, dtype), acc);
-        }
-        VEC y = NAME(activate)(acc, silu);
-        if (residual.base)
-            y = ADD(y, LOAD(residual.base + i * residual.pitch, dtype));
-        STORE(out.base, dtype, y);
-        x.base += x.pitch;
-        out.base += out.pitch;
-    }
+    int64_t t = 0;
+    for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS)
+        NAME(forward_steps)(weights, pitch, cc1d_later(x, t), cc1d_later(residual, t),
+                            cc1d_later(out, t), width, constant, dtype, silu, SIMD_VECTORS);
+    for (; t < steps; t++)
+        NAME(forward_steps)(weights, pitch, cc1d_later(x, t), cc1d_later(residual, t),
+                            cc1d_later(out, t), width, constant, dtype, silu, 1);
 }
 
 typedef void NAME(forward_walk_fn)(const REAL *weights, int64_t pitch, cc1d_column x,
@@ -71,14 +85,16 @@ typedef void NAME(forward_walk_fn)(const REAL *weights, int64_t pitch, cc1d_colu
         NAME(forward_walk)(weights, pitch, x, residual, out, steps, constant ? constant : width, \
                            constant, CC1D_##dtype, silu);                                    \
     }
-EACH_KERNEL(FORWARD_WALK)
+EACH_KERNEL(FORWARD_WALK, 0)
+EACH_KERNEL(FORWARD_WALK, 1)
 #undef FORWARD_WALK
 
 static NAME(forward_walk_fn) *NAME(pick_forward_walk)(const cc1d_problem *p) {
 #define FORWARD_WALK(dtype, constant, silu)                       \
-    if (cc1d_is_kernel(p, CC1D_##dtype, constant, silu))          \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu)          \
         return NAME(forward_walk_##dtype##_##constant##_##silu);
-    EACH_KERNEL(FORWARD_WALK)
+    EACH_KERNEL(FORWARD_WALK, 0)
+EACH_KERNEL(FORWARD_WALK, 1)
 #undef FORWARD_WALK
     return NULL;
 }
@@ -100,14 +116,18 @@ SIMD_TARGET static VEC NAME(column_tap)(const cc1d_problem *p, const cc1d_segmen
     return LOAD_N(gathered, DTYPE, n);
 }
 
-/* acc of one step that is not direct, n channels from the tile's channel c on. */
+/* acc of one step, n channels from the tile's channel c on. */
 SIMD_TARGET static VEC NAME(convolve_column)(const cc1d_problem *p, const cc1d_segment *s,
-                                             const NAME(tile) *tile, int64_t c, int64_t t, int n) {
+                                             const NAME(tile) *tile, int64_t c, int64_t t, bool direct, int n) {
+    const cc1d_view *x = &p->view[CC1D_X];
     const REAL *weights = tile->weights + c;
     VEC acc = LOAD_N(weights + p->width * tile->pitch, DTYPE, n);
-    for (int64_t k = 0; k < p->width; k++)
-        acc = FMA(LOAD_N(weights + k * tile->pitch, DTYPE, n),
-                  NAME(column_tap)(p, s, tile->d + c, t, t - (p->width - 1) + k, n), acc);
+    for (int64_t k = 0; k < p->width; k++) {
+        const int64_t step = t - (p->width - 1) + k;
+        const VEC tap = direct ? LOAD_N(cc1d_element(x, s->b, tile->d + c, step), x->dtype, n)
+                               : NAME(column_tap)(p, s, tile->d + c, t, step, n);
+        acc = FMA(LOAD_N(weights + k * tile->pitch, DTYPE, n), tap, acc);
+    }
     return acc;
 }
 
@@ -118,7 +138,8 @@ SIMD_TARGET static void NAME(forward_collected_column)(const cc1d_problem *p, co
     const int64_t d = tile->d + c;
     VEC y = SET(0);
     if (cc1d_sequence_id(p, s, t) >= 0) {
-        y = NAME(activate)(NAME(convolve_column)(p, s, tile, c, t, n), cc1d_is_silu(p));
+        y = NAME(convolve_column)(p, s, tile, c, t, false, n);
+        NAME(activate)(&y, cc1d_is_silu(p), 1);
         if (residual->present)
             y = ADD(y, LOAD_N(cc1d_element(residual, s->b, d, t), residual->dtype, n));
     }
@@ -126,12 +147,12 @@ SIMD_TARGET static void NAME(forward_collected_column)(const cc1d_problem *p, co
 }
 
 SIMD_TARGET static void NAME(forward_tile)(const cc1d_problem *p, const cc1d_segment *s,
-                                           const cc1d_span *span, NAME(forward_walk_fn) *walk,
+                                           cc1d_span span, NAME(forward_walk_fn) *walk,
                                            const NAME(tile) *tile) {
-    const bool direct = span->direct && tile->count >= LANES;
+    const bool direct = span.direct && tile->count >= LANES;
     const int64_t length = direct ? CC1D_TILE_STEPS : 1;
-    for (int64_t t = span->t0; t < span->t1; t += length) {
-        const int64_t steps = span->t1 - t < length ? span->t1 - t : length;
+    for (int64_t t = span.t0; t < span.t1; t += length) {
+        const int64_t steps = span.t1 - t < length ? span.t1 - t : length;
         for (int64_t i = 0; i < tile->count; i += LANES) {
             const int64_t left = tile->count - i;
             if (!direct) {
@@ -157,7 +178,7 @@ SIMD_TARGET static void NAME(forward_channel)(const cc1d_problem *p, const cc1d_
         for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
             cc1d_cpu_spans(p, s, t, s->t1, 1, p->width - 1, 0, &spans);
             for (int i = 0; i < spans.count; i++)
-                NAME(forward_tile)(p, s, &spans.span[i], walk, &tile);
+                NAME(forward_tile)(p, s, cc1d_span_at(&spans, i), walk, &tile);
         }
     }
 }

@@ -11,11 +11,11 @@ SIMD_TARGET static void NAME(gather)(REAL *to, const cc1d_view *v, int64_t offse
             to[i] = (REAL)cc1d_load_f64(from + i * stride * item, v->dtype);
         return;
     }
-    CC1D_PACKED(packed, LANES);
+    _Alignas(64) char packed[LANES * sizeof(double)];
     for (int64_t i = 0; i < count; i += LANES, from += LANES * stride * item) {
         const int n = (int)(count - i < LANES ? count - i : LANES);
         if (stride != 1)
-            cc1d_copy_strided(packed, 1, from, stride, n, (size_t)item);
+            cc1d_copy(packed, 1, from, stride, n, item);
         STORE_N(to + i, DTYPE, LOAD_N(stride == 1 ? from : packed, v->dtype, n), n);
     }
 }
@@ -40,12 +40,16 @@ SIMD_INLINE void NAME(store_lanes)(void *to, int dtype, VEC v, int n) {
         STORE_N(to, dtype, v, n);
 }
 
-/* acc of n steps of one channel. Tap k of the first of them lies at x + k * step. */
-SIMD_INLINE VEC NAME(convolve_row)(const REAL *weights, const char *x, int64_t step, int64_t width,
-                                   int dtype, int n) {
-    VEC acc = SET(weights[width]);
+/* acc of `count` vectors of consecutive steps of one channel, `n` lanes of each. Tap k of the first
+ * step lies at x + k * step. */
+SIMD_INLINE void NAME(convolve_row)(VEC *acc, const REAL *weights, const char *x, int64_t step,
+                                    int64_t width, int dtype, int n, int count) {
+    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
+    SIMD_EACH(i, count)
+    acc[i] = SET(weights[width]);
     SIMD_UNROLL
-    for (int64_t k = 0; k < width; k++)
-        acc = FMA(SET(weights[k]), NAME(load_lanes)(x + k * step, dtype, n), acc);
-    return acc;
+    for (int64_t k = 0; k < width; k++) {
+        SIMD_EACH(i, count)
+        acc[i] = FMA(SET(weights[k]), NAME(load_lanes)(x + k * step + i * vector, dtype, n), acc[i]);
+    }
 }

@@ -6,7 +6,7 @@
  *   NAME(name)        a function's or type's name for this REAL, name##_f32 or name##_f64
  *   CONSTANT(name)    an arith.h constant, CC1D_##name##_F32 or _F64
  *   DTYPE             CC1D_FLOAT32 or CC1D_FLOAT64, REAL as an element type
- *   EACH_KERNEL(DO)   DO(dtype, width, silu) for every compiled kernel of this REAL
+ *   EACH_KERNEL(DO, silu)  DO(dtype, width, silu) for every compiled kernel of this REAL
  * The vocabulary's operations are used under the names below; docs/cpu.md lists them. */
 #define VEC NAME(vec)
 #define LANES NAME(LANES)
@@ -19,6 +19,8 @@
 #define MIN NAME(min)
 #define SELECT_LESS NAME(select_less)
 #define SCALE NAME(scale)
+#define FARTHER NAME(farther)
+#define IS_NEAR NAME(is_near)
 #define LOAD NAME(load)
 #define LOAD_N NAME(load_n)
 #define STORE NAME(store)
@@ -32,7 +34,13 @@
 
 #include "kernel_time.h"
 
+#include "kernel_backward_time.h"
+
 #include "kernel_channel.h"
+
+#include "kernel_backward_channel.h"
+
+#include "kernel_update.h"
 
 SIMD_TARGET static void NAME(forward)(const cc1d_problem *p, cc1d_path path,
                                       const cc1d_segment *s) {
@@ -42,6 +50,16 @@ SIMD_TARGET static void NAME(forward)(const cc1d_problem *p, cc1d_path path,
         NAME(forward_channel)(p, s);
     else
         NAME(forward_general)(p, s);
+}
+
+SIMD_TARGET static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s,
+                                       double *partial, void *workspace) {
+    if (path == CC1D_PATH_TIME)
+        NAME(backward_time)(p, s, partial, workspace);
+    else if (path == CC1D_PATH_CHANNEL)
+        NAME(backward_channel)(p, s, partial, workspace);
+    else
+        NAME(backward_general)(p, s, partial, workspace);
 }
 
 #undef VEC
@@ -55,6 +73,8 @@ SIMD_TARGET static void NAME(forward)(const cc1d_problem *p, cc1d_path path,
 #undef MIN
 #undef SELECT_LESS
 #undef SCALE
+#undef FARTHER
+#undef IS_NEAR
 #undef LOAD
 #undef LOAD_N
 #undef STORE

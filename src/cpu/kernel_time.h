@@ -1,27 +1,36 @@
 /* kernel_time.h - part of kernel_text.h: forward where the steps of a channel are contiguous in
  * memory, or have been packed so. A vector holds consecutive steps. */
 
-SIMD_INLINE void NAME(forward_vector)(const REAL *weights, const char *x, int64_t tap_step,
-                                      const char *residual, char *out, int64_t width, int dtype,
-                                      int silu, int n) {
-    VEC y = NAME(activate)(NAME(convolve_row)(weights, x, tap_step, width, dtype, n), silu);
-    if (residual)
-        y = ADD(y, NAME(load_lanes)(residual, dtype, n));
-    NAME(store_lanes)(out, dtype, y, n);
+SIMD_INLINE void NAME(forward_vectors)(const REAL *weights, const char *x, int64_t tap_step,
+                                       const char *residual, char *out, int64_t width, int dtype,
+                                       int silu, int n, int count) {
+    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
+    VEC y[SIMD_VECTORS];
+    NAME(convolve_row)(y, weights, x, tap_step, width, dtype, n, count);
+    NAME(activate)(y, silu, count);
+    if (residual) {
+        SIMD_EACH(i, count)
+        y[i] = ADD(y[i], NAME(load_lanes)(residual + i * vector, dtype, n));
+    }
+    SIMD_EACH(i, count)
+    NAME(store_lanes)(out + i * vector, dtype, y[i], n);
 }
 
 /* n direct steps. x: the oldest tap of the first. */
 SIMD_INLINE void NAME(forward_run)(const REAL *weights, const char *x, const char *residual,
                                    char *out, int64_t n, int64_t width, int dtype, int silu) {
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    for (; n >= LANES; n -= LANES) {
-        NAME(forward_vector)(weights, x, item, residual, out, width, dtype, silu, LANES);
-        x += LANES * item;
-        out += LANES * item;
-        residual = residual ? residual + LANES * item : NULL;
-    }
-    if (n > 0)
-        NAME(forward_vector)(weights, x, item, residual, out, width, dtype, silu, (int)n);
+    int64_t i = 0;
+#define FORWARD_STEPS(lanes, count)                                                               \
+    NAME(forward_vectors)(weights, x + i * item, item, residual ? residual + i * item : NULL,     \
+                          out + i * item, width, dtype, silu, lanes, count)
+    for (; n - i >= SIMD_VECTORS * LANES; i += SIMD_VECTORS * LANES)
+        FORWARD_STEPS(LANES, SIMD_VECTORS);
+    for (; n - i >= LANES; i += LANES)
+        FORWARD_STEPS(LANES, 1);
+    if (i < n)
+        FORWARD_STEPS((int)(n - i), 1);
+#undef FORWARD_STEPS
 }
 
 typedef void NAME(forward_run_fn)(const REAL *weights, const char *x, const char *residual,
@@ -34,14 +43,16 @@ typedef void NAME(forward_run_fn)(const REAL *weights, const char *x, const char
         NAME(forward_run)(weights, x, residual, out, n, constant ? constant : width,    \
                           CC1D_##dtype, silu);                                          \
     }
-EACH_KERNEL(FORWARD_RUN)
+EACH_KERNEL(FORWARD_RUN, 0)
+EACH_KERNEL(FORWARD_RUN, 1)
 #undef FORWARD_RUN
 
 static NAME(forward_run_fn) *NAME(pick_forward_run)(const cc1d_problem *p) {
 #define FORWARD_RUN(dtype, constant, silu)                   \
-    if (cc1d_is_kernel(p, CC1D_##dtype, constant, silu))     \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu)     \
         return NAME(forward_##dtype##_##constant##_##silu);
-    EACH_KERNEL(FORWARD_RUN)
+    EACH_KERNEL(FORWARD_RUN, 0)
+EACH_KERNEL(FORWARD_RUN, 1)
 #undef FORWARD_RUN
     return NULL;
 }
@@ -54,8 +65,9 @@ SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
     const int64_t step = cc1d_collect_taps(p, s, x, d, t, n, taps);
-    VEC y = NAME(convolve_row)(weights, taps, step * item, p->width, dtype, n);
-    y = NAME(activate)(y, cc1d_is_silu(p));
+    VEC y;
+    NAME(convolve_row)(&y, weights, taps, step * item, p->width, dtype, n, 1);
+    NAME(activate)(&y, cc1d_is_silu(p), 1);
     if (residual)
         y = ADD(y, LOAD_N(residual, dtype, n));
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
@@ -74,13 +86,13 @@ SIMD_TARGET static void NAME(forward_line)(const cc1d_problem *p, const cc1d_seg
                                            cc1d_line residual, cc1d_line out) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
     for (int i = 0; i < spans->count; i++) {
-        const cc1d_span *span = &spans->span[i];
-        const int64_t step = span->direct ? span->t1 - span->t0 : LANES;
-        for (int64_t t = span->t0; t < span->t1; t += step) {
-            const int64_t n = span->t1 - t < step ? span->t1 - t : step;
+        const cc1d_span span = cc1d_span_at(spans, i);
+        const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
+        for (int64_t t = span.t0; t < span.t1; t += step) {
+            const int64_t n = span.t1 - t < step ? span.t1 - t : step;
             const char *add = residual.base ? cc1d_at(residual, t, item) : NULL;
             char *to = cc1d_at(out, t, item);
-            if (span->direct)
+            if (span.direct)
                 run(weights, cc1d_at(x, t - (p->width - 1), item), add, to, n, p->width);
             else
                 NAME(forward_collected)(p, s, weights, x, d, t, add, to, (int)n);
@@ -104,16 +116,6 @@ SIMD_TARGET static void NAME(forward_time)(const cc1d_problem *p, const cc1d_seg
     }
 }
 
-/* Steps t0..t1-1 of a channel, packed into buffer. */
-static cc1d_line NAME(pack)(const cc1d_view *v, int64_t b, int64_t d, int64_t t0, int64_t t1,
-                            char *buffer) {
-    if (!v->present)
-        return (cc1d_line){NULL, 0};
-    cc1d_copy(buffer, 1, cc1d_element(v, b, d, t0), v->stride[2], t1 - t0,
-              (int64_t)cc1d_itemsize(v->dtype));
-    return (cc1d_line){buffer, t0};
-}
-
 SIMD_TARGET static void NAME(forward_general)(const cc1d_problem *p, const cc1d_segment *s) {
     enum { STEPS = CC1D_PACK_STEPS };
     _Alignas(64) char x[(CC1D_MAX_WIDTH + STEPS) * sizeof(REAL)];
@@ -129,8 +131,8 @@ SIMD_TARGET static void NAME(forward_general)(const cc1d_problem *p, const cc1d_
         for (int64_t d = s->d0; d < s->d1; d++) {
             NAME(row_weights)(p, d, weights);
             NAME(forward_line)(p, s, &spans, run, weights, d,
-                               NAME(pack)(&p->view[CC1D_X], s->b, d, first, limit, x),
-                               NAME(pack)(&p->view[CC1D_RESIDUAL], s->b, d, t, limit, residual),
+                               cc1d_pack(&p->view[CC1D_X], s->b, d, first, limit, x),
+                               cc1d_pack(&p->view[CC1D_RESIDUAL], s->b, d, t, limit, residual),
                                (cc1d_line){out, t});
             cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], out, 1, limit - t,
                       (int64_t)cc1d_itemsize(to->dtype));

@@ -29,16 +29,16 @@ typedef enum cc1d_path {
  * then +4, +2, +1). CHANNEL: steps in runs of CC1D_DW_RUN from t0; in a run one chain of fma in S from 0.
  *   Each block's or run's sum is added, in order, to partial in double. dbias likewise with tap = 1 (plain
  * addition). */
-#define CC1D_DW_BLOCK 512
-#define CC1D_DW_RUN 32
+#define CC1D_DW_BLOCK 1024
+#define CC1D_DW_RUN 64
 
 typedef struct cc1d_cpu_kernels {
     const char *name;    /* "scalar", "avx2", "avx512", "neon" */
     int (*usable)(void); /* capability: processor and operating system */
     void (*forward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s);
-    /* dx of the segment's steps if p has it; adds the segment's weight-gradient sums to partial[(d - d0) * (W
-     * + 1) + k], k = W being the bias, if partial is not NULL. workspace: cc1d_cpu_workspace(p) bytes,
-     * 64-byte aligned. */
+    /* dx of the segment's steps if p has it; adds the segment's weight-gradient sums to
+     * partial[k * dim + d - d0], k = W being the bias, if partial is not NULL. workspace:
+     * cc1d_cpu_workspace(p) bytes, 64-byte aligned. */
     void (*backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial,
                      void *workspace);
     /* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row, or -1 for a

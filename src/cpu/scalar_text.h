@@ -7,7 +7,7 @@ static REAL NAME(load)(const char *at, int32_t dtype) {
 }
 
 static void NAME(store)(const cc1d_view *v, int64_t i, int64_t j, int64_t k, REAL value) {
-    char *to = (char *)address(v, i, j, k);
+    char *to = cc1d_element(v, i, j, k);
     if (sizeof(REAL) == 8)
         cc1d_store_f64(to, v->dtype, value);
     else
@@ -19,12 +19,12 @@ static REAL NAME(fused)(REAL a, REAL b, REAL c) {
 }
 
 static REAL NAME(weight)(const cc1d_problem *p, int64_t d, int64_t k) {
-    return NAME(load)(address(&p->view[CC1D_WEIGHT], d, k, 0), p->view[CC1D_WEIGHT].dtype);
+    return NAME(load)(cc1d_element(&p->view[CC1D_WEIGHT], d, k, 0), p->view[CC1D_WEIGHT].dtype);
 }
 
 static REAL NAME(bias)(const cc1d_problem *p, int64_t d) {
     return cc1d_has(p, CC1D_BIAS)
-               ? NAME(load)(address(&p->view[CC1D_BIAS], d, 0, 0), p->view[CC1D_BIAS].dtype)
+               ? NAME(load)(cc1d_element(&p->view[CC1D_BIAS], d, 0, 0), p->view[CC1D_BIAS].dtype)
                : 0;
 }
 
@@ -34,7 +34,7 @@ static REAL NAME(activate)(const cc1d_problem *p, REAL acc) {
 }
 
 static REAL NAME(tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {
-    return NAME(load)(tap_address(p, s, d, now, step), p->view[CC1D_X].dtype);
+    return NAME(load)(cc1d_tap(p, s, d, now, step), p->view[CC1D_X].dtype);
 }
 
 /* The pre-activation of step t. */
@@ -52,7 +52,7 @@ static void NAME(forward)(const cc1d_problem *p, const cc1d_segment *s) {
             REAL y = 0;
             if (!is_padding(p, s, t)) {
                 y = NAME(activate)(p, NAME(convolve)(p, s, d, t));
-                if (residual->present) y += NAME(load)(address(residual, s->b, d, t), residual->dtype);
+                if (residual->present) y += NAME(load)(cc1d_element(residual, s->b, d, t), residual->dtype);
             }
             NAME(store)(&p->view[CC1D_OUT], s->b, d, t, y);
         }
@@ -62,7 +62,7 @@ static void NAME(forward)(const cc1d_problem *p, const cc1d_segment *s) {
 /* The gradient of step t's pre-activation; 0 at padding and past the sequence. */
 static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t) {
     if (t < s->start || t >= s->end || is_padding(p, s, t)) return 0;
-    const REAL dout = NAME(load)(address(&p->view[CC1D_DOUT], s->b, d, t), p->view[CC1D_DOUT].dtype);
+    const REAL dout = NAME(load)(cc1d_element(&p->view[CC1D_DOUT], s->b, d, t), p->view[CC1D_DOUT].dtype);
     if (p->activation == CC1D_ACTIVATION_NONE) return dout;
     const REAL acc = NAME(convolve)(p, s, d, t);
     return (REAL)(sizeof(REAL) == 8 ? cc1d_dsilu_f64(dout, acc) : cc1d_dsilu_f32((float)dout, (float)acc));
@@ -72,13 +72,13 @@ static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, 
  * NULL: computed here. */
 static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step,
                        const REAL *dpre, int64_t t0) {
-    const int64_t id = s->end > s->start ? sequence_id(p, s, step) : 0;
+    const int64_t id = s->end > s->start ? cc1d_sequence_id(p, s, step) : 0;
     if (id < 0) return 0;
-    REAL sum = NAME(load)(dfinal_address(p, s, d, step), p->view[CC1D_DFINAL].dtype);
+    REAL sum = NAME(load)(cc1d_dfinal(p, s, d, step), p->view[CC1D_DFINAL].dtype);
     for (int64_t k = 0; k < p->width; k++) {
         const int64_t t = step + p->width - 1 - k;
         REAL gradient = 0;
-        if (t >= s->start && t < s->end && sequence_id(p, s, t) == id)
+        if (t >= s->start && t < s->end && cc1d_sequence_id(p, s, t) == id)
             gradient = dpre ? dpre[t - t0] : NAME(dpre)(p, s, d, t);
         sum = NAME(fused)(NAME(weight)(p, d, k), gradient, sum);
     }
@@ -115,7 +115,7 @@ static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_seg
                     NAME(store)(&p->view[CC1D_DX], s->b, d, t, NAME(dtap)(p, s, d, t, dpre, t0));
             if (partial)
                 for (int64_t k = 0; k <= p->width; k++)
-                    partial[(d - s->d0) * (p->width + 1) + k] +=
+                    partial[k * p->dim + d - s->d0] +=
                         (double)NAME(sum_block)(p, s, d, k, t0, t1, lanes, dpre);
         }
     }
@@ -144,7 +144,7 @@ static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t 
             for (int64_t k = 0; k < p->width; k++) {
                 const int64_t step = t - (p->width - 1) + k;
                 const char *at =
-                    step < 0 ? history_address(p, b, row, d, step) : address(&p->view[CC1D_X], b, d, step);
+                    step < 0 ? history_address(p, b, row, d, step) : cc1d_element(&p->view[CC1D_X], b, d, step);
                 acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, p->view[CC1D_X].dtype), acc);
             }
             y = NAME(activate)(p, acc);

@@ -44,6 +44,15 @@ SIMD_INLINE vec_f32 scale_f32(vec_f32 n, vec_f32 one) {
     return _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_castps_si512(one)));
 }
 
+/* Lane by lane the larger magnitude, a number rather than NaN. */
+SIMD_INLINE vec_f32 farther_f32(vec_f32 a, vec_f32 b) {
+    return _mm512_range_ps(a, b, 0x0b);
+}
+/* No magnitude is limit or more. */
+SIMD_INLINE int is_near_f32(vec_f32 v, float limit) {
+    return !_mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(limit), _CMP_GE_OQ);
+}
+
 SIMD_INLINE vec_f32 widen_f32(__m256i half, int dtype) {
     if (dtype == CC1D_FLOAT16)
         return _mm512_cvtph_ps(half);
@@ -128,6 +137,13 @@ SIMD_INLINE vec_f64 select_less_f64(vec_f64 a, vec_f64 b, vec_f64 yes, vec_f64 n
 SIMD_INLINE vec_f64 scale_f64(vec_f64 n, vec_f64 one) {
     const __m512i exponent = _mm512_slli_epi64(_mm512_castpd_si512(n), 52);
     return _mm512_castsi512_pd(_mm512_add_epi64(exponent, _mm512_castpd_si512(one)));
+}
+
+SIMD_INLINE vec_f64 farther_f64(vec_f64 a, vec_f64 b) {
+    return _mm512_range_pd(a, b, 0x0b);
+}
+SIMD_INLINE int is_near_f64(vec_f64 v, double limit) {
+    return !_mm512_cmp_pd_mask(_mm512_abs_pd(v), _mm512_set1_pd(limit), _CMP_GE_OQ);
 }
 
 SIMD_INLINE vec_f64 load_f64(const void *from, int dtype) {

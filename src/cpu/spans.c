@@ -4,12 +4,10 @@
 #include "taps.h"
 
 static void append(cc1d_spans *spans, int64_t t0, int64_t t1, bool direct) {
-    if (t0 >= t1)
-        return;
-    if (spans->count > 0 && spans->span[spans->count - 1].direct == direct)
-        spans->span[spans->count - 1].t1 = t1;
-    else
-        spans->span[spans->count++] = (cc1d_span){t0, t1, direct};
+    if (t0 >= t1) return;
+    if (spans->count == 0) spans->first_direct = direct;
+    if (spans->count == 0 || cc1d_span_at(spans, spans->count - 1).direct != direct) spans->count++;
+    spans->end[spans->count - 1] = t1;
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -44,6 +42,7 @@ static void spans_by_id(const cc1d_problem *p, const cc1d_segment *s, int64_t t0
 void cc1d_cpu_spans(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t limit,
                     int64_t unit, int64_t back, int64_t ahead, cc1d_spans *spans) {
     spans->count = 0;
+    spans->t0 = t0;
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
         spans->t1 = smaller(limit, t0 + CC1D_SPAN_BLOCK);
         spans_by_id(p, s, t0, unit, back, ahead, spans);

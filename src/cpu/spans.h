@@ -7,18 +7,26 @@
 
 #include "kernels.h"
 
-enum { CC1D_SPAN_BLOCK = 512 }; /* most steps that one list covers where there is a seq_idx */
+enum { CC1D_SPAN_BLOCK = CC1D_DW_BLOCK }; /* most steps that one list covers where there is a seq_idx */
+
+/* Direct spans and others, in turn. */
+typedef struct cc1d_spans {
+    int64_t t0, t1; /* the list covers steps t0..t1-1 */
+    int count;
+    bool first_direct;
+    int64_t end[CC1D_SPAN_BLOCK];
+} cc1d_spans;
 
 typedef struct cc1d_span {
     int64_t t0, t1;
     bool direct;
 } cc1d_span;
 
-typedef struct cc1d_spans {
-    int64_t t1; /* the list covers steps t0..t1-1 */
-    int count;
-    cc1d_span span[CC1D_SPAN_BLOCK];
-} cc1d_spans;
+static inline cc1d_span cc1d_span_at(const cc1d_spans *spans, int i) {
+    return (cc1d_span){.t0 = i > 0 ? spans->end[i - 1] : spans->t0,
+                       .t1 = spans->end[i],
+                       .direct = i % 2 == 0 ? spans->first_direct : !spans->first_direct};
+}
 
 /* Lists the spans from t0 on: to limit, or where there is a seq_idx at most CC1D_SPAN_BLOCK steps.
  * Spans that are not direct are cut in units of `unit` steps from t0, so that they are whole vectors.

@@ -74,8 +74,8 @@ cc1d_item cc1d_cpu_item(const cc1d_problem *p, const cc1d_split *s, cc1d_path pa
 }
 
 size_t cc1d_cpu_workspace(const cc1d_problem *p) {
-    /* A block of pre-activation gradients and the W-1 steps after it, for one vector of 16 channels. */
-    const size_t bytes =
-        (CC1D_DW_BLOCK + (size_t)p->width) * 16 * (p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4);
+    /* Vectors take less: a block of steps of one channel, or two rows per coefficient of the channels that a
+     * weight tile holds. The scalar kernels take a block and the W-1 steps after it. */
+    const size_t bytes = (512 + (size_t)p->width) * 16 * (p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4);
     return (bytes + 63) / 64 * 64;
 }

@@ -33,4 +33,15 @@ static inline const char *cc1d_tap(const cc1d_problem *p, const cc1d_segment *s,
     return cc1d_element(&p->view[CC1D_INITIAL], s->n, d, step - s->start + p->width - 1);
 }
 
+/* The gradient of the final state element that step `step` was copied to; NULL: none. */
+static inline const char *cc1d_dfinal(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step) {
+    const int64_t j = step - s->end + p->width - 1;
+    if (!cc1d_has(p, CC1D_DFINAL) || j < 0) return NULL;
+    if (s->end > s->start) {
+        const int64_t id = cc1d_sequence_id(p, s, s->end - 1);
+        if (id < 0 || cc1d_sequence_id(p, s, step) != id) return NULL;
+    }
+    return cc1d_element(&p->view[CC1D_DFINAL], s->n, d, j);
+}
+
 #endif

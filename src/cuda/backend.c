@@ -63,8 +63,9 @@ static cc1d_status scratch_size(const cc1d_problem *problem, size_t *bytes) {
     return status;
 }
 
-static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_problem *problem, cc1d_launch *launch,
-                              cu_function function, cu_stream stream, void *scratch) {
+static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_cuda_device *device,
+                              const cc1d_problem *problem, cc1d_launch *launch, cu_function function,
+                              cu_stream stream, void *scratch) {
     void *pointers[CC1D_PLAN_BUFFERS];
     void *arguments[CC1D_PLAN_BUFFERS + 1];
     for (int i = 0; i < launch->buffer_count; i++) {
@@ -74,8 +75,20 @@ static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_problem *pro
     }
     arguments[launch->buffer_count] = launch->words;
     const uint32_t *grid = launch->groups, *block = launch->group_size;
-    cu_result error = driver->launch(function, grid[0], grid[1], grid[2], block[0], block[1], block[2], 0,
-                                     stream, arguments, NULL);
+    cu_result error;
+    if (launch->waits_itself && driver->launch_config && device->sm >= 90) {
+        /* Started while the launch before it ends; the kernel waits for that one's results itself. */
+        cu_launch_attribute early = {.id = CU_LAUNCH_PROGRAMMATIC_SERIALIZATION, .value = {.allowed = 1}};
+        const cu_launch_config config = {.grid = {grid[0], grid[1], grid[2]},
+                                         .block = {block[0], block[1], block[2]},
+                                         .stream = stream,
+                                         .attributes = &early,
+                                         .attribute_count = 1};
+        error = driver->launch_config(&config, function, arguments, NULL);
+    } else {
+        error = driver->launch(function, grid[0], grid[1], grid[2], block[0], block[1], block[2], 0, stream,
+                               arguments, NULL);
+    }
     if (error) {
         char call[96];
         snprintf(call, sizeof call, "cuLaunchKernel of %s", launch->kernel);
@@ -98,7 +111,7 @@ static cc1d_status launch_all(const cc1d_driver *driver, const cc1d_cuda_device 
         status = cc1d_cuda_kernel(driver, device, scope.context_id, &plan->launch[i], &functions[i]);
     }
     for (int i = 0; i < plan->launch_count && !status; i++) {
-        status = launch_one(driver, problem, &plan->launch[i], functions[i], stream, scratch);
+        status = launch_one(driver, device, problem, &plan->launch[i], functions[i], stream, scratch);
     }
     cc1d_cuda_leave(driver, &scope);
     return status;

@@ -35,6 +35,7 @@ static const cc1d_symbol symbols[] = {
     ENTRY(module_load, "cuModuleLoadData", true),
     ENTRY(module_function, "cuModuleGetFunction", true),
     ENTRY(launch, "cuLaunchKernel", true),
+    ENTRY(launch_config, "cuLaunchKernelEx", false),
     ENTRY(context_id, "cuCtxGetId", false),
     ENTRY(exchange_capture_mode, "cuThreadExchangeStreamCaptureMode", false),
 };

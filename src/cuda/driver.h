@@ -18,6 +18,22 @@ typedef struct CUstream_st *cu_stream;
 
 enum { CU_ATTRIBUTE_CAPABILITY_MAJOR = 75, CU_ATTRIBUTE_CAPABILITY_MINOR = 76 };
 enum { CU_CAPTURE_MODE_RELAXED = 2 };
+enum { CU_LAUNCH_PROGRAMMATIC_SERIALIZATION = 6 };
+
+typedef struct cu_launch_attribute {
+    int id;
+    union {
+        int allowed;
+        char size[64];
+    } value __attribute__((aligned(8)));
+} cu_launch_attribute;
+
+typedef struct cu_launch_config {
+    unsigned grid[3], block[3], shared_bytes;
+    cu_stream stream;
+    cu_launch_attribute *attributes;
+    unsigned attribute_count;
+} cu_launch_config;
 
 typedef struct cc1d_driver {
     cu_result (*init)(unsigned flags);
@@ -38,6 +54,8 @@ typedef struct cc1d_driver {
     cu_result (*launch)(cu_function function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                         cu_stream stream, void **arguments, void **extra);
+    cu_result (*launch_config)(const cu_launch_config *config, cu_function function, void **arguments,
+                               void **extra);                            /* NULL before CUDA 11.8 */
     cu_result (*context_id)(cu_context context, unsigned long long *id); /* NULL before CUDA 12 */
     cu_result (*exchange_capture_mode)(int *mode);                       /* NULL before CUDA 10.1 */
     int version;                                                         /* of CUDA, as above */

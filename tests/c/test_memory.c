@@ -10,12 +10,15 @@
 static bool fail_calloc;
 static int failed;
 
+/* Volatile: otherwise gcc sees malloc and memset and makes them a call of calloc. */
+static void *(*const volatile plain_malloc)(size_t) = malloc;
+
 void *calloc(size_t count, size_t size) {
     if (fail_calloc) {
         failed++;
         return NULL;
     }
-    void *memory = malloc(count * size);
+    void *memory = plain_malloc(count * size);
     return memory ? memset(memory, 0, count * size) : NULL;
 }
 

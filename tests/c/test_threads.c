@@ -108,6 +108,10 @@ static void test_own_parallel_for(void) {
 }
 
 static void test_fork(void) {
+    if (getenv("CC1D_TEST_EMULATED")) {
+        puts("skip: qemu-user cannot run threads in the child of a threaded process");
+        return;
+    }
     const cc1d_exec exec = {.size = sizeof exec, .num_threads = 4};
     gradients *g = calloc(1, sizeof *g);
     run_backward(&exec, g); /* the pool has threads now */

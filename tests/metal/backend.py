@@ -1,12 +1,14 @@
 """The backend "metal" for the operation tests: CPU tensors through the MPS path and the harness.
 
-Everything between the public function and the compiled kernel is what runs on a Mac; only the choice of
-the kernels module and the function that compiles a text are swapped.
+Everything between the public function and the compiled kernel is what runs on a Mac; only the
+choice of the kernels module and the function that compiles a text are swapped. Importing this makes
+the tests of tests/python importable.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from unittest import mock
@@ -17,9 +19,11 @@ from harness import strict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
-from backends import Backend
+ALL_CASES = bool(os.environ.get("CAUSAL_CONV1D_ALL_CASES"))
 
-from causal_conv1d_mps import _backend, _metal
+from backends import Backend  # noqa: E402
+
+from causal_conv1d_mps import _backend, _metal  # noqa: E402
 
 
 def compile_checked(source):

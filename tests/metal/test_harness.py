@@ -1,22 +1,9 @@
 """Kernels in the usual styles of Metal code, which the harness must execute rightly."""
 
-import struct
-
 import harness
-import numpy as np
-import pytest
 import torch
 from harness import compile_shader
-
-PREFIX = "#include <metal_stdlib>\nusing namespace metal;\n"
-
-
-def build(body):
-    return compile_shader(PREFIX + body)
-
-
-def bits(value):
-    return struct.unpack("<i", struct.pack("<f", value))[0]
+from metal_text import bits, build
 
 
 def test_kernel_without_attributes_or_includes():
@@ -27,47 +14,6 @@ def test_kernel_without_attributes_or_includes():
     out = torch.zeros(16)
     lib.full(out, 3.5)
     assert torch.equal(out, torch.full((16,), 3.5))
-
-
-TEMPLATE = """
-template <typename T>
-struct Square {
-    T operator()(T x) const { return x * x; }
-};
-template <typename T, typename Op>
-[[kernel]] void unary(
-    device const T* in [[buffer(0)]],
-    device T* out [[buffer(1)]],
-    constant uint& n [[buffer(2)]],
-    uint i [[thread_position_in_grid]]) {
-    if (i < n) out[i] = Op()(in[i]);
-}
-#define INSTANCE(tname, type) \\
-    template [[host_name("square_" #tname)]] [[kernel]] void unary<type, Square<type>>( \\
-        device const type* in, device type* out, constant uint& n, uint i);
-INSTANCE(float32, float)
-INSTANCE(float16, half)
-INSTANCE(bfloat16, bfloat)
-INSTANCE(int32, int)
-template [[host_name("square_uint8")]] [[kernel]]
-decltype(unary<uchar, Square<uchar>>) unary<uchar, Square<uchar>>;
-"""
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "uint8"])
-def test_template_kernel_with_host_name(dtype):
-    lib = build(TEMPLATE)
-    assert dir(lib) == sorted(
-        f"square_{d}" for d in ("float32", "float16", "bfloat16", "int32", "uint8")
-    )
-    torch_dtype = getattr(torch, dtype)
-    x = (torch.arange(100) - 30).to(torch_dtype)
-    if torch_dtype.is_floating_point:
-        x = (x * 0.37).to(torch_dtype)
-    out = harness.empty(100, dtype=torch_dtype)
-    getattr(lib, f"square_{dtype}")(x, out, 100, arg_casts={2: "int32"}, threads=128, group_size=64)
-    assert torch.equal(out, x * x)
-    assert harness.unwritten(out) == 0
 
 
 REDUCTION = """
@@ -199,107 +145,6 @@ def test_atomics():
     assert best.item() == x.max().item()
 
 
-VECTORS = """
-kernel void vectors(device const half4* h [[buffer(0)]], device half4* ho [[buffer(1)]],
-                    device const float3* f [[buffer(2)]], device float* fo [[buffer(3)]],
-                    device packed_float3* p [[buffer(4)]], device uint4* u [[buffer(5)]],
-                    uint i [[thread_position_in_grid]]) {
-    half4 a = h[i];
-    ho[i] = half4(a.wzyx.xy, a.x + a.y, fma(a.x, a.y, a.z));
-    float3 v = f[i];
-    fo[i] = dot(v, float3(1, 2, 3)) + length(v.xy);
-    float3 q = p[i];
-    q.zx = q.xz * 2.0;
-    q.y += 1;
-    p[i] = q;
-    uint4 w = u[i];
-    w = (w << 3 | w >> 29) ^ uint4(0xF, as_type<uint>(1.0f), 7u, ~0u);
-    w.xyz = select(w.xyz, uint3(5), w.xyz > uint3(100, 0, 1000000));
-    w[3] = uint(any(w == uint4(5)));
-    const half4 halves = as_type<half4>(w.xy);
-    w.xy = as_type<uint2>(halves);
-    u[i] = as_type<uint4>(as_type<float4>(w));
-}
-"""
-
-
-def test_vectors_and_swizzles():
-    lib = build(VECTORS)
-    n = 40
-    h = torch.randn(n, 4).half()
-    ho = harness.empty(n, 4, dtype=torch.half)
-    f = torch.randn(n, 4)
-    fo = harness.empty(n)
-    p = torch.randn(n, 3)
-    u = torch.randint(0, 2**31 - 1, (n, 4), dtype=torch.int32)
-    p_before, u_before = p.clone(), u.clone()
-    lib.vectors(h, ho, f, fo, p, u, threads=n, group_size=32)
-    fused = (h[:, 0].double() * h[:, 1].double() + h[:, 2].double()).half()
-    assert torch.equal(ho, torch.stack([h[:, 3], h[:, 2], h[:, 0] + h[:, 1], fused], 1))
-    v = f[:, :3]
-    expected = (v * torch.tensor([1.0, 2, 3])).sum(1) + v[:, :2].norm(dim=1)
-    torch.testing.assert_close(fo, expected)
-    x, y, z = p_before.unbind(1)
-    assert torch.equal(p, torch.stack([z * 2, y + 1, x * 2], 1))
-    w = u_before.numpy().astype(np.uint32)
-    w = (w << np.uint32(3) | w >> np.uint32(29)) ^ np.array(
-        [15, bits(1.0), 7, 2**32 - 1], dtype=np.uint32
-    )
-    w[:, :3] = np.where(w[:, :3] > np.array([100, 0, 1000000], dtype=np.uint32), 5, w[:, :3])
-    w[:, 3] = (w == 5).any(1)
-    assert np.array_equal(u.numpy().astype(np.uint32), w)
-
-
-BFLOAT = """
-kernel void mac(device const bfloat* a, device const bfloat* b, device bfloat* out,
-                device float* wide, uint i [[thread_position_in_grid]]) {
-    bfloat x = a[i], y = b[i];
-    bfloat sum = x * y;
-    sum += y;
-    out[i] = sum / bfloat(3.0f);
-    wide[i] = x * 2.0f + float(y);
-}
-kernel void pairs(device const bfloat2* a, device bfloat2* out,
-                  uint i [[thread_position_in_grid]]) {
-    out[i] = a[i].yx + bfloat2(1.0bf);
-}
-"""
-
-
-def test_bfloat_rounds_each_operation():
-    lib = build(BFLOAT)
-    a, b = torch.randn(64).bfloat16(), torch.randn(64).bfloat16()
-    out, wide = harness.empty(64, dtype=torch.bfloat16), harness.empty(64)
-    lib.mac(a, b, out, wide)
-    assert torch.equal(out, (a * b + b) / torch.tensor(3.0, dtype=torch.bfloat16))
-    assert torch.equal(wide, a.float() * 2 + b.float())
-    swapped = harness.empty(64, dtype=torch.bfloat16)
-    lib.pairs(a, swapped, threads=32)
-    assert torch.equal(swapped.view(32, 2), a.view(32, 2).flip(1) + 1)
-
-
-def test_half_conversions_are_exact_for_every_value():
-    lib = build(
-        "kernel void widen(device const half* h, device float* f, "
-        "uint i [[thread_position_in_grid]]) { f[i] = float(h[i]); }\n"
-        "kernel void narrow(device const float* f, device half* h, "
-        "uint i [[thread_position_in_grid]]) { h[i] = half(f[i]); }"
-    )
-    every = torch.arange(65536).to(torch.int32).to(torch.int16).view(torch.half)
-    wide = harness.empty(65536)
-    lib.widen(every, wide, group_size=256)
-    assert torch.equal(wide.nan_to_num(7.0), every.float().nan_to_num(7.0))
-    # Every half, the middle to its neighbour, and one float to either side of that.
-    finite = every[every.isfinite()].float()
-    middle = (finite + torch.nextafter(finite.half(), torch.tensor(9.0).half()).float()) / 2
-    above = torch.nextafter(middle, torch.tensor(float("inf")))
-    below = torch.nextafter(middle, torch.tensor(float("-inf")))
-    values = torch.cat([finite, middle, above, below])
-    narrow = harness.empty(values.numel(), dtype=torch.half)
-    lib.narrow(values, narrow, group_size=256)
-    assert torch.equal(narrow, values.half())
-
-
 MATMUL = """
 #define TILE 16
 kernel void matmul(device const float* A [[buffer(0)]], device const float* B [[buffer(1)]],
@@ -403,6 +248,46 @@ def test_simd_functions():
             ]
 
 
+ACTIVE = """
+kernel void active(device const int* in, device int* out, constant uint& n,
+                   uint i [[thread_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
+    if (i >= n) return;
+    const int v = in[i];
+    int sum = 0, first = -1;
+    if (lane % 3 == 1) {
+        sum = simd_sum(v);
+        first = simd_broadcast_first(v);
+    }
+    int loop = 0;
+    for (uint k = 0; k < lane % 4; k++) loop += simd_sum(1);
+    out[i * 4] = sum;
+    out[i * 4 + 1] = first;
+    out[i * 4 + 2] = loop;
+    out[i * 4 + 3] = simd_prefix_inclusive_sum(v) * 1000 + simd_sum(1);
+}
+"""
+
+
+def test_simd_functions_of_active_lanes():
+    lib = build(ACTIVE)
+    v = torch.arange(50, dtype=torch.int32) * 5 % 23
+    out = torch.full((50, 4), -7, dtype=torch.int32)
+    lib.active(v, out, 45, threads=50, arg_casts={2: "int32"})
+    for i, row in enumerate(out.tolist()):
+        simd = range(32) if i < 32 else range(32, 45)
+        third = [j for j in simd if j % 32 % 3 == 1]
+        loop = sum(sum(j % 4 > k for j in simd) for k in range(i % 4))
+        prefix = sum(int(v[j]) for j in simd if j <= i)
+        mine = i in third
+        expected = [
+            sum(int(v[j]) for j in third) if mine else 0,
+            int(v[third[0]]) if mine else -1,
+            loop,
+            prefix * 1000 + len(simd),
+        ]
+        assert row == (expected if i < 45 else [-7] * 4)
+
+
 GRID = """
 kernel void grid(device uint* out [[buffer(0)]],
                  uint3 gid [[thread_position_in_grid]], uint3 t [[thread_position_in_threadgroup]],
@@ -444,295 +329,3 @@ def test_partial_edge_groups():
                 expected = [*at, *inner, *place, *actual, *group, *size, 3, 2, 2]
                 expected += [index, index, -(-threads // 32) * 100 + 2]
                 assert out[z, y, x].tolist() == expected
-
-
-def test_views_keep_offset_and_alias():
-    lib = build(
-        "kernel void shift(device const float* a [[buffer(0)]], device float* b [[buffer(1)]], "
-        "uint i [[thread_position_in_grid]]) { b[2 * i] = a[2 * i] + 1; }"
-    )
-    base = torch.arange(20, dtype=torch.float32)
-    lib.shift(base[2::2], base[3::2], threads=8)  # two views whose bytes interleave
-    expected = torch.arange(20, dtype=torch.float32)
-    expected[3:19:2] = expected[2:18:2] + 1
-    assert torch.equal(base, expected)
-
-
-def test_an_empty_tensor_can_be_bound():
-    lib = build(
-        "kernel void f(device const float* a, device float* b, uint i [[thread_position_in_grid]])"
-        "{ b[i] = i; }"
-    )
-    b = harness.empty(3)
-    lib.f(torch.empty(0), b, threads=3)
-    assert b.tolist() == [0, 1, 2]
-    with torch.inference_mode():
-        lib.f(torch.empty(0), torch.zeros(3), threads=3)
-
-
-CASTS = """
-kernel void ints(device long* out, constant long& a, constant int& b, constant short4& c,
-                 constant bool& d) {
-    out[0] = a; out[1] = b; out[2] = c.x + c.y * 10 + c.z * 100 + c.w * 1000; out[3] = d;
-}
-kernel void floats(device float* out, constant float2& a, constant half& b, constant bfloat& c) {
-    out[0] = a.x; out[1] = a.y; out[2] = b; out[3] = c;
-}
-kernel void words(device int* out, constant int* a, uint i [[thread_position_in_grid]]) {
-    out[i] = a[i];
-}
-"""
-
-
-def test_scalar_and_list_arguments():
-    lib = build(CASTS)
-    out = torch.zeros(4, dtype=torch.int64)
-    lib.ints(
-        out, -(2**40), 2**32 + 5, (1, 2, 3, 4), True, threads=1, arg_casts={2: "int32", 3: "int16"}
-    )
-    assert out.tolist() == [-(2**40), 5, 4321, 1]
-    result = torch.zeros(4)
-    lib.floats(result, [0.1, 0.2], 0.1, 0.1, threads=1, arg_casts={2: "fp16", 3: "bf16"})
-    expected = [0.1, 0.2, float(torch.tensor(0.1).half()), float(torch.tensor(0.1).bfloat16())]
-    assert torch.equal(result, torch.tensor(expected))
-    words = torch.zeros(3, dtype=torch.int32)
-    lib.words(words, [7, -8, 2**31], arg_casts="int32")
-    assert words.tolist() == [7, -8, -(2**31)]
-
-
-MATH = """
-kernel void math(device const float* x, device float* out, uint i [[thread_position_in_grid]]) {
-    device float* row = out + i * 12;
-    float v = x[i];
-    row[0] = exp(v);
-    row[1] = metal::precise::exp(-v);
-    row[2] = rsqrt(v * v + 1);
-    row[3] = clamp(v, -0.5, 0.5);
-    row[4] = fast::max(v, 0.0f) + min3(v, 1.0f, 2.0f);
-    row[5] = select(1.0f, 2.0f, v > 0);
-    row[6] = as_type<float>(as_type<uint>(v) & 0x7FFFFFFFu);
-    row[7] = 1 / (1 + exp(-v)) * M_PI_F;
-    row[8] = popcount(as_type<uint>(v)) + clz(uint(i)) + ctz(uint(i + 1)) * 0.5;
-    row[9] = fract(v) + floor(v) + sign(v);
-    row[10] = mix(v, 2.0f, 0.25f) + float(isnan(v)) + float(isinf(v));
-    row[11] = tanh(v) * HALF_MAX / FLT_MAX + saturate(v);
-}
-"""
-
-
-def test_math_functions():
-    lib = build(MATH)
-    x = torch.linspace(-4, 4, 65)
-    out = harness.empty(65, 12)
-    lib.math(x, out, threads=65)
-    d = x.double()
-    raw = x.view(torch.int32).numpy().astype(np.uint32)
-    index = np.arange(65)
-    counts = [
-        bin(r).count("1") + 32 - int(i).bit_length() + ((i + 1) & -(i + 1)).bit_length() * 0.5 - 0.5
-        for r, i in zip(raw.tolist(), index.tolist(), strict=True)
-    ]
-    expected = torch.stack(
-        [
-            d.exp(),
-            (-d).exp(),
-            (d * d + 1).rsqrt(),
-            d.clamp(-0.5, 0.5),
-            d.clamp(min=0) + d.clamp(max=1),
-            torch.where(d > 0, 2.0, 1.0).double(),
-            d.abs(),
-            d.sigmoid() * torch.pi,
-            torch.tensor(counts, dtype=torch.float64),
-            d + d.sign(),
-            d + (2 - d) * 0.25,
-            d.tanh() * 65504 / torch.finfo(torch.float32).max + d.clamp(0, 1),
-        ],
-        1,
-    )
-    torch.testing.assert_close(out.double(), expected, rtol=2e-6, atol=1e-6)
-
-
-OVERLOADS = """
-template <typename T, int N>
-struct Tile {
-    T values[N];
-    void add(device const T* p) thread { for (int i = 0; i < N; i++) values[i] += p[i]; }
-    void add(threadgroup const T* p) thread { for (int i = 0; i < N; i++) values[i] += p[i]; }
-};
-inline float total(const device float* p, uint n) {
-    float s = 0;
-    for (uint i = 0; i < n; ++i) s += p[i];
-    return s;
-}
-inline float total(const threadgroup float* p, uint n) {
-    float s = 0;
-    for (uint i = 0; i < n; ++i) s += p[i];
-    return s;
-}
-template <typename T, int N = 4, bool TWICE = true>
-[[kernel]] void overloads(const device T* x [[buffer(0)]], device T* y [[buffer(1)]],
-                          const constant int& n [[buffer(2)]],
-                          uint2 tid [[thread_position_in_grid]],
-                          uint3 tsize [[threads_per_threadgroup]]) {
-    threadgroup T shared[8];
-    shared[tid.x] = x[tid.x];
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    Tile<T, N> tile = {};
-    tile.add(x);
-    tile.add(shared + 2);
-    T sum = T(total(x, n) * total(shared, tsize.x));
-    #pragma unroll
-    for (short i = 0; i < N; i++) sum += tile.values[i];
-    y[tid.x] = TWICE ? sum * 2 : sum;
-}
-template [[host_name("overloads_4")]] [[kernel]] void overloads<float>(
-    const device float*, device float*, const constant int&, uint2, uint3);
-template [[host_name("overloads_2")]] [[kernel]] void overloads<float, 2, false>(
-    const device float*, device float*, const constant int&, uint2, uint3);
-"""
-
-
-def test_overloads_that_differ_in_address_space():
-    lib = build(OVERLOADS)
-    x, y = torch.arange(8.0), harness.empty(8)
-    lib.overloads_4(x, y, 3, threads=(8, 1), group_size=(8, 1), arg_casts={2: "int32"})
-    assert torch.equal(y, torch.full((8,), 2.0 * (3 * 28 + 6 + 14)))
-    lib.overloads_2(x, y, 3, threads=(8, 1), group_size=(8, 1), arg_casts={2: "int32"})
-    assert torch.equal(y, torch.full((8,), 3.0 * 28 + 1 + 5))
-
-
-CONSTANTS = """
-namespace lookup {
-constant float weights[4] = {0.5, 0.25, 0.125, 1};
-constant constexpr int OFFSET = 3;
-inline float at(uint i, constant float* table) { return table[i & 3]; }
-}
-struct Pixel { uchar4 color; float depth; };
-static inline float depth_of(device const Pixel& p) { return p.depth; }
-kernel void constants(device const Pixel* pixels [[buffer(0)]], device float* out [[buffer(1)]],
-                      uint i [[thread_position_in_grid]]) {
-    Pixel p = pixels[i];
-    float local[4];
-    for (int k = 0; k < 4; k++) local[k] = p.color[k] * lookup::weights[k];
-    out[i] = local[i & 3] + lookup::at(i, lookup::weights) + depth_of(pixels[i]) + lookup::OFFSET;
-}
-"""
-
-
-def test_constants_structs_and_local_arrays():
-    lib = build(CONSTANTS)
-    color = torch.randint(0, 255, (24, 4), dtype=torch.uint8)
-    depth = torch.randn(24)
-    pixels = torch.cat([color, depth.view(torch.uint8).view(24, 4)], 1)
-    out = harness.empty(24)
-    lib.constants(pixels, out, threads=24)
-    weights = torch.tensor([0.5, 0.25, 0.125, 1])
-    k = torch.arange(24) % 4
-    expected = color[torch.arange(24), k] * weights[k] + weights[k] + depth + 3
-    torch.testing.assert_close(out, expected)
-
-
-def test_kernel_attributes_and_missing_kernel():
-    lib = build(
-        "[[max_total_threads_per_threadgroup(64)]] kernel void f(device int* x, "
-        "uint i [[thread_position_in_grid]]) { x[i] = int(i); }"
-    )
-    assert lib.f.max_threads_per_threadgroup == 64
-    assert lib.f.thread_execution_width == 32
-    assert lib.f.static_thread_group_memory_length == 0
-    with pytest.raises(RuntimeError, match=r"Failed to create function state object for: g"):
-        _ = lib.g
-    x = torch.zeros(100, dtype=torch.int32)
-    lib.f(x)
-    assert torch.equal(x, torch.arange(100, dtype=torch.int32))
-    with pytest.raises(ValueError, match=r"Threadgroup size exceeds 64 limit"):
-        lib.f(x, threads=100, group_size=65)
-
-
-TRAFFIC = """
-kernel void wide(device const uint4* x, device uint4* y, uint i [[thread_position_in_grid]]) {
-    y[i] = x[i];
-}
-kernel void taps(device const float* x, device float* y, uint i [[thread_position_in_grid]]) {
-    y[i] = x[i] + x[i + 1] + x[i + 2] + x[i + 3];
-}
-kernel void strided(device const float* x, device float* y, uint i [[thread_position_in_grid]]) {
-    y[i] = x[i * 16];
-}
-"""
-
-
-def test_traffic_is_counted_in_lines():
-    lib = build(TRAFFIC)
-    n = 4096
-    x, y = torch.zeros(n), harness.empty(n)
-    lib.wide(x, y, threads=n // 4, group_size=256)
-    t = harness.traffic()
-    assert (t.load_bytes, t.store_bytes, t.bytes) == (4 * n, 4 * n, 8 * n)
-    assert t.group_bytes == t.launch_bytes == 8 * n
-    assert (t.loads, t.stores) == (n // 4, n // 4)
-    assert t.buffers[0].load_bytes == 4 * n and t.buffers[0].store_bytes == 0
-    assert t.buffers[1].store_bytes == 4 * n and t.buffers[1].load_bytes == 0
-    assert lib.wide.last_traffic is t
-
-    lib.taps(torch.zeros(n + 3), y, threads=n, group_size=256)
-    t = harness.traffic()
-    # 32 lanes x 4 bytes: 2 lines per tap, and 1 more for the three taps that straddle.
-    assert t.load_bytes == n // 32 * (2 + 3 + 3 + 3) * 64
-    assert t.group_load_bytes == n // 256 * (256 * 4 // 64 + 1) * 64
-    assert t.launch_load_bytes == (n * 4 // 64 + 1) * 64
-    assert t.requested_load_bytes == 16 * n
-
-    lib.strided(torch.zeros(16 * n), y, threads=n, group_size=256)
-    assert harness.traffic().load_bytes == 64 * n
-
-    with harness.count_traffic() as total:
-        lib.wide(x, y, threads=n // 4, group_size=256)
-        lib.wide(x, y, threads=n // 4, group_size=256)
-    assert total.bytes == 16 * n
-
-
-def test_traffic_of_loop_iterations_is_separate():
-    lib = build(
-        "kernel void loop(device const float* x, device float* y, "
-        "uint i [[thread_position_in_grid]]) {\n"
-        "float s = 0; for (uint k = 0; k < 8; k++) s += x[k * 32 + i]; y[i] = s; }"
-    )
-    lib.loop(torch.zeros(256), harness.empty(32), threads=32)
-    assert harness.traffic().load_bytes == 8 * 128
-
-
-def test_traffic_of_a_serial_copy_is_not_merged():
-    lib = build("""
-    kernel void serial(device const float* x, device float* y, device float* z,
-                       uint i [[thread_position_in_grid]]) {
-        for (uint k = 0; k < 16; k++) y[i * 16 + k] = x[i * 16 + k];
-        for (uint k = 0; k < 16; k++) z[i * 16 + k] = 0;
-    }
-    """)
-    lib.serial(torch.zeros(512), harness.empty(512), harness.empty(512), threads=32)
-    t = harness.traffic()
-    assert (t.loads, t.stores) == (512, 1024)
-    assert t.load_bytes == 16 * 32 * 64 and t.store_bytes == 2 * 16 * 32 * 64
-    assert t.group_bytes == 3 * 512 * 4
-
-
-def test_marks_follow_storage_from_launch_to_launch():
-    lib = build(
-        "kernel void put(device float* x, uint i [[thread_position_in_grid]]) { x[i] = 1; }\n"
-        "kernel void get(device const float* x, device float* y, "
-        "uint i [[thread_position_in_grid]]) { y[i] = x[i]; }"
-    )
-    scratch = harness.empty(64)
-    out = torch.zeros(64)
-    lib.put(scratch, threads=32)
-    assert harness.unwritten(scratch) == 128
-    lib.get(scratch, out, threads=32)
-    with pytest.raises(harness.UninitialisedReadError, match=r"byte 128 of buffer 0"):
-        lib.get(scratch, out, threads=33)
-    lib.get(harness.initialised(scratch), out, threads=64)
-
-
-def test_same_source_is_compiled_once():
-    source = PREFIX + "kernel void f(device int* x) { x[0] = 1; }"
-    assert compile_shader(source) is compile_shader(source)

@@ -3,19 +3,22 @@
 import harness
 import pytest
 import test_harness
+import test_harness_calls
+import test_harness_language
 from harness import strict
+from metal_text import PREFIX
 
-PREFIX = "#include <metal_stdlib>\nusing namespace metal;\n"
-GOOD = [
-    name
-    for name, value in vars(test_harness).items()
-    if name.isupper() and name != "PREFIX" and isinstance(value, str)
-]
+GOOD = {
+    name: value
+    for module in (test_harness, test_harness_calls, test_harness_language)
+    for name, value in vars(module).items()
+    if name.isupper() and name != "PREFIX"
+}
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_right_text_passes(name):
-    strict.check(PREFIX + getattr(test_harness, name))
+    strict.check(PREFIX + GOOD[name])
 
 
 BODY = """
@@ -33,7 +36,7 @@ kernel void f(device float* x [[buffer(0)]], constant Params& p [[buffer(1)]],
     uint4 w = wide[0];
     float4 v = p.v;
     tile[i & 3] = table[i & 1];
-    float sum = read(x) + shared(tile) + q[1] + p.scale + v.x + as_type<float>(w.y);
+    float sum = read(x) + shared(tile) + q[1] + p.scale + v.x + p.v.zw.x + as_type<float>(w.y);
     add(sum, p.v.y);
     STATEMENT
     x[i] = sum;

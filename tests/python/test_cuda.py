@@ -142,7 +142,7 @@ def test_a_kernel_is_compiled_once(record_property):
     milliseconds, *compiled = run_python(FIRST_USE, CAUSAL_CONV1D_LOG="1").splitlines()
     record_property("first_use_ms", float(milliseconds))
     print(f"first use: {milliseconds} ms; {compiled}")
-    assert len(compiled) == 1 and "compiled forward" in compiled[0]
+    assert len(compiled) == 1 and "compiled cc1d_forward" in compiled[0]
 
 
 # ---- Streams and synchronisation -----------------------------------------------------------------

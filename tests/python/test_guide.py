@@ -36,7 +36,7 @@ def test_there_are_examples_and_both_languages_have_the_same():
 def test_example(code):
     if "transformers" in code:
         pytest.importorskip("transformers")
-    ccmps.install()
+    ccmps.install(force=True)
     try:
         exec(compile(code.replace('"mps"', '"cpu"'), "guide", "exec"), {})
     finally:

@@ -45,14 +45,20 @@ CALLS = {
 }
 
 
+def check_twice(call, inputs):
+    """First and second derivatives, forward mode, and several cotangents at once."""
+    batched = dict(atol=1e-6, check_batched_grad=True)
+    assert torch.autograd.gradcheck(call, inputs, check_forward_ad=True, **batched)
+    assert torch.autograd.gradgradcheck(call, inputs, **batched)
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_gradcheck_twice(backend, call):
     if not backend.supports(torch.float64):
         pytest.skip(f"{backend} has no float64, in which derivatives are checked")
     shapes = ((B, D, T), (D, W), (D,), (B, D, W - 1), (B, D, T))
     inputs = tensors(*shapes, device=backend.device)
-    assert torch.autograd.gradcheck(CALLS[call], inputs, atol=1e-6)
-    assert torch.autograd.gradgradcheck(CALLS[call], inputs, atol=1e-6)
+    check_twice(CALLS[call], inputs)
 
 
 @pytest.mark.parametrize("with_states", [False, True])
@@ -72,8 +78,7 @@ def test_gradcheck_twice_packed(backend, with_states):
         )
 
     inputs = tensors((1, D, T), (D, W), (D,), (3, D, W - 1), device=backend.device)
-    assert torch.autograd.gradcheck(call, inputs, atol=1e-6)
-    assert torch.autograd.gradgradcheck(call, inputs, atol=1e-6)
+    check_twice(call, inputs)
 
 
 def test_third_derivative():
@@ -120,6 +125,14 @@ def test_functorch_inside_ordinary_autograd():
 
     for found, expected in zip(outer(convolution), outer(in_pytorch), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_vectorized_jacobian():
+    inputs = tuple(tensors((B, D, T), (D, W), (D,)))
+    jacobian = torch.autograd.functional.jacobian
+    found = jacobian(convolution, inputs, vectorize=True)
+    for f, e in zip(found, jacobian(convolution, inputs), strict=True):
+        torch.testing.assert_close(f, e)
 
 
 def test_forward_mode():

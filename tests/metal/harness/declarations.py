@@ -88,17 +88,25 @@ class Declarations:
         while i < end:
             if tokens[i].text == ";":
                 i += 1
-            elif tokens[i].text == "namespace" and tokens[i + 2].text == "{":
-                self._scope.append(tokens[i + 1].text)
-                self._read(i + 3, tokens[i + 2].match)
-                self._scope.pop()
-                i = tokens[i + 2].match + 1
+            elif tokens[i].text == "namespace":
+                i = self._namespace(i, end)
             elif tokens[i].text in ("public", "private", "protected"):
                 i += 2
             else:
                 stop = self._end(i, end)
                 self._declaration(i, stop)
                 i = stop
+
+    def _namespace(self, begin: int, end: int) -> int:
+        tokens = self.source.tokens
+        body = next(i for i in self.source.plain(begin, end) if tokens[i].text in "{;")
+        if tokens[body].text == ";":  # an alias
+            return body + 1
+        names = [tokens[i].text for i in range(begin + 1, body) if tokens[i].kind == "word"]
+        outside, self._scope = self._scope, [*self._scope, *names]
+        self._read(body + 1, tokens[body].match)
+        self._scope = outside
+        return tokens[body].match + 1
 
     def _end(self, begin: int, end: int) -> int:
         """After the ';' or the function body that ends the declaration."""

@@ -8,11 +8,9 @@ import hashlib
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils._cpp_embed_headers import _embed_headers
 
 from . import arguments, memory, runtime, toolchain
 from .declarations import Kernel
@@ -262,12 +260,6 @@ class ShaderLibrary:
         return sorted(kernel.name for kernel in self._compiled.kernels)
 
 
-def _with_torch_headers(source: str) -> str:
-    """The text with the Metal headers that PyTorch ships in place of their #include lines."""
-    headers = Path(torch.__file__).parent / "include"
-    return _embed_headers([line + "\n" for line in source.split("\n")], [headers], set())
-
-
 _libraries: dict[str, ShaderLibrary] = {}
 _libraries_lock = threading.Lock()
 
@@ -283,7 +275,6 @@ def compile_shader(source: str) -> ShaderLibrary:
                 f"Failed to create metal library: the source must be ASCII, and line {number} "
                 f"column {column + 1} is {line[column]!r}"
             )
-    source = _with_torch_headers(source)
     key = hashlib.sha256(source.encode()).hexdigest()
     with _libraries_lock:
         if key not in _libraries:

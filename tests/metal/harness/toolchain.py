@@ -20,6 +20,9 @@ import time
 from itertools import product
 from pathlib import Path
 
+import torch
+from torch.utils._cpp_embed_headers import _embed_headers
+
 from . import msl
 from .declarations import Kernel, Parameter
 from .errors import ToolchainError
@@ -105,7 +108,7 @@ def version() -> str:
     for path in [*names, *(HERE / f"{name}.py" for name in _TRANSLATION)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     digest.update(run([clang(), "--version"]).encode())
-    digest.update(repr(_processor_flags()).encode())
+    digest.update(repr((_processor_flags(), torch.__version__)).encode())
     return digest.hexdigest()[:24]
 
 
@@ -182,22 +185,22 @@ def _swizzles() -> str:
     """The swizzle members of vec<T, 2..4>, for mh_vector.h."""
     lines = []
     for width in (2, 3, 4):
-        body = []
+        members = [f"#define MH_SWIZZLES_{width}"]
         for length in (2, 3, 4):
             for picked in product(range(width), repeat=length):
                 name = "".join("xyzw"[i] for i in picked)
-                indices = ", ".join(map(str, picked))
-                letters = ", ".join(name)
-                distinct = len(set(picked)) == length
-                body.append(f"MH_READ_SWIZZLE_{length}({letters}, {indices})")
-                if distinct:
-                    body.append(f"MH_WRITE_SWIZZLE_{length}({letters}, {indices})")
-                mode = "RW" if distinct else "R"
+                values = ", ".join(f"e[{i}]" for i in picked)
+                members.append(f"MH_GETTER({length}, {name}, {values})")
+                writable = len(set(picked)) == length
+                if writable:
+                    stores = ", ".join(f"e[{i}] = s.e[{k}]" for k, i in enumerate(picked))
+                    members.append(f"MH_SETTER({length}, {name}, {stores})")
+                mode = "WRITABLE" if writable else "READABLE"
                 for alphabet in ("xyzw", "rgba"):
                     alias = "".join(alphabet[i] for i in picked)
-                    body.append(f"MH_PROPERTY_{mode}(vec<T MH_COMMA {length}>, {alias}, {name})")
-        lines.append(f"#define MH_SWIZZLES_{width} " + " ".join(body))
-    return "#define MH_COMMA ,\n" + "\n".join(lines) + "\n"
+                    members.append(f"MH_{mode}({length}, {alias}, {name})")
+        lines.append(" ".join(members) + "\n")
+    return "".join(lines)
 
 
 @functools.cache
@@ -237,12 +240,18 @@ class Compiled:
     threadgroup_variables: dict[int, tuple[int, str]]
 
 
+def _with_torch_headers(source: str) -> str:
+    """Puts the Metal headers that PyTorch ships in place of their #include lines, as it does."""
+    headers = Path(torch.__file__).parent / "include"
+    return _embed_headers([line + "\n" for line in source.split("\n")], [headers], set())
+
+
 def preprocess(source: str) -> str:
     """Expands the text's own macros and those of the Metal library, and nothing else."""
     command = [clang(), "-E", "-x", "c++", "-std=c++14", "-nostdinc", "-Wno-everything"]
     command += ["-DMH_SCAN", "-I", str(INCLUDE), "-include", str(INCLUDE / "mh_macros.h"), "-"]
     try:
-        return run(command, f'#line 1 "{SOURCE_NAME}"\n{source}\n')
+        return run(command, f'#line 1 "{SOURCE_NAME}"\n{_with_torch_headers(source)}')
     except subprocess.CalledProcessError as error:
         raise SyntaxError(tidy(error.stderr)) from None
 

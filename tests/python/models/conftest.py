@@ -11,7 +11,7 @@ from causal_conv1d_mps import _C
 @pytest.fixture(autouse=True)
 def dropin():
     """`import causal_conv1d` finds this package while a modeling file is imported."""
-    ccmps.install()
+    ccmps.install(force=True)
     yield
     ccmps.uninstall()
 

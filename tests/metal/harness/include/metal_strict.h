@@ -1,6 +1,7 @@
 /* The prelude of the strict compile (strict.py): the library as C++ for OpenCL. */
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
+#pragma OPENCL EXTENSION __cl_clang_function_pointers : enable
 #pragma OPENCL EXTENSION __cl_clang_non_portable_kernel_param_types : enable
 
 /* Names that OpenCL has taken and Metal has not, or gives to a type of its own. */

@@ -58,6 +58,8 @@ extern "C" {
  * line and column it identifies the call. `active`: it is defined for whatever lanes take part. The
  * result stays valid until this lane's next meeting. */
 const mh_meeting *mh_meet(mh_text what, int active, const void *value, unsigned size, int line, int column);
+/* Reports that a lane was read which took no part; does not return. */
+void mh_absent_lane(mh_text what, unsigned lane, int line, int column);
 void mh_threadgroup_barrier(unsigned mem, int line, int column);
 void mh_simdgroup_barrier(unsigned mem, int line, int column);
 /* Checks and counts one atomic access from `pc`; the caller then performs it. */

@@ -71,10 +71,10 @@ namespace mh_functions {
     }                                                        \
     MH_MAP_1(T, name)
 /* Not templates, so that pow(2, x) finds the float one. */
-#define MH_FLOAT_2(name, expression)                                                                       \
-    MH_INLINE float name(float x, float y) { return float(expression); }                                   \
-    MH_INLINE half name(half a, half b) { return half(name(float(a), float(b))); }                         \
-    MH_INLINE bfloat name(bfloat a, bfloat b) { return bfloat(name(float(a), float(b))); }                 \
+#define MH_FLOAT_2(name, expression)                                                       \
+    MH_INLINE float name(float x, float y) { return float(expression); }                   \
+    MH_INLINE half name(half a, half b) { return half(name(float(a), float(b))); }         \
+    MH_INLINE bfloat name(bfloat a, bfloat b) { return bfloat(name(float(a), float(b))); } \
     MH_MAP_2(name)
 #define MH_INTEGER_1(name, expression)                         \
     template <class T> MH_INLINE mh::if_integer<T> name(T x) { \
@@ -164,11 +164,11 @@ template <class T> MH_INLINE int ilogb(T x) { return __builtin_ilogbf(float(x));
 template <class T> MH_INLINE mh::if_float<T> frexp(T x, int &exponent) {
     return T(__builtin_frexpf(float(x), &exponent));
 }
-template <class T> MH_INLINE mh::if_float<T> modf(T x, T &whole) {
+template <class T> MH_INLINE mh::if_float<T> modf(T x, typename mh::identity<T>::type &whole) {
     whole = trunc(x);
     return T(x - whole);
 }
-template <class T> MH_INLINE mh::if_float<T> sincos(T x, T &cosine) {
+template <class T> MH_INLINE mh::if_float<T> sincos(T x, typename mh::identity<T>::type &cosine) {
     cosine = cos(x);
     return sin(x);
 }
@@ -189,8 +189,8 @@ template <class T> MH_INLINE mh::if_float<T, bool> isnormal(T x) {
     const T magnitude = fabs(x);
     return isfinite(x) && magnitude >= numeric_limits<T>::min();
 }
-#define MH_COMPARISON(name, expression)                                                                    \
-    MH_INLINE bool name(float x, float y) { return expression; }                                           \
+#define MH_COMPARISON(name, expression)                          \
+    MH_INLINE bool name(float x, float y) { return expression; } \
     template <class T> MH_INLINE mh::if_float<T, bool> name(T x, T y) { return name(float(x), float(y)); }
 MH_COMPARISON(isunordered, x != x || y != y)
 MH_COMPARISON(isordered, x == x && y == y)
@@ -200,7 +200,7 @@ MH_COMPARISON(isless, x < y)
 MH_COMPARISON(islessequal, x <= y)
 MH_COMPARISON(isgreater, x > y)
 MH_COMPARISON(isgreaterequal, x >= y)
-MH_COMPARISON(islessgreater, x < y || x > y)
+MH_COMPARISON(islessgreater, x<y || x> y)
 MH_INLINE bool any(bool x) { return x; }
 MH_INLINE bool all(bool x) { return x; }
 template <int N> MH_INLINE bool any(const vec<bool, N> &x) {

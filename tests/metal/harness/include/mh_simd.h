@@ -17,10 +17,23 @@ MH_INLINE const mh_meeting *meet(mh_text what, const T &value, int line, int col
 #endif
     return mh_meet(what, active, &value, sizeof(T), line, column);
 }
+/* For functions that are defined for whatever lanes are active. */
+template <class T>
+MH_INLINE const mh_meeting *meet_active(mh_text what, const T &value, int line, int column) {
+    return meet(what, value, line, column, 1);
+}
 template <class T> MH_INLINE T from(const mh_meeting *m, unsigned lane) {
     T value;
     __builtin_memcpy(&value, m->slot[lane % MH_SIMD_WIDTH], sizeof value);
     return value;
+}
+/* c ? a : b; written so, a and b may lie in different address spaces. */
+template <class T> MH_INLINE T choose(bool c, T a, T b) { return c ? a : b; }
+/* The first lane of a group of lanes that took part. */
+MH_INLINE unsigned first(const mh_meeting *m, unsigned base, unsigned width) {
+    unsigned lane = base;
+    while (lane < base + width && !(m->present >> lane & 1)) lane++;
+    return lane;
 }
 MH_INLINE bool present(const mh_meeting *m, unsigned lane) { return m->present >> lane & 1; }
 
@@ -41,7 +54,9 @@ template <class T, class F> MH_INLINE T reduce(const mh_meeting *m, unsigned fir
 }
 template <class T, class F> MH_INLINE T scan(const mh_meeting *m, T start, unsigned end, F f) {
     T sum = start;
-    for (unsigned i = 0; i < end; i++) sum = f(sum, from<T>(m, i));
+    for (unsigned i = 0; i < end; i++) {
+        if (present(m, i)) sum = f(sum, from<T>(m, i));
+    }
     return sum;
 }
 
@@ -78,13 +93,14 @@ MH_INLINE void simdgroup_barrier(mem_flags flags, MH_PLACE) {
     mh_simdgroup_barrier(uint(flags), line, column);
 }
 
-#define MH_REDUCTION(name, combine)                                                                         \
-    template <class T> MH_INLINE T simd_##name(T data, MH_PLACE) {                                          \
-        return mh::reduce<T>(mh::meet("simd_" #name, data, line, column), 0, MH_SIMD_WIDTH, mh::combine()); \
-    }                                                                                                       \
-    template <class T> MH_INLINE T quad_##name(T data, MH_PLACE) {                                          \
-        const mh_meeting *m = mh::meet("quad_" #name, data, line, column);                                  \
-        return mh::reduce<T>(m, m->lane & ~3u, 4, mh::combine());                                           \
+#define MH_REDUCTION(name, combine)                                                                \
+    template <class T> MH_INLINE T simd_##name(T data, MH_PLACE) {                                 \
+        return mh::reduce<T>(mh::meet_active("simd_" #name, data, line, column), 0, MH_SIMD_WIDTH, \
+                             mh::combine());                                                       \
+    }                                                                                              \
+    template <class T> MH_INLINE T quad_##name(T data, MH_PLACE) {                                 \
+        const mh_meeting *m = mh::meet_active("quad_" #name, data, line, column);                  \
+        return mh::reduce<T>(m, m->lane & ~3u, 4, mh::combine());                                  \
     }
 MH_REDUCTION(sum, add)
 MH_REDUCTION(product, multiply)
@@ -94,51 +110,52 @@ MH_REDUCTION(and, conjunction)
 MH_REDUCTION(or, disjunction)
 MH_REDUCTION(xor, exclusive)
 
-#define MH_PREFIX(name, combine, start)                                                     \
-    template <class T> MH_INLINE T simd_prefix_inclusive_##name(T data, MH_PLACE) {         \
-        const mh_meeting *m = mh::meet("simd_prefix_inclusive_" #name, data, line, column); \
-        return mh::scan<T>(m, T(start), m->lane + 1, mh::combine());                        \
-    }                                                                                       \
-    template <class T> MH_INLINE T simd_prefix_exclusive_##name(T data, MH_PLACE) {         \
-        const mh_meeting *m = mh::meet("simd_prefix_exclusive_" #name, data, line, column); \
-        return mh::scan<T>(m, T(start), m->lane, mh::combine());                            \
+#define MH_PREFIX(name, combine, start)                                                            \
+    template <class T> MH_INLINE T simd_prefix_inclusive_##name(T data, MH_PLACE) {                \
+        const mh_meeting *m = mh::meet_active("simd_prefix_inclusive_" #name, data, line, column); \
+        return mh::scan<T>(m, T(start), m->lane + 1, mh::combine());                               \
+    }                                                                                              \
+    template <class T> MH_INLINE T simd_prefix_exclusive_##name(T data, MH_PLACE) {                \
+        const mh_meeting *m = mh::meet_active("simd_prefix_exclusive_" #name, data, line, column); \
+        return mh::scan<T>(m, T(start), m->lane, mh::combine());                                   \
     }
 MH_PREFIX(sum, add, 0)
 MH_PREFIX(product, multiply, 1)
 
 /* Shuffles. `base` and `width` are the lane's quad or the whole SIMD-group. */
-#define MH_SHUFFLES(group, base, width)                                                          \
-    template <class T> MH_INLINE T group##_shuffle(T data, ushort lane, MH_PLACE) {              \
-        const mh_meeting *m = mh::meet(#group "_shuffle", data, line, column);                   \
-        return mh::from<T>(m, (base) + lane % width);                                            \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_broadcast(T data, ushort lane, MH_PLACE) {            \
-        const mh_meeting *m = mh::meet(#group "_broadcast", data, line, column);                 \
-        return mh::from<T>(m, (base) + lane % width);                                            \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_broadcast_first(T data, MH_PLACE) {                   \
-        const mh_meeting *m = mh::meet(#group "_broadcast_first", data, line, column);           \
-        return mh::from<T>(m, (base));                                                           \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_shuffle_xor(T data, ushort mask, MH_PLACE) {          \
-        const mh_meeting *m = mh::meet(#group "_shuffle_xor", data, line, column);               \
-        return mh::from<T>(m, (base) + ((m->lane ^ mask) & (width - 1)));                        \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_shuffle_up(T data, ushort delta, MH_PLACE) {          \
-        const mh_meeting *m = mh::meet(#group "_shuffle_up", data, line, column);                \
-        return m->lane - (base) < delta ? data : mh::from<T>(m, m->lane - delta);                \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_shuffle_down(T data, ushort delta, MH_PLACE) {        \
-        const mh_meeting *m = mh::meet(#group "_shuffle_down", data, line, column);              \
-        return m->lane - (base) + delta >= width ? data : mh::from<T>(m, m->lane + delta);       \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_shuffle_rotate_up(T data, ushort delta, MH_PLACE) {   \
-        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_up", data, line, column);         \
-        return mh::from<T>(m, (base) + ((m->lane - delta) & (width - 1)));                       \
-    }                                                                                            \
-    template <class T> MH_INLINE T group##_shuffle_rotate_down(T data, ushort delta, MH_PLACE) { \
-        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_down", data, line, column);       \
-        return mh::from<T>(m, (base) + ((m->lane + delta) & (width - 1)));                       \
+#define MH_SHUFFLES(group, base, width)                                                                      \
+    template <class T> MH_INLINE T group##_shuffle(T data, ushort lane, MH_PLACE) {                          \
+        const mh_meeting *m = mh::meet(#group "_shuffle", data, line, column);                               \
+        return mh::from<T>(m, (base) + lane % width);                                                        \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_broadcast(T data, ushort lane, MH_PLACE) {                        \
+        const mh_meeting *m = mh::meet_active(#group "_broadcast", data, line, column);                      \
+        if (!mh::present(m, (base) + lane % width)) mh_absent_lane(#group "_broadcast", lane, line, column); \
+        return mh::from<T>(m, (base) + lane % width);                                                        \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_broadcast_first(T data, MH_PLACE) {                               \
+        const mh_meeting *m = mh::meet_active(#group "_broadcast_first", data, line, column);                \
+        return mh::from<T>(m, mh::first(m, base, width));                                                    \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_shuffle_xor(T data, ushort mask, MH_PLACE) {                      \
+        const mh_meeting *m = mh::meet(#group "_shuffle_xor", data, line, column);                           \
+        return mh::from<T>(m, (base) + ((m->lane ^ mask) & (width - 1)));                                    \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_shuffle_up(T data, ushort delta, MH_PLACE) {                      \
+        const mh_meeting *m = mh::meet(#group "_shuffle_up", data, line, column);                            \
+        return mh::choose(m->lane - (base) < delta, data, mh::from<T>(m, m->lane - delta));                  \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_shuffle_down(T data, ushort delta, MH_PLACE) {                    \
+        const mh_meeting *m = mh::meet(#group "_shuffle_down", data, line, column);                          \
+        return mh::choose(m->lane - (base) + delta >= width, data, mh::from<T>(m, m->lane + delta));         \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_shuffle_rotate_up(T data, ushort delta, MH_PLACE) {               \
+        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_up", data, line, column);                     \
+        return mh::from<T>(m, (base) + ((m->lane - delta) & (width - 1)));                                   \
+    }                                                                                                        \
+    template <class T> MH_INLINE T group##_shuffle_rotate_down(T data, ushort delta, MH_PLACE) {             \
+        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_down", data, line, column);                   \
+        return mh::from<T>(m, (base) + ((m->lane + delta) & (width - 1)));                                   \
     }
 MH_SHUFFLES(simd, 0u, 32u)
 MH_SHUFFLES(quad, m->lane & ~3u, 4u)
@@ -149,17 +166,17 @@ template <class T>
 MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, ushort modulo, MH_PLACE) {
     const mh_meeting *m = mh::meet("simd_shuffle_and_fill_up", data, line, column);
     const unsigned at = m->lane % modulo, base = m->lane - at;
-    const T moved = mh::from<T>(m, base + (at - delta) % modulo);
+    T moved = mh::from<T>(m, base + (at - delta) % modulo);
     const mh_meeting *f = mh::meet("simd_shuffle_and_fill_up", filling, line, column);
-    return at < delta ? mh::from<T>(f, base + at + modulo - delta) : moved;
+    return mh::choose(at < delta, mh::from<T>(f, base + at + modulo - delta), moved);
 }
 template <class T>
 MH_INLINE T simd_shuffle_and_fill_down(T data, T filling, ushort delta, ushort modulo, MH_PLACE) {
     const mh_meeting *m = mh::meet("simd_shuffle_and_fill_down", data, line, column);
     const unsigned at = m->lane % modulo, base = m->lane - at;
-    const T moved = mh::from<T>(m, base + (at + delta) % modulo);
+    T moved = mh::from<T>(m, base + (at + delta) % modulo);
     const mh_meeting *f = mh::meet("simd_shuffle_and_fill_down", filling, line, column);
-    return at + delta >= modulo ? mh::from<T>(f, base + at + delta - modulo) : moved;
+    return mh::choose(at + delta >= modulo, mh::from<T>(f, base + at + delta - modulo), moved);
 }
 template <class T> MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, MH_PLACE) {
     return simd_shuffle_and_fill_up(data, filling, delta, ushort(MH_SIMD_WIDTH), line, column);
@@ -178,7 +195,7 @@ struct simd_vote {
     constexpr bool any() const { return bits != 0; }
 };
 MH_INLINE simd_vote simd_ballot(bool predicate, MH_PLACE) {
-    const mh_meeting *m = mh::meet("simd_ballot", predicate, line, column);
+    const mh_meeting *m = mh::meet_active("simd_ballot", predicate, line, column);
     ulong bits = 0;
     for (unsigned i = 0; i < MH_SIMD_WIDTH; i++) {
         if (mh::present(m, i) && mh::from<bool>(m, i)) bits |= 1ul << i;
@@ -186,23 +203,26 @@ MH_INLINE simd_vote simd_ballot(bool predicate, MH_PLACE) {
     return simd_vote(bits);
 }
 MH_INLINE simd_vote simd_active_threads_mask(MH_PLACE) {
-    return simd_vote(mh::meet("simd_active_threads_mask", true, line, column)->present);
+    return simd_vote(mh::meet_active("simd_active_threads_mask", true, line, column)->present);
 }
 MH_INLINE bool simd_all(bool predicate, MH_PLACE) {
-    return mh::reduce<bool>(mh::meet("simd_all", predicate, line, column), 0, MH_SIMD_WIDTH,
+    return mh::reduce<bool>(mh::meet_active("simd_all", predicate, line, column), 0, MH_SIMD_WIDTH,
                             mh::conjunction());
 }
 MH_INLINE bool simd_any(bool predicate, MH_PLACE) {
-    return mh::reduce<bool>(mh::meet("simd_any", predicate, line, column), 0, MH_SIMD_WIDTH,
+    return mh::reduce<bool>(mh::meet_active("simd_any", predicate, line, column), 0, MH_SIMD_WIDTH,
                             mh::disjunction());
 }
-MH_INLINE bool simd_is_first(MH_PLACE) { return mh::meet("simd_is_first", true, line, column)->lane == 0; }
+MH_INLINE bool simd_is_first(MH_PLACE) {
+    const mh_meeting *m = mh::meet_active("simd_is_first", true, line, column);
+    return m->lane == mh::first(m, 0, MH_SIMD_WIDTH);
+}
 MH_INLINE bool quad_all(bool predicate, MH_PLACE) {
-    const mh_meeting *m = mh::meet("quad_all", predicate, line, column);
+    const mh_meeting *m = mh::meet_active("quad_all", predicate, line, column);
     return mh::reduce<bool>(m, m->lane & ~3u, 4, mh::conjunction());
 }
 MH_INLINE bool quad_any(bool predicate, MH_PLACE) {
-    const mh_meeting *m = mh::meet("quad_any", predicate, line, column);
+    const mh_meeting *m = mh::meet_active("quad_any", predicate, line, column);
     return mh::reduce<bool>(m, m->lane & ~3u, 4, mh::disjunction());
 }
 

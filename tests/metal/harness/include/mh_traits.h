@@ -55,8 +55,8 @@ template <class T, class U> constexpr bool is_convertible_v = is_convertible<T, 
 template <class T, class... A> constexpr bool is_constructible_v = is_constructible<T, A...>::value;
 template <class T, class U> constexpr bool is_base_of_v = is_base_of<T, U>::value;
 
-#define MH_TRAIT(name, expression)                                                                           \
-    template <class T> struct name : bool_constant<(expression)> {};                                         \
+#define MH_TRAIT(name, expression)                                   \
+    template <class T> struct name : bool_constant<(expression)> {}; \
     template <class T> constexpr bool name##_v = name<T>::value;
 MH_TRAIT(is_void, __is_void(T))
 MH_TRAIT(is_const, __is_const(T))

@@ -19,23 +19,34 @@ template <class T, int N> struct vec;
 #define MH_EACH_3(M) M(0), M(1), M(2)
 #define MH_EACH_4(M) M(0), M(1), M(2), M(3)
 
-#define MH_READ_SWIZZLE_2(a, b, i, j) \
-    MH_INLINE vec<T, 2> mh_get_##a##b() const { return vec<T, 2>(e[i], e[j]); }
-#define MH_READ_SWIZZLE_3(a, b, c, i, j, k) \
-    MH_INLINE vec<T, 3> mh_get_##a##b##c() const { return vec<T, 3>(e[i], e[j], e[k]); }
-#define MH_READ_SWIZZLE_4(a, b, c, d, i, j, k, l) \
-    MH_INLINE vec<T, 4> mh_get_##a##b##c##d() const { return vec<T, 4>(e[i], e[j], e[k], e[l]); }
-#define MH_WRITE_SWIZZLE_2(a, b, i, j) \
-    MH_INLINE void mh_put_##a##b(vec<T, 2> s) { e[i] = s.e[0], e[j] = s.e[1]; }
-#define MH_WRITE_SWIZZLE_3(a, b, c, i, j, k) \
-    MH_INLINE void mh_put_##a##b##c(vec<T, 3> s) { e[i] = s.e[0], e[j] = s.e[1], e[k] = s.e[2]; }
-#define MH_WRITE_SWIZZLE_4(a, b, c, d, i, j, k, l)                  \
-    MH_INLINE void mh_put_##a##b##c##d(vec<T, 4> s) {               \
-        e[i] = s.e[0], e[j] = s.e[1], e[k] = s.e[2], e[l] = s.e[3]; \
-    }
-#define MH_PROPERTY_R(type, name, get_name) __declspec(property(get = mh_get_##get_name)) type name;
-#define MH_PROPERTY_RW(type, name, accessor) \
-    __declspec(property(get = mh_get_##accessor, put = mh_put_##accessor)) type name;
+/* Constant memory is the one address space whose pointers convert to no other. */
+#ifdef MH_STRICT
+#define MH_GETTER_FROM_CONSTANT(length, name, ...) \
+    MH_INLINE vec<T, length> mh_get_##name() const __constant { return vec<T, length>(__VA_ARGS__); }
+#define MH_FROM_CONSTANT                               \
+    MH_INLINE vec(const __constant vec &o) : v(o.v) {} \
+    MH_INLINE T operator[](uint i) const __constant { return e[i]; }
+#define MH_PACKED_FROM_CONSTANT(N)                                                                   \
+    packed_vec(const packed_vec &) = default;                                                        \
+    packed_vec &operator=(const packed_vec &) = default;                                             \
+    MH_INLINE packed_vec(const __constant packed_vec &o) : packed_vec(vec<T, N>(o)) {}               \
+    MH_INLINE operator vec<T, N>() const __constant { return vec<T, N>(MH_EACH_##N(MH_AT_MEMBER)); } \
+    MH_INLINE T operator[](uint i) const __constant { return e[i]; }
+#else
+#define MH_GETTER_FROM_CONSTANT(length, name, ...)
+#define MH_FROM_CONSTANT
+#define MH_PACKED_FROM_CONSTANT(N)
+#endif
+
+/* A swizzle is a property: mh_swizzles.h, which toolchain.py writes, has one line for each. */
+#define MH_GETTER(length, name, ...)                                                       \
+    MH_INLINE vec<T, length> mh_get_##name() const { return vec<T, length>(__VA_ARGS__); } \
+    MH_GETTER_FROM_CONSTANT(length, name, __VA_ARGS__)
+#define MH_SETTER(length, name, ...) \
+    MH_INLINE void mh_put_##name(vec<T, length> s) { __VA_ARGS__; }
+#define MH_READABLE(length, name, accessor) __declspec(property(get = mh_get_##accessor)) vec<T, length> name;
+#define MH_WRITABLE(length, name, accessor) \
+    __declspec(property(get = mh_get_##accessor, put = mh_put_##accessor)) vec<T, length> name;
 
 #include "mh_swizzles.h"
 
@@ -71,85 +82,60 @@ template <class T, int N> struct vec;
 #define MH_AT_SAME(i) s
 #define MH_AT_CONVERT(i) T(o.e[i])
 
-#define MH_VECTOR(N, names, members)                                                                        \
-    template <class T> struct vec<T, N> {                                                                   \
-        typedef typename mh::storage<T>::type mh_storage __attribute__((ext_vector_type(N)));               \
-        union {                                                                                             \
-            mh_storage v;                                                                                   \
-            T e[N];                                                                                         \
-            struct {                                                                                        \
-                T members;                                                                                  \
-            };                                                                                              \
-            struct {                                                                                        \
-                T names;                                                                                    \
-            };                                                                                              \
-        };                                                                                                  \
-        MH_SWIZZLES_##N vec() = default;                                                                    \
-        MH_INLINE vec(const vec &o) : v(o.v) {}                                                             \
-        MH_FROM_CONSTANT                                                                                    \
-        constexpr MH_INLINE vec(T s) : vec(MH_EACH_##N(MH_AT_SAME)) {}                                                \
-        template <class U> explicit MH_INLINE vec(const vec<U, N> &o) : vec(MH_EACH_##N(MH_AT_CONVERT)) {}  \
-        MH_INLINE vec &operator=(const vec &o) {                                                            \
-            v = o.v;                                                                                        \
-            return *this;                                                                                   \
-        }                                                                                                   \
-        MH_CONSTRUCTORS_##N MH_INLINE T &operator[](uint i) { return e[i]; }                                \
-        MH_INLINE const T &operator[](uint i) const { return e[i]; }                                        \
-        MH_ASSIGNING(N, ADD, +)                                                                             \
-        MH_ASSIGNING(N, SUB, -) MH_ASSIGNING(N, MUL, *) MH_ASSIGNING(N, DIV, /) MH_ASSIGNING(N, REM, %)     \
-            MH_ASSIGNING(N, AND, &) MH_ASSIGNING(N, OR, |) MH_ASSIGNING(N, XOR, ^) MH_ASSIGNING(N, SHL, <<) \
-                MH_ASSIGNING(N, SHR, >>) MH_COMPARING(N, EQ, ==) MH_COMPARING(N, NE, !=)                    \
-                    MH_COMPARING(N, LT, <) MH_COMPARING(N, LE, <=) MH_COMPARING(N, GT, >)                   \
-                        MH_COMPARING(N, GE, >=) MH_COMPARING(N, ALSO, &&)                                   \
-                            MH_COMPARING(N, EITHER, ||) MH_INLINE vec                                       \
-                            operator+() const {                                                             \
-            return *this;                                                                                   \
-        }                                                                                                   \
-        MH_INLINE vec operator-() const { return vec(MH_EACH_##N(MH_AT_NEG)); }                             \
-        MH_INLINE vec operator~() const { return vec(MH_EACH_##N(MH_AT_NOT)); }                             \
-        MH_INLINE vec<bool, N> operator!() const { return vec<bool, N>(MH_EACH_##N(MH_AT_NO)); }            \
-        MH_INLINE vec &operator++() { return *this += vec(T(1)); }                                          \
-        MH_INLINE vec &operator--() { return *this -= vec(T(1)); }                                          \
-        MH_INLINE vec operator++(int) {                                                                     \
-            vec old = *this;                                                                                \
-            ++*this;                                                                                        \
-            return old;                                                                                     \
-        }                                                                                                   \
-        MH_INLINE vec operator--(int) {                                                                     \
-            vec old = *this;                                                                                \
-            --*this;                                                                                        \
-            return old;                                                                                     \
-        }                                                                                                   \
+/* The formatter would take the macros' arguments apart. */
+/* clang-format off */
+#define MH_VECTOR(N, names, members)                                                             \
+    template <class T> struct vec<T, N> {                                                        \
+        typedef typename mh::storage<T>::type mh_storage __attribute__((ext_vector_type(N)));    \
+        union {                                                                                  \
+            mh_storage v;                                                                        \
+            T e[N];                                                                              \
+            struct { T members; };                                                               \
+            struct { T names; };                                                                 \
+        };                                                                                       \
+        MH_SWIZZLES_##N                                                                          \
+        vec() = default;                                                                         \
+        MH_INLINE vec(const vec &o) : v(o.v) {}                                                  \
+        MH_FROM_CONSTANT                                                                         \
+        constexpr MH_INLINE vec(T s) : vec(MH_EACH_##N(MH_AT_SAME)) {}                           \
+        template <class U>                                                                       \
+        explicit MH_INLINE vec(const vec<U, N> &o) : vec(MH_EACH_##N(MH_AT_CONVERT)) {}          \
+        MH_CONSTRUCTORS_##N                                                                      \
+        MH_INLINE vec &operator=(const vec &o) { v = o.v; return *this; }                        \
+        MH_INLINE T &operator[](uint i) { return e[i]; }                                         \
+        MH_INLINE const T &operator[](uint i) const { return e[i]; }                             \
+        MH_ASSIGNING(N, ADD, +) MH_ASSIGNING(N, SUB, -) MH_ASSIGNING(N, MUL, *)                  \
+        MH_ASSIGNING(N, DIV, /) MH_ASSIGNING(N, REM, %) MH_ASSIGNING(N, AND, &)                  \
+        MH_ASSIGNING(N, OR, |) MH_ASSIGNING(N, XOR, ^) MH_ASSIGNING(N, SHL, <<)                  \
+        MH_ASSIGNING(N, SHR, >>)                                                                 \
+        MH_COMPARING(N, EQ, ==) MH_COMPARING(N, NE, !=) MH_COMPARING(N, LT, <)                   \
+        MH_COMPARING(N, LE, <=) MH_COMPARING(N, GT, >) MH_COMPARING(N, GE, >=)                   \
+        MH_COMPARING(N, ALSO, &&) MH_COMPARING(N, EITHER, ||)                                    \
+        MH_INLINE vec operator+() const { return *this; }                                        \
+        MH_INLINE vec operator-() const { return vec(MH_EACH_##N(MH_AT_NEG)); }                  \
+        MH_INLINE vec operator~() const { return vec(MH_EACH_##N(MH_AT_NOT)); }                  \
+        MH_INLINE vec<bool, N> operator!() const { return vec<bool, N>(MH_EACH_##N(MH_AT_NO)); } \
+        MH_INLINE vec &operator++() { return *this += vec(T(1)); }                               \
+        MH_INLINE vec &operator--() { return *this -= vec(T(1)); }                               \
+        MH_INLINE vec operator++(int) { vec old = *this; ++*this; return old; }                  \
+        MH_INLINE vec operator--(int) { vec old = *this; --*this; return old; }                  \
     };
+/* clang-format on */
 
 #define MH_COMMA ,
-/* Constant memory is the one address space whose pointers convert to no other. */
-#ifdef MH_STRICT
-#define MH_FROM_CONSTANT                               \
-    MH_INLINE vec(const __constant vec &o) : v(o.v) {} \
-    MH_INLINE T operator[](uint i) const __constant { return e[i]; }
-#define MH_PACKED_FROM_CONSTANT(N)                                                                   \
-    packed_vec(const packed_vec &) = default;                                                        \
-    packed_vec &operator=(const packed_vec &) = default;                                             \
-    MH_INLINE packed_vec(const __constant packed_vec &o) : packed_vec(vec<T, N>(o)) {}               \
-    MH_INLINE operator vec<T, N>() const __constant { return vec<T, N>(MH_EACH_##N(MH_AT_MEMBER)); } \
-    MH_INLINE T operator[](uint i) const __constant { return e[i]; }
-#else
-#define MH_FROM_CONSTANT
-#define MH_PACKED_FROM_CONSTANT(N)
-#endif
-#define MH_CONSTRUCTORS_2 constexpr MH_INLINE vec(T a, T b) : e{a, b} {}
-#define MH_CONSTRUCTORS_3                                                                                  \
-    constexpr MH_INLINE vec(T a, T b, T c) : e{a, b, c} {}                                                 \
-    MH_INLINE vec(const vec<T, 2> &a, T b) : vec(a.e[0], a.e[1], b) {}                                     \
+#define MH_CONSTRUCTORS_2 \
+    constexpr MH_INLINE vec(T a, T b) : e{a, b} {}
+#define MH_CONSTRUCTORS_3                                              \
+    constexpr MH_INLINE vec(T a, T b, T c) : e{a, b, c} {}             \
+    MH_INLINE vec(const vec<T, 2> &a, T b) : vec(a.e[0], a.e[1], b) {} \
     MH_INLINE vec(T a, const vec<T, 2> &b) : vec(a, b.e[0], b.e[1]) {}
-#define MH_CONSTRUCTORS_4                                                                                  \
-    constexpr MH_INLINE vec(T a, T b, T c, T d) : e{a, b, c, d} {}                                         \
-    MH_INLINE vec(const vec<T, 2> &a, T b, T c) : vec(a.e[0], a.e[1], b, c) {}                             \
-    MH_INLINE vec(T a, const vec<T, 2> &b, T c) : vec(a, b.e[0], b.e[1], c) {}                             \
-    MH_INLINE vec(T a, T b, const vec<T, 2> &c) : vec(a, b, c.e[0], c.e[1]) {}                             \
-    MH_INLINE vec(const vec<T, 2> &a, const vec<T, 2> &b) : vec(a.e[0], a.e[1], b.e[0], b.e[1]) {}         \
-    MH_INLINE vec(const vec<T, 3> &a, T b) : vec(a.e[0], a.e[1], a.e[2], b) {}                             \
+#define MH_CONSTRUCTORS_4                                                                          \
+    constexpr MH_INLINE vec(T a, T b, T c, T d) : e{a, b, c, d} {}                                 \
+    MH_INLINE vec(const vec<T, 2> &a, T b, T c) : vec(a.e[0], a.e[1], b, c) {}                     \
+    MH_INLINE vec(T a, const vec<T, 2> &b, T c) : vec(a, b.e[0], b.e[1], c) {}                     \
+    MH_INLINE vec(T a, T b, const vec<T, 2> &c) : vec(a, b, c.e[0], c.e[1]) {}                     \
+    MH_INLINE vec(const vec<T, 2> &a, const vec<T, 2> &b) : vec(a.e[0], a.e[1], b.e[0], b.e[1]) {} \
+    MH_INLINE vec(const vec<T, 3> &a, T b) : vec(a.e[0], a.e[1], a.e[2], b) {}                     \
     MH_INLINE vec(T a, const vec<T, 3> &b) : vec(a, b.e[0], b.e[1], b.e[2]) {}
 
 MH_VECTOR(2, r MH_COMMA g, x MH_COMMA y)

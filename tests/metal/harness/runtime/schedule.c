@@ -86,6 +86,11 @@ const mh_meeting *mh_meet(const char *what, int active, const void *value, unsig
     return meeting;
 }
 
+void mh_absent_lane(const char *what, unsigned absent, int line, int column) {
+    mh_fail(MH_DIVERGENCE, NULL, "%s (line %d, column %d) reads lane %u, which takes no part in it (%s)",
+            what, line, column, absent, mh_where());
+}
+
 int mh_is_own(const void *address, int is_write) {
     if (mh_is_stack_of(&running->fiber, address)) return 1;
     const simd_group *simd = &simds[running->thread.simdgroup_index_in_threadgroup];

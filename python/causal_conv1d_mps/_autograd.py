@@ -1,0 +1,141 @@
+"""Autograd for plain eager tensors, without the dispatcher."""
+
+import torch
+
+from . import _backend, _composite
+from ._compat import HAS_OPERATORS, is_batched_gradient
+from ._direct import is_direct, new_final_states, scratch_allocator
+
+_empty_like = torch.empty_like
+
+
+def gradients(
+    dout,
+    x,
+    weight,
+    bias,
+    seq_idx,
+    cu_seqlens,
+    initial_states,
+    dfinal_states,
+    activation,
+    needs,
+    dx=None,
+):
+    """The gradients of x, weight, bias and initial_states that `needs` asks for, else None.
+
+    dx, if given, is the tensor to write the gradient of x to.
+    """
+    needs_dx, needs_dweight, needs_dbias, needs_dstates = needs
+    if needs_dx and dx is None:
+        dx = _empty_like(x)
+    dweight = _empty_like(weight) if needs_dweight else None
+    dbias = _empty_like(bias) if needs_dbias else None
+    dstates = _empty_like(initial_states) if needs_dstates else None
+    _backend.require(x).backward(
+        dout,
+        x,
+        weight,
+        bias,
+        seq_idx,
+        cu_seqlens,
+        initial_states,
+        dfinal_states,
+        dx,
+        dweight,
+        dbias,
+        dstates,
+        activation,
+        scratch_allocator(x),
+        torch.get_num_threads(),
+    )
+    return dx, dweight, dbias, dstates
+
+
+def residual_gradient(dout, seq_idx):
+    """The residual passes through, except at padding steps."""
+    if seq_idx is None:
+        return dout
+    return dout.masked_fill((seq_idx < 0).unsqueeze(1), 0)
+
+
+class CausalConv1dFunction(torch.autograd.Function):
+    """Old-style (no setup_context): this class is only applied outside functorch."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        x,
+        weight,
+        bias,
+        initial_states,
+        residual,
+        seq_idx,
+        cu_seqlens,
+        activation,
+        with_final_states,
+    ):
+        y = _empty_like(x)
+        final_states = new_final_states(x, weight, cu_seqlens) if with_final_states else None
+        _backend.require(x).forward(
+            x,
+            weight,
+            bias,
+            seq_idx,
+            cu_seqlens,
+            initial_states,
+            residual,
+            y,
+            final_states,
+            activation,
+            torch.get_num_threads(),
+        )
+        ctx.save_for_backward(x, weight, bias, initial_states, seq_idx, cu_seqlens)
+        ctx.activation = activation
+        ctx.set_materialize_grads(False)
+        return (y, final_states) if with_final_states else y
+
+    @staticmethod
+    def backward(ctx, dout, dfinal_states=None):
+        x, weight, bias, initial_states, seq_idx, cu_seqlens = ctx.saved_tensors
+        *needs, needs_dresidual = ctx.needs_input_grad[:5]
+        dx = dweight = dbias = dstates = dresidual = None
+        if dout is not None and needs_dresidual:
+            dresidual = residual_gradient(dout, seq_idx)
+        if dout is None:
+            dout = x.new_zeros(()).expand(x.shape)
+        if True in needs:
+            direct = (
+                not torch.is_grad_enabled()
+                and is_direct(x, dout, dfinal_states)
+                and not is_batched_gradient(dout)
+                and (dfinal_states is None or not is_batched_gradient(dfinal_states))
+            )
+            compute = gradients if direct else _differentiable_gradients
+            dx, dweight, dbias, dstates = compute(
+                dout,
+                x,
+                weight,
+                bias,
+                seq_idx,
+                cu_seqlens,
+                initial_states,
+                dfinal_states,
+                ctx.activation,
+                needs,
+            )
+        return dx, dweight, dbias, dstates, dresidual, None, None, None, None
+
+
+def _differentiable_gradients(*arguments):
+    """The same with a gradient of its own: the operator, which also every mode sees."""
+    if HAS_OPERATORS:
+        from . import _ops
+
+        return _ops.gradients(*arguments)
+    results = _composite.backward(*arguments[:-1])
+    return [r if needed else None for r, needed in zip(results, arguments[-1], strict=True)]
+
+
+# Function.apply only looks for functorch, which the caller has excluded; its base skips that.
+apply = super(torch.autograd.Function, CausalConv1dFunction).apply

@@ -1,0 +1,91 @@
+"""The two main functions. An activation that no kernel fuses is applied after the kernel."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from causal_conv1d_mps import functional
+
+__all__ = ["causal_conv1d_fn", "causal_conv1d_update"]
+
+_FUSED = (None, "silu", "swish")
+_UNFUSED = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "leaky_relu": F.leaky_relu,
+    "mish": F.mish,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
+def _split(activation):
+    """The activation that the kernel applies, and the function to apply to its result."""
+    if activation is None or activation in ("silu", "swish"):
+        return activation, None
+    if callable(activation):
+        return None, activation
+    if activation in _UNFUSED:
+        return None, _UNFUSED[activation]
+    known = ", ".join(repr(name) for name in (*_FUSED, *_UNFUSED))
+    raise NotImplementedError(
+        f"activation: expected a function or one of {known}; got {activation!r}"
+    )
+
+
+def causal_conv1d_fn(
+    x,
+    weight,
+    bias=None,
+    seq_idx=None,
+    initial_states=None,
+    return_final_states=False,
+    final_states_out=None,
+    activation=None,
+):
+    """x: (batch, dim, seqlen). weight: (dim, width). bias: (dim,). seq_idx: (batch, seqlen).
+
+    initial_states, final_states_out: (batch, dim, width - 1).
+    activation: None, "silu" and "swish" are fused; others are applied to the result.
+    Returns out (batch, dim, seqlen), or (out, final_states).
+    """
+    fused, unfused = _split(activation)
+    result = functional.causal_conv1d_fn(
+        x,
+        weight,
+        bias,
+        seq_idx,
+        initial_states,
+        return_final_states,
+        final_states_out,
+        fused,
+    )
+    if unfused is None:
+        return result
+    return (unfused(result[0]), result[1]) if return_final_states else unfused(result)
+
+
+def causal_conv1d_update(
+    x,
+    conv_state,
+    weight,
+    bias=None,
+    activation=None,
+    cache_seqlens=None,
+    conv_state_indices=None,
+):
+    """x: (batch, dim) or (batch, dim, seqlen). conv_state: (batch or pool, dim, state_len).
+
+    cache_seqlens, conv_state_indices: (batch,), int32.
+    activation: None, "silu" and "swish" are fused; others are applied to the result.
+    Returns out, of x's shape; conv_state is changed in place.
+    """
+    fused, unfused = _split(activation)
+    y = functional.causal_conv1d_update(
+        x, conv_state, weight, bias, fused, cache_seqlens, conv_state_indices
+    )
+    return y if unfused is None else unfused(y)

@@ -1,0 +1,89 @@
+"""The functions without autograd, which fused training code calls inside its own backward."""
+
+import torch
+
+from causal_conv1d_mps import functional
+from causal_conv1d_mps._autograd import gradients
+
+__all__ = [
+    "causal_conv1d_bwd_function",
+    "causal_conv1d_fwd_function",
+    "causal_conv1d_update_function",
+]
+
+
+def _activation(silu_activation):
+    return "silu" if silu_activation else None
+
+
+@torch.no_grad()
+def causal_conv1d_fwd_function(
+    x,
+    weight,
+    bias,
+    seq_idx,
+    initial_states,
+    final_states_out,
+    silu_activation,
+):
+    """Returns out; final_states_out, if given, is written."""
+    return functional.causal_conv1d_fn(
+        x,
+        weight,
+        bias,
+        seq_idx,
+        initial_states,
+        final_states_out=final_states_out,
+        activation=_activation(silu_activation),
+    )
+
+
+@torch.no_grad()
+def causal_conv1d_bwd_function(
+    x,
+    weight,
+    bias,
+    dout,
+    seq_idx,
+    initial_states,
+    dfinal_states,
+    dx,
+    return_dinitial_states,
+    silu_activation,
+):
+    """Returns (dx, dweight, dbias, dinitial_states); dx is the caller's tensor if given."""
+    return gradients(
+        dout,
+        x,
+        weight,
+        bias,
+        seq_idx,
+        None,
+        initial_states,
+        dfinal_states,
+        int(bool(silu_activation)),
+        (True, True, bias is not None, bool(return_dinitial_states)),
+        dx=dx,
+    )
+
+
+@torch.no_grad()
+def causal_conv1d_update_function(
+    x,
+    conv_state,
+    weight,
+    bias,
+    silu_activation,
+    cache_seqlens,
+    conv_state_indices,
+):
+    """Returns out; conv_state is changed in place."""
+    return functional.causal_conv1d_update(
+        x,
+        conv_state,
+        weight,
+        bias,
+        _activation(silu_activation),
+        cache_seqlens,
+        conv_state_indices,
+    )

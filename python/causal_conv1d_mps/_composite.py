@@ -1,0 +1,150 @@
+"""The operation as a composition of differentiable PyTorch operations.
+
+Slow and obviously right. It serves only what the kernels do not compute: derivatives of the
+backward pass (double backward and beyond) and forward-mode derivatives.
+"""
+
+import torch
+import torch.nn.functional as F
+
+SILU = 1
+
+
+def _tap_masks(x, width, seq_idx):
+    """seq_idx extended to the left by the steps of the initial state, and the live steps."""
+    first = seq_idx[:, :1] if x.shape[2] else seq_idx.new_zeros((x.shape[0], 1))
+    return torch.cat([first.expand(-1, width - 1), seq_idx], dim=1)
+
+
+def _packed_positions(x, cu_seqlens):
+    """For every step: its sequence, its position in it, and whether it is in one at all."""
+    steps = torch.arange(x.shape[2], device=x.device)
+    ends = cu_seqlens[1:].to(torch.int64)
+    sequence = torch.searchsorted(ends, steps, right=True)
+    live = (sequence < ends.shape[0]) & (steps >= cu_seqlens[0])
+    sequence = sequence.clamp(max=max(ends.shape[0] - 1, 0))
+    return sequence, steps - cu_seqlens[:-1][sequence], live
+
+
+def _packed_taps(x, width, cu_seqlens, states):
+    """The list of taps, oldest first, for packed sequences; each is (1, D, T)."""
+    batch, dim, length = x.shape
+    if length == 0 or cu_seqlens.shape[0] < 2:
+        return [x.new_zeros(batch, dim, length) for _ in range(width)], None
+    sequence, position, live = _packed_positions(x, cu_seqlens)
+    padded = F.pad(x, (width - 1, 0))
+    taps = []
+    for back in range(width - 1, -1, -1):
+        tap = padded[..., width - 1 - back : width - 1 - back + length]
+        inside = position >= back
+        if states is None:
+            tap = torch.where(inside, tap, 0)
+        else:
+            column = (width - 1 + position - back).clamp(0, max(width - 2, 0))
+            early = states[sequence, :, column].t() if width > 1 else tap
+            tap = torch.where(inside, tap, early)
+        taps.append(torch.where(live, tap, 0))
+    return taps, live
+
+
+def packed_final_states(x, width, cu_seqlens, states):
+    count, dim = cu_seqlens.shape[0] - 1, x.shape[1]
+    if width == 1 or count == 0:
+        return x.new_zeros(count, dim, width - 1)
+    starts, ends = cu_seqlens[:-1].to(torch.int64), cu_seqlens[1:].to(torch.int64)
+    columns = torch.arange(width - 1, device=x.device)
+    position = (ends - starts)[:, None] - (width - 1) + columns
+    if x.shape[2]:
+        source = (starts[:, None] + position).clamp(0, x.shape[2] - 1)
+        late = x[0][:, source].transpose(0, 1)
+    else:
+        late = x.new_zeros(count, dim, width - 1)
+    if states is None:
+        early = torch.zeros_like(late)
+    else:
+        column = (width - 1 + position).clamp(0, width - 2)
+        early = states.gather(2, column[:, None, :].expand(-1, dim, -1))
+    return torch.where((position >= 0)[:, None, :], late, early)
+
+
+def forward(
+    x,
+    weight,
+    bias=None,
+    seq_idx=None,
+    cu_seqlens=None,
+    initial_states=None,
+    residual=None,
+    activation=0,
+):
+    """y and the final states, by differentiable operations only."""
+    compute = torch.float64 if x.dtype == torch.float64 else torch.float32
+    width, length = weight.shape[1], x.shape[2]
+    wide = x.to(compute)
+    taps_weight = weight.to(compute)
+    states = None if initial_states is None else initial_states.to(compute)
+
+    live = None
+    if cu_seqlens is not None:
+        taps, steps = _packed_taps(wide, width, cu_seqlens, states)
+        live = None if steps is None else steps[None, None, :]
+        final_states = packed_final_states(wide, width, cu_seqlens, states)
+    else:
+        if states is None:
+            states = wide.new_zeros(wide.shape[0], wide.shape[1], width - 1)
+        padded = torch.cat([states, wide], dim=2)
+        taps = [padded[..., k : k + length] for k in range(width)]
+        final_states = padded[..., length:]
+        if seq_idx is not None:
+            extended = _tap_masks(x, width, seq_idx)
+            taps = [
+                torch.where((extended[:, None, k : k + length] == seq_idx[:, None]), tap, 0)
+                for k, tap in enumerate(taps)
+            ]
+            live = (seq_idx >= 0)[:, None]
+            if length:
+                last = seq_idx[:, -1:]
+                kept = (extended[:, length:] == last) & (last >= 0)
+                final_states = torch.where(kept[:, None], final_states, 0)
+
+    acc = torch.zeros_like(wide) if bias is None else bias.to(compute)[:, None].expand_as(wide)
+    for k, tap in enumerate(taps):
+        acc = acc + taps_weight[:, k, None] * tap
+    y = F.silu(acc) if activation == SILU else acc
+    if residual is not None:
+        y = y + residual.to(compute)
+    if live is not None:
+        y = torch.where(live, y, 0)
+    return y.to(x.dtype), final_states.to(x.dtype)
+
+
+def backward(
+    dout,
+    x,
+    weight,
+    bias=None,
+    seq_idx=None,
+    cu_seqlens=None,
+    initial_states=None,
+    dfinal_states=None,
+    activation=0,
+):
+    """Gradients of x, weight, bias and initial_states (None where absent), differentiable."""
+    present = [x, weight]
+    present += [t for t in (bias, initial_states) if t is not None]
+
+    def primal(*tensors):
+        rest = list(tensors[2:])
+        b = rest.pop(0) if bias is not None else None
+        s = rest.pop(0) if initial_states is not None else None
+        return forward(tensors[0], tensors[1], b, seq_idx, cu_seqlens, s, None, activation)
+
+    (_, final_states), pullback = torch.func.vjp(primal, *present)
+    if dfinal_states is None:
+        dfinal_states = torch.zeros_like(final_states)
+    grads = list(pullback((dout, dfinal_states)))
+    dx, dweight = grads[:2]
+    rest = grads[2:]
+    dbias = rest.pop(0) if bias is not None else None
+    dinitial_states = rest.pop(0) if initial_states is not None else None
+    return dx, dweight, dbias, dinitial_states

@@ -1,0 +1,187 @@
+"""causal_conv1d_fn: which way a call goes, and what is around the kernel."""
+
+import torch
+
+from . import _autograd, _backend, _checks, _composite
+from ._checks import ACTIVATIONS
+from ._compat import HAS_OPERATORS, any_autocast, autocast_dtype, autocast_enabled
+from ._direct import (
+    any_requires_grad,
+    eager_transforms_active,
+    follows_autocast,
+    increment_version,
+    is_direct,
+    needs_composite,
+    new_final_states,
+)
+
+if HAS_OPERATORS:
+    from . import _functorch, _ops
+
+_empty_like = torch.empty_like
+_is_grad_enabled = torch.is_grad_enabled
+_num_threads = torch.get_num_threads
+
+
+def convolve(
+    x,
+    weight,
+    bias,
+    activation,
+    seq_idx=None,
+    cu_seqlens=None,
+    initial_states=None,
+    residual=None,
+    out=None,
+    return_final_states=False,
+    final_states_out=None,
+):
+    """Run the call straight on the kernels if nothing watches it, else through the operators."""
+    try:
+        code = ACTIVATIONS[activation]
+    except (KeyError, TypeError):
+        code = _checks.activation_code(activation)
+    bare = seq_idx is cu_seqlens is initial_states is residual is out is final_states_out is None
+    if not (
+        is_direct(x, weight, bias)
+        and (bare or is_direct(x, weight, seq_idx, cu_seqlens, initial_states, residual))
+        and (bare or is_direct(x, weight, out, final_states_out))
+        and (kernels := _backend.of(x)) is not None
+    ):
+        return _convolve_watched(
+            x,
+            weight,
+            bias,
+            code,
+            seq_idx,
+            cu_seqlens,
+            initial_states,
+            residual,
+            out,
+            return_final_states,
+            final_states_out,
+        )
+    if any_autocast():
+        x, initial_states, residual = _autocast(x, initial_states, residual)
+    with_states = return_final_states or final_states_out is not None
+    final_states = None
+    try:
+        if _is_grad_enabled() and any_requires_grad(x, weight, bias, initial_states, residual):
+            if out is not None:
+                _checks.refuse_grad_with_out()
+            y = _autograd.apply(
+                x, weight, bias, initial_states, residual, seq_idx, cu_seqlens, code, with_states
+            )
+            if with_states:
+                y, final_states = y
+                if final_states_out is not None:
+                    final_states = final_states_out.copy_(final_states)
+        else:
+            y = _empty_like(x) if out is None else out
+            if with_states:
+                final_states = final_states_out
+                if final_states is None:
+                    final_states = new_final_states(x, weight, cu_seqlens)
+            kernels.forward(
+                x,
+                weight,
+                bias,
+                seq_idx,
+                cu_seqlens,
+                initial_states,
+                residual,
+                y,
+                final_states,
+                code,
+                _num_threads(),
+            )
+            if out is not None:
+                increment_version(out)
+            if final_states_out is not None:
+                increment_version(final_states_out)
+    except (TypeError, RuntimeError, BufferError):
+        _checks.explain(
+            {
+                "x": x,
+                "weight": weight,
+                "bias": bias,
+                "initial_states": initial_states,
+                "residual": residual,
+                "out": out,
+                "final_states_out": final_states_out,
+            },
+            {"seq_idx": seq_idx, "cu_seqlens": cu_seqlens},
+        )
+        raise
+    return (y, final_states) if return_final_states else y
+
+
+def _convolve_watched(
+    x,
+    weight,
+    bias,
+    code,
+    seq_idx,
+    cu_seqlens,
+    initial_states,
+    residual,
+    out,
+    return_final_states,
+    final_states_out,
+):
+    """The same through the registered operators, for everything that is not plain and eager."""
+    differentiable = {
+        "x": x,
+        "weight": weight,
+        "bias": bias,
+        "initial_states": initial_states,
+        "residual": residual,
+    }
+    _checks.require_tensors(
+        ("x", "weight"),
+        **differentiable,
+        seq_idx=seq_idx,
+        cu_seqlens=cu_seqlens,
+        out=out,
+        final_states_out=final_states_out,
+    )
+    if out is not None and _is_grad_enabled() and any_requires_grad(*differentiable.values()):
+        _checks.refuse_grad_with_out()
+    if any_autocast():
+        x, initial_states, residual = _autocast(x, initial_states, residual)
+    with_states = return_final_states or final_states_out is not None
+    if needs_composite():
+        y, final_states = _composite.forward(
+            x, weight, bias, seq_idx, cu_seqlens, initial_states, residual, code
+        )
+    else:
+        operator = _functorch.forward if eager_transforms_active() else _ops.forward
+        y, final_states = operator(
+            x, weight, bias, seq_idx, cu_seqlens, initial_states, residual, code, with_states
+        )
+    if out is not None:
+        y = _copy_into("out", out, y)
+    if final_states_out is not None:
+        final_states = _copy_into("final_states_out", final_states_out, final_states)
+    return (y, final_states) if return_final_states else y
+
+
+def _copy_into(name, target, value):
+    if target.shape != value.shape or target.dtype != value.dtype:
+        raise ValueError(
+            f"{name}: expected {tuple(value.shape)} of {value.dtype}, "
+            f"got {tuple(target.shape)} of {target.dtype}"
+        )
+    return target.copy_(value)
+
+
+def _autocast(x, *companions):
+    """F.conv1d's rule for x; what has to share x's dtype follows, weight and bias stay."""
+    device = x.device.type
+    if not autocast_enabled(device) or not follows_autocast(x):
+        return (x, *companions)
+    dtype = autocast_dtype(device)
+    return (
+        x.to(dtype),
+        *(t.to(dtype) if t is not None and follows_autocast(t) else t for t in companions),
+    )

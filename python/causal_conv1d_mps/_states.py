@@ -1,0 +1,146 @@
+"""causal_conv1d_update and causal_conv1d_varlen_states: what works on states, without gradients.
+
+A call runs straight on the kernel if nothing watches it, else through the registered operator.
+"""
+
+import torch
+
+from . import _backend, _checks
+from ._checks import ACTIVATIONS
+from ._compat import HAS_OPERATORS, any_autocast, autocast_enabled, require_operators
+from ._direct import (
+    any_requires_grad,
+    follows_autocast,
+    increment_version,
+    is_direct,
+)
+
+if HAS_OPERATORS:
+    from . import _ops
+
+_empty_like = torch.empty_like
+_is_grad_enabled = torch.is_grad_enabled
+_num_threads = torch.get_num_threads
+
+_NOT_DIFFERENTIABLE = torch._C._functions.DelayedError(
+    "causal_conv1d_update is not differentiable; train with causal_conv1d_fn, which takes "
+    "initial_states and returns final_states",
+    1,
+)
+
+
+def causal_conv1d_update(
+    x,
+    conv_state,
+    weight,
+    bias=None,
+    activation=None,
+    cache_seqlens=None,
+    conv_state_indices=None,
+    *,
+    pad_slot_id=-1,
+    num_accepted_tokens=None,
+):
+    """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
+
+    x: (B, D) or (B, D, T). conv_state: (B or pool, D, S) with S >= W-1, changed in place.
+    cache_seqlens: (B,); conv_state is then a circular buffer written from cache_seqlens % S.
+        Without it the state shifts left.
+    conv_state_indices: (B,), the row of conv_state that belongs to each row of x; a row whose
+        index is pad_slot_id or negative is skipped: y = 0 and no state changes.
+    num_accepted_tokens: (B,), speculative decoding: the state is read as if only that many of the
+        previous call's steps had been kept.
+    Returns y, of x's shape. Not differentiable.
+    """
+    try:
+        code = ACTIVATIONS[activation]
+    except (KeyError, TypeError):
+        code = _checks.activation_code(activation)
+    bare = cache_seqlens is conv_state_indices is num_accepted_tokens is None
+    if (
+        conv_state is not None
+        and is_direct(x, weight, bias, conv_state)
+        and (bare or is_direct(x, weight, cache_seqlens, conv_state_indices, num_accepted_tokens))
+        and (kernels := _backend.of(x)) is not None
+    ):
+        if any_autocast():
+            x = _like_state(x, conv_state)
+        y = _empty_like(x)
+        try:
+            kernels.update(
+                x,
+                conv_state,
+                weight,
+                bias,
+                cache_seqlens,
+                conv_state_indices,
+                num_accepted_tokens,
+                y,
+                pad_slot_id,
+                code,
+                _num_threads(),
+            )
+        except (TypeError, RuntimeError, BufferError):
+            _checks.explain(
+                {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias},
+                {
+                    "cache_seqlens": cache_seqlens,
+                    "conv_state_indices": conv_state_indices,
+                    "num_accepted_tokens": num_accepted_tokens,
+                },
+            )
+            raise
+        increment_version(conv_state)
+        if _is_grad_enabled() and any_requires_grad(x, weight, bias):
+            return _NOT_DIFFERENTIABLE(y.requires_grad_())
+        return y
+    _checks.require_tensors(
+        ("x", "conv_state", "weight"),
+        x=x,
+        conv_state=conv_state,
+        weight=weight,
+        bias=bias,
+        cache_seqlens=cache_seqlens,
+        conv_state_indices=conv_state_indices,
+        num_accepted_tokens=num_accepted_tokens,
+    )
+    if any_autocast():
+        x = _like_state(x, conv_state)
+    require_operators("causal_conv1d_update")
+    return _ops.update(
+        x,
+        conv_state,
+        weight,
+        bias,
+        cache_seqlens,
+        conv_state_indices,
+        num_accepted_tokens,
+        pad_slot_id,
+        code,
+    )
+
+
+def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
+    """The last state_len steps of every packed sequence, zeros before its start.
+
+    x: (total, D). cu_seqlens: (N+1,). Returns states (N, D, state_len). Not differentiable.
+    """
+    _checks.require_tensors(("x", "cu_seqlens"), x=x, cu_seqlens=cu_seqlens)
+    if not is_direct(x, cu_seqlens) or (kernels := _backend.of(x)) is None:
+        require_operators("causal_conv1d_varlen_states")
+        return _ops.varlen_states(x, cu_seqlens, state_len)
+    state_len = _checks.state_length(state_len)
+    try:
+        states = x.new_empty((max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_len))
+        kernels.varlen_states(x, cu_seqlens, states, _num_threads())
+    except (TypeError, RuntimeError, BufferError):
+        _checks.explain({"x": x}, {"cu_seqlens": cu_seqlens})
+        raise
+    return states
+
+
+def _like_state(x, conv_state):
+    """In decoding the dtype is the state's: prefill has stored it under the same autocast."""
+    if autocast_enabled(x.device.type) and follows_autocast(x):
+        return x.to(conv_state.dtype)
+    return x

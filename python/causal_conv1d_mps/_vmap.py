@@ -1,0 +1,91 @@
+"""vmap rules: a vmapped call becomes one call with more channels, or a loop where it cannot.
+
+Channels are independent and own their weights, so folding the vmapped dimension into the channel
+dimension is right whichever tensors are batched. Index tensors have no channel dimension; a call
+with batched ones is a loop over the samples.
+"""
+
+import torch
+
+
+def _fold(tensor, dim, size, axis):
+    if dim is None:
+        tensor = tensor.unsqueeze(axis)
+        shape = [-1] * tensor.dim()
+        shape[axis] = size
+        tensor = tensor.expand(shape)
+    else:
+        tensor = tensor.movedim(dim, axis)
+    return tensor.flatten(axis, axis + 1)
+
+
+def _is_batched(argument, dim):
+    return isinstance(argument, torch.Tensor) and dim is not None
+
+
+def _loop(operator, size, in_dims, arguments):
+    samples = [
+        operator(
+            *(
+                argument.select(dim, i) if _is_batched(argument, dim) else argument
+                for argument, dim in zip(arguments, in_dims, strict=True)
+            )
+        )
+        for i in range(size)
+    ]
+    if isinstance(samples[0], torch.Tensor):
+        return torch.stack(samples), 0
+    return tuple(torch.stack(parts) for parts in zip(*samples, strict=True)), (0,) * len(samples[0])
+
+
+def _folding_rule(operator, channels, results):
+    """The rule of an operator, from the axis of the channel dimension of its tensors.
+
+    `channels` maps an argument's place to that axis; places not in it hold index tensors.
+    """
+
+    def rule(info, in_dims, *arguments):
+        size = info.batch_size
+        indices_batched = any(
+            _is_batched(argument, dim) and place not in channels
+            for place, (argument, dim) in enumerate(zip(arguments, in_dims, strict=True))
+        )
+        if indices_batched or size == 0:
+            return _loop(operator, size, in_dims, arguments)
+        folded = [
+            _fold(argument, dim, size, channels[place])
+            if place in channels and argument is not None
+            else argument
+            for place, (argument, dim) in enumerate(zip(arguments, in_dims, strict=True))
+        ]
+        outputs, out_dims = [], []
+        for output, axis in zip(operator(*folded), results, strict=True):
+            # An empty vector stands for a result that was not asked for.
+            present = output.dim() > 1 or output.numel() > 0
+            outputs.append(output.unflatten(axis, (size, -1)) if present else output)
+            out_dims.append(axis if present else None)
+        return tuple(outputs), tuple(out_dims)
+
+    return rule
+
+
+def forward_rule(operator):
+    return _folding_rule(operator, channels={0: 1, 1: 0, 2: 0, 5: 1, 6: 1}, results=(1, 1))
+
+
+def backward_rule(operator):
+    channels = {0: 1, 1: 1, 2: 0, 3: 0, 6: 1, 7: 1}
+    return _folding_rule(operator, channels, results=(1, 0, 0, 1))
+
+
+def looping_rule(operator, written=None):
+    """The rule of an operator that runs sample by sample; `written` is the argument it changes."""
+
+    def rule(info, in_dims, *arguments):
+        if written is not None and in_dims[written] is None:
+            raise ValueError(
+                "conv_state: expected a batched tensor under vmap, because each sample changes it"
+            )
+        return _loop(operator, info.batch_size, in_dims, arguments)
+
+    return rule

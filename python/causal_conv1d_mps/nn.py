@@ -1,0 +1,194 @@
+"""Modules around the functions; parameters are named, shaped and initialised as in nn.Conv1d."""
+
+import math
+
+import torch
+
+from . import _checks, _composite
+from .functional import causal_conv1d_fn, causal_conv1d_update
+
+__all__ = ["CausalConv1d", "ShortConvolution"]
+
+
+class _Depthwise(torch.nn.Module):
+    """The parameters of nn.Conv1d(dim, dim, width, groups=dim), and its initialisation."""
+
+    def __init__(self, dim, width, bias, activation, device, dtype):
+        super().__init__()
+        if dim < 1 or width < 1:
+            raise ValueError(f"dim, width: expected positive numbers, got {dim} and {width}")
+        _checks.activation_code(activation)
+        self.dim = dim
+        self.width = width
+        self.activation = activation
+        self.weight = torch.nn.Parameter(torch.empty(dim, 1, width, device=device, dtype=dtype))
+        if bias:
+            self.bias = torch.nn.Parameter(torch.empty(dim, device=device, dtype=dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        """The same numbers from the same random state as nn.Conv1d."""
+        torch.nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.width)
+            torch.nn.init.uniform_(self.bias, -bound, bound)
+
+    def _load_from_state_dict(self, state_dict, prefix, *arguments):
+        # A (D, W) weight, as the functions take it, loads as well.
+        key = prefix + "weight"
+        if key in state_dict and state_dict[key].dim() == 2:
+            state_dict[key] = state_dict[key].unsqueeze(1)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def extra_repr(self):
+        text = f"{self.dim}, width={self.width}"
+        if self.bias is None:
+            text += ", bias=False"
+        if self.activation is not None:
+            text += f", activation={self.activation!r}"
+        return text
+
+
+class CausalConv1d(_Depthwise):
+    """Depthwise causal convolution of (B, D, T) tensors, with fused bias and activation.
+
+    state_dict and initialisation are those of nn.Conv1d(dim, dim, width, groups=dim).
+    """
+
+    def __init__(self, dim, width=4, bias=True, activation=None, *, device=None, dtype=None):
+        super().__init__(dim, width, bias, activation, device, dtype)
+
+    def forward(
+        self,
+        x,
+        seq_idx=None,
+        initial_states=None,
+        return_final_states=False,
+        *,
+        cu_seqlens=None,
+        residual=None,
+    ):
+        """x: (B, D, T). The other arguments are those of causal_conv1d_fn."""
+        return causal_conv1d_fn(
+            x,
+            self.weight.squeeze(1),
+            self.bias,
+            seq_idx,
+            initial_states,
+            return_final_states,
+            activation=self.activation,
+            cu_seqlens=cu_seqlens,
+            residual=residual,
+        )
+
+    def step(self, x, conv_state, **options):
+        """Decode x (B, D) or (B, D, T); conv_state (B, D, S) changes in place.
+
+        The options are those of causal_conv1d_update.
+        """
+        return causal_conv1d_update(
+            x, conv_state, self.weight.squeeze(1), self.bias, self.activation, **options
+        )
+
+
+class ShortConvolution(_Depthwise):
+    """The same for (B, T, D) tensors, called as flash-linear-attention's module of this name.
+
+    The cache is a tensor (N, D, S) of the last steps, S >= W-1; the module makes them with S = W.
+    """
+
+    def __init__(
+        self,
+        hidden_size,
+        kernel_size=4,
+        bias=False,
+        activation="silu",
+        *,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__(hidden_size, kernel_size, bias, activation, device, dtype)
+
+    @property
+    def state_size(self):
+        """The number of elements that the cache of one sequence holds."""
+        return self.dim * self.width
+
+    def forward(
+        self,
+        x,
+        residual=None,
+        mask=None,
+        cache=None,
+        output_final_state=False,
+        cu_seqlens=None,
+    ):
+        """x: (B, T, D). Returns (y, cache); cache is None unless given or asked for.
+
+        residual: (B, T, D), added after the activation.
+        mask: (B, T), multiplied into x; not together with cu_seqlens.
+        cache: (N, D, S), the steps before x. It is changed in place, except while gradients are
+            recorded: then the returned cache is a new tensor.
+        output_final_state: return a cache even if none was given.
+        cu_seqlens: (N+1,), the boundaries of packed sequences (B = 1).
+        """
+        if mask is not None:
+            if cu_seqlens is not None:
+                raise ValueError("mask: cannot be combined with cu_seqlens")
+            x = x * mask.unsqueeze(-1).to(x.dtype)
+        recorded = torch.is_grad_enabled() and (
+            x.requires_grad
+            or self.weight.requires_grad
+            or (cache is not None and cache.requires_grad)
+        )
+        one_step = x.shape[1] == 1 and cu_seqlens is None
+        if one_step and cache is not None and residual is None and not recorded:
+            return self.step(x, cache=cache)
+
+        rows = x.transpose(1, 2)
+        before = None
+        if cache is not None:
+            before = cache[..., cache.shape[-1] - (self.width - 1) :]
+        y = causal_conv1d_fn(
+            rows,
+            self.weight.squeeze(1),
+            self.bias,
+            initial_states=before,
+            activation=self.activation,
+            cu_seqlens=cu_seqlens,
+            residual=None if residual is None else residual.transpose(1, 2),
+        )
+        if cache is not None or output_final_state:
+            carried = self._carry(rows, cache, cu_seqlens)
+            cache = carried if cache is None or recorded else cache.copy_(carried)
+        return y.transpose(1, 2), cache
+
+    def _carry(self, x, cache, cu_seqlens):
+        """The last S steps of every sequence, reaching back into its old cache."""
+        if cu_seqlens is not None:
+            size = self.width if cache is None else cache.shape[-1]
+            return _composite.packed_final_states(x, size + 1, cu_seqlens, cache)
+        if cache is None:
+            cache = x.new_zeros(x.shape[0], x.shape[1], self.width)
+        size = cache.shape[-1]
+        return torch.cat([cache, x[..., -size:]], dim=-1)[..., -size:]
+
+    def step(self, x, residual=None, cache=None, output_final_state=False, cu_seqlens=None):
+        """Decode one step of every sequence: x (B, 1, D), or (1, N, D) with cu_seqlens.
+
+        The cache changes in place; a missing one is all zeros. Returns (y, cache).
+        """
+        rows = x.reshape(-1, x.shape[-1])
+        fresh = x.new_zeros(rows.shape[0], self.dim, self.width) if cache is None else cache
+        if residual is None:
+            y = causal_conv1d_update(
+                rows, fresh, self.weight.squeeze(1), self.bias, self.activation
+            )
+        else:
+            # The residual is added before the one rounding, as in forward().
+            with torch.no_grad():
+                added = residual.reshape(rows.shape).unsqueeze(1)
+                y, _ = self(rows.unsqueeze(1), residual=added, cache=fresh)
+        return y.reshape(x.shape), fresh if cache is not None or output_final_state else None

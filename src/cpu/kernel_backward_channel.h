@@ -1,0 +1,193 @@
+/* kernel_backward_channel.h - part of kernel_text.h: backward where channels are contiguous in memory. One pass
+ * over the steps: at step u the gradient of its pre-activation is computed, and then dx of step u - (W-1), which
+ * needs nothing later. */
+
+/* What a tile of channels carries from step to step. Rows of `pitch` channels, in the workspace. */
+typedef struct NAME(carry) {
+    REAL *sums;    /* W + 1 rows: the weight gradients' sums of the present run */
+    REAL *earlier; /* W - 1 rows: the pre-activation's gradients of the last W-1 steps, the oldest first */
+} NAME(carry);
+
+/* `count` direct steps of one vector of channels, from the step of dout on. x: the oldest tap of the first step. dx:
+ * of the step W-1 before it; NULL where it is not wanted. */
+SIMD_INLINE void NAME(backward_steps)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                      cc1d_column dx, REAL *sums, REAL *earlier, int constant, int dtype,
+                                      int silu, int count) {
+    VEC acc[SIMD_VECTORS], gradient[SIMD_VECTORS + 3];
+    NAME(convolve_steps)(acc, weights, pitch, x, constant, constant, dtype, count);
+    SIMD_EACH(i, count)
+    gradient[constant - 1 + i] = LOAD(dout.base + i * dout.pitch, dtype);
+    NAME(deactivate)(gradient + constant - 1, acc, silu, count);
+    SIMD_EACH(k, constant) {
+        VEC sum = LOAD(sums + k * pitch, DTYPE);
+        SIMD_EACH(i, count)
+        sum = FMA(gradient[constant - 1 + i], LOAD(x.base + (k + i) * x.pitch, dtype), sum);
+        STORE(sums + k * pitch, DTYPE, sum);
+    }
+    VEC sum = LOAD(sums + constant * pitch, DTYPE);
+    SIMD_EACH(i, count) /* an fma, as in backward_vectors */
+    sum = FMA(gradient[constant - 1 + i], SET(1), sum);
+    STORE(sums + constant * pitch, DTYPE, sum);
+    SIMD_EACH(j, constant - 1)
+    gradient[j] = LOAD(earlier + j * pitch, DTYPE);
+    if (dx.base) {
+        SIMD_EACH(i, count) {
+            VEC y = SET(0);
+            SIMD_EACH(k, constant)
+            y = FMA(LOAD(weights + k * pitch, DTYPE), gradient[i + constant - 1 - k], y);
+            STORE(dx.base + i * dx.pitch, dtype, y);
+        }
+    }
+    SIMD_EACH(j, constant - 1)
+    STORE(earlier + j * pitch, DTYPE, gradient[j + count]);
+}
+
+typedef void NAME(backward_walk_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                    cc1d_column dx, REAL *sums, REAL *earlier, int64_t steps);
+
+#define BACKWARD_WALK(dtype, constant, silu)                                                                   \
+    SIMD_TARGET static void NAME(backward_walk_##dtype##_##constant##_##silu)(                                 \
+        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums,       \
+        REAL *earlier, int64_t steps) {                                                                        \
+        int64_t t = 0;                                                                                         \
+        for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS)                                                   \
+            NAME(backward_steps)(weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t),     \
+                                 sums, earlier, constant, CC1D_##dtype, silu, SIMD_VECTORS);                   \
+        for (; t < steps; t++)                                                                                 \
+            NAME(backward_steps)(weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t),     \
+                                 sums, earlier, constant, CC1D_##dtype, silu, 1);                              \
+    }
+#define BACKWARD_WALK_CONSTANT(dtype, constant, silu) CC1D_IF_##constant(BACKWARD_WALK, dtype, constant, silu)
+EACH_KERNEL(BACKWARD_WALK_CONSTANT, 0)
+EACH_KERNEL(BACKWARD_WALK_CONSTANT, 1)
+#undef BACKWARD_WALK
+
+/* NULL: this width goes step by step. */
+static NAME(backward_walk_fn) *NAME(pick_backward_walk)(const cc1d_problem *p) {
+#define BACKWARD_WALK(dtype, constant, silu)                                  \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
+        return NAME(backward_walk_##dtype##_##constant##_##silu);
+    EACH_KERNEL(BACKWARD_WALK_CONSTANT, 0)
+    EACH_KERNEL(BACKWARD_WALK_CONSTANT, 1)
+#undef BACKWARD_WALK
+#undef BACKWARD_WALK_CONSTANT
+    return NULL;
+}
+
+/* dx of step t = u - (W-1), whose neighbours may belong to other sequences. gradient: of step u. */
+SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment *s, const NAME(tile) *tile,
+                                       const REAL *earlier, int64_t c, int64_t t, VEC gradient, bool direct,
+                                       int n) {
+    const cc1d_view *dfinal = &p->view[CC1D_DFINAL];
+    const int64_t id = cc1d_sequence_id(p, s, t), back = p->width - 1;
+    REAL seed[LANES] = {0};
+    if (id < 0) return SET(0);
+    if (!direct && cc1d_dfinal(p, s, tile->d + c, t))
+        NAME(gather)(seed, dfinal,
+                     s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] +
+                         (t - s->end + back) * dfinal->stride[2],
+                     dfinal->stride[1], n);
+    VEC sum = LOAD(seed, DTYPE);
+    for (int64_t k = 0; k <= back; k++) {
+        const int64_t step = t + back - k;
+        VEC counted = k == 0 ? gradient : LOAD_N(earlier + (back - k) * tile->pitch + c, DTYPE, n);
+        if (!direct && step < s->end && cc1d_sequence_id(p, s, step) != id) counted = SET(0);
+        sum = FMA(LOAD_N(tile->weights + k * tile->pitch + c, DTYPE, n), counted, sum);
+    }
+    return sum;
+}
+
+/* Step u of n channels from the tile's channel c on: its gradient, its part of the sums if it is a step of the
+ * segment, and dx of the step W-1 before if that is one. */
+SIMD_TARGET static void NAME(backward_column)(const cc1d_problem *p, const cc1d_segment *s,
+                                              const NAME(tile) *tile, NAME(carry) carry, int64_t c, int64_t u,
+                                              bool direct, int n) {
+    const cc1d_view *dout = &p->view[CC1D_DOUT], *dx = &p->view[CC1D_DX], *x = &p->view[CC1D_X];
+    const int64_t d = tile->d + c, back = p->width - 1;
+    VEC gradient = SET(0);
+    if (u < s->end && cc1d_sequence_id(p, s, u) >= 0) {
+        VEC acc = NAME(convolve_column)(p, s, tile, c, u, direct, n);
+        gradient = LOAD_N(cc1d_element(dout, s->b, d, u), dout->dtype, n);
+        NAME(deactivate)(&gradient, &acc, cc1d_is_silu(p), 1);
+    }
+    for (int64_t k = 0; k <= p->width && u < s->t1; k++) {
+        REAL *sum = carry.sums + k * tile->pitch + c;
+        VEC tap = SET(1);
+        if (k < p->width && direct)
+            tap = LOAD_N(cc1d_element(x, s->b, d, u - back + k), x->dtype, n);
+        else if (k < p->width)
+            tap = NAME(column_tap)(p, s, d, u, u - back + k, n);
+        STORE_N(sum, DTYPE, FMA(gradient, tap, LOAD_N(sum, DTYPE, n)), n);
+    }
+    if (dx->present && u - back >= s->t0)
+        STORE_N(cc1d_element(dx, s->b, d, u - back), dx->dtype,
+                NAME(dx_column)(p, s, tile, carry.earlier, c, u - back, gradient, direct, n), n);
+    for (int64_t j = 0; j < back; j++) {
+        REAL *to = carry.earlier + j * tile->pitch + c;
+        STORE_N(to, DTYPE, j + 1 < back ? LOAD_N(to + tile->pitch, DTYPE, n) : gradient, n);
+    }
+}
+
+/* Steps u0..u1-1 of all channels of the tile. */
+SIMD_TARGET static void NAME(backward_tile)(const cc1d_problem *p, const cc1d_segment *s,
+                                            const NAME(tile) *tile, NAME(carry) carry,
+                                            NAME(backward_walk_fn) *walk, int64_t u0, int64_t u1, bool direct) {
+    const int64_t back = p->width - 1;
+    const bool whole = walk && direct && u0 - back >= s->t0 && u1 <= s->t1;
+    for (int64_t c = 0; c < tile->count; c += LANES) {
+        const int n = tile->count - c < LANES ? (int)(tile->count - c) : LANES;
+        const int64_t d = tile->d + c;
+        if (whole && n == LANES)
+            walk(tile->weights + c, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, d, u0 - back),
+                 cc1d_column_of(&p->view[CC1D_DOUT], s->b, d, u0),
+                 cc1d_column_of(&p->view[CC1D_DX], s->b, d, u0 - back), carry.sums + c, carry.earlier + c,
+                 u1 - u0);
+        else
+            for (int64_t u = u0; u < u1; u++) NAME(backward_column)(p, s, tile, carry, c, u, direct, n);
+    }
+}
+
+/* Adds the sums of a run to partial and clears them. */
+SIMD_TARGET static void NAME(end_run)(const cc1d_problem *p, const NAME(tile) *tile, NAME(carry) carry,
+                                      double *partial) {
+    for (int64_t k = 0; k <= p->width; k++) {
+        REAL *sums = carry.sums + k * tile->pitch;
+        int64_t c = 0;
+        for (; partial && c + LANES <= tile->count; c += LANES)
+            ACCUMULATE(partial + k * p->dim + c, LOAD(sums + c, DTYPE));
+        for (; partial && c < tile->count; c++) partial[k * p->dim + c] += (double)sums[c];
+        memset(sums, 0, (size_t)tile->count * sizeof(REAL));
+    }
+}
+
+static int64_t NAME(earliest)(int64_t a, int64_t b) { return a < b ? a : b; }
+
+SIMD_TARGET static void NAME(backward_channel)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
+                                               void *workspace) {
+    NAME(backward_walk_fn) *walk = NAME(pick_backward_walk)(p);
+    const int64_t back = p->width - 1, limit = cc1d_has(p, CC1D_DX) ? s->t1 + back : s->t1;
+    NAME(tile) tile;
+    cc1d_spans spans;
+    for (int64_t d = s->d0; d < s->d1; d += tile.count) {
+        double *to = partial ? partial + (d - s->d0) : NULL;
+        NAME(load_tile)(p, d, s->d1, &tile);
+        const NAME(carry) carry = {(REAL *)workspace, (REAL *)workspace + (p->width + 1) * tile.pitch};
+        memset(workspace, 0, (size_t)(2 * p->width * tile.pitch) * sizeof(REAL));
+        for (int64_t t = s->t0; t < limit; t = spans.t1) {
+            cc1d_cpu_spans(p, s, t, limit, 1, back, 0, &spans);
+            for (int i = 0; i < spans.count; i++) {
+                const cc1d_span span = cc1d_span_at(&spans, i);
+                for (int64_t u = span.t0, next; u < span.t1; u = next) {
+                    /* A piece ends with a tile of steps, a run, the segment, or where dx begins. */
+                    next = s->t0 + ((u - s->t0) / CC1D_TILE_STEPS + 1) * CC1D_TILE_STEPS;
+                    next = NAME(earliest)(next, span.t1);
+                    if (u < s->t1) next = NAME(earliest)(next, s->t1);
+                    if (u < s->t0 + back) next = NAME(earliest)(next, s->t0 + back);
+                    NAME(backward_tile)(p, s, &tile, carry, walk, u, next, span.direct);
+                    if (next == s->t1 || (next < s->t1 && (next - s->t0) % CC1D_DW_RUN == 0))
+                        NAME(end_run)(p, &tile, carry, to);
+                }
+            }
+        }
+    }
+}

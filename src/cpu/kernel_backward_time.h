@@ -1,0 +1,309 @@
+/* kernel_backward_time.h - part of kernel_text.h: backward where the steps of a channel are contiguous in
+ * memory, or have been packed so. A block of steps goes through two passes: the gradients of the
+ * pre-activation, with the weight gradients' sums, into a buffer; then dx from the buffer. */
+
+/* Vectors that make the 16 lanes of a weight gradient's sum, and vectors after which the code repeats. */
+#define GROUP (16 / LANES)
+#define CHUNK (GROUP > SIMD_VECTORS ? GROUP : SIMD_VECTORS)
+
+/* `count` vectors of steps, the first of which is vector `first` of its group. Lanes from n on count as zero;
+ * so do those where padding, if given, is positive. sums[k * GROUP + i]: lanes i * LANES.. of coefficient k's
+ * sum, k = W the bias; NULL where the steps count in another block. */
+SIMD_INLINE void NAME(backward_vectors)(const REAL *weights, const char *x, int64_t tap_step, const char *dout,
+                                        const REAL *padding, REAL *dpre, VEC *sums, int64_t width, int dtype,
+                                        int silu, int n, int first, int count) {
+    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
+    VEC acc[SIMD_VECTORS], gradient[SIMD_VECTORS];
+    NAME(convolve_row)(acc, weights, x, tap_step, width, dtype, n, count);
+    SIMD_EACH(i, count)
+    gradient[i] = NAME(load_lanes)(dout + i * vector, dtype, n);
+    NAME(deactivate)(gradient, acc, silu, count);
+    if (padding) gradient[0] = SELECT_LESS(SET(0), LOAD(padding, DTYPE), SET(0), gradient[0]);
+    SIMD_EACH(i, count)
+    NAME(store_lanes)(dpre + i * LANES, DTYPE, gradient[i], n);
+    if (!sums) return;
+    if (n != LANES) gradient[0] = LOAD_N(dpre, DTYPE, n);
+    SIMD_UNROLL
+    for (int64_t k = 0; k < width; k++) {
+        SIMD_EACH(i, count) {
+            VEC *sum = &sums[k * GROUP + (first + i) % GROUP];
+            *sum = FMA(gradient[i], NAME(load_lanes)(x + k * tap_step + i * vector, dtype, n), *sum);
+        }
+    }
+    SIMD_EACH(i, count) { /* an fma, so that no compiler makes another one of it and a product above */
+        VEC *sum = &sums[width * GROUP + (first + i) % GROUP];
+        *sum = FMA(gradient[i], SET(1), *sum);
+    }
+}
+
+/* n direct steps, whole groups. x: the oldest tap of the first. */
+SIMD_INLINE void NAME(backward_run)(const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums,
+                                    int64_t n, int64_t width, int dtype, int silu) {
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    int64_t i = 0;
+    for (; n - i >= CHUNK * LANES; i += CHUNK * LANES)
+        SIMD_EACH(h, CHUNK / SIMD_VECTORS) {
+            const int64_t at = i + h * SIMD_VECTORS * LANES;
+            NAME(backward_vectors)(weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype,
+                                   silu, LANES, h * SIMD_VECTORS % GROUP, SIMD_VECTORS);
+        }
+    for (; i < n; i += GROUP * LANES)
+        SIMD_EACH(h, GROUP) {
+            const int64_t at = i + h * LANES;
+            NAME(backward_vectors)(weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype,
+                                   silu, LANES, h, 1);
+        }
+}
+
+/* The sums stay in registers where there are few. */
+SIMD_INLINE void NAME(backward_run_constant)(const REAL *weights, const char *x, const char *dout, REAL *dpre,
+                                             VEC *sums, int64_t n, int64_t width, int constant, int dtype,
+                                             int silu) {
+    VEC kept[5 * GROUP];
+    if (constant == 0) {
+        NAME(backward_run)(weights, x, dout, dpre, sums, n, width, dtype, silu);
+        return;
+    }
+    SIMD_EACH(i, (constant + 1) * GROUP)
+    kept[i] = sums[i];
+    NAME(backward_run)(weights, x, dout, dpre, kept, n, constant, dtype, silu);
+    SIMD_EACH(i, (constant + 1) * GROUP)
+    sums[i] = kept[i];
+}
+
+typedef void NAME(backward_run_fn)(const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums,
+                                   int64_t n, int64_t width);
+
+#define BACKWARD_RUN(dtype, constant, silu)                                                                  \
+    SIMD_TARGET static void NAME(backward_##dtype##_##constant##_##silu)(                                    \
+        const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums, int64_t n,              \
+        int64_t width) {                                                                                     \
+        NAME(backward_run_constant)(weights, x, dout, dpre, sums, n, width, constant, CC1D_##dtype, silu);   \
+    }
+EACH_KERNEL(BACKWARD_RUN, 0)
+EACH_KERNEL(BACKWARD_RUN, 1)
+#undef BACKWARD_RUN
+
+static NAME(backward_run_fn) *NAME(pick_backward_run)(const cc1d_problem *p) {
+#define BACKWARD_RUN(dtype, constant, silu)                                   \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
+        return NAME(backward_##dtype##_##constant##_##silu);
+    EACH_KERNEL(BACKWARD_RUN, 0)
+    EACH_KERNEL(BACKWARD_RUN, 1)
+#undef BACKWARD_RUN
+    return NULL;
+}
+
+/* dx of n steps whose own sequence fills the buffer around them. dpre: of the first of them. */
+SIMD_INLINE void NAME(dx_run)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width,
+                              int dtype) {
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    int64_t t = 0;
+    for (; n - t >= SIMD_VECTORS * LANES; t += SIMD_VECTORS * LANES) {
+        VEC sum[SIMD_VECTORS];
+        SIMD_EACH(i, SIMD_VECTORS)
+        sum[i] = SET(0);
+        SIMD_UNROLL
+        for (int64_t k = 0; k < width; k++) {
+            SIMD_EACH(i, SIMD_VECTORS)
+            sum[i] = FMA(SET(weights[k]), LOAD(dpre + t + i * LANES + width - 1 - k, DTYPE), sum[i]);
+        }
+        SIMD_EACH(i, SIMD_VECTORS)
+        STORE(out + (t + i * LANES) * item, dtype, sum[i]);
+    }
+    for (; t < n; t += LANES) {
+        VEC sum = SET(0);
+        for (int64_t k = 0; k < width; k++)
+            sum = FMA(SET(weights[k]), LOAD(dpre + t + width - 1 - k, DTYPE), sum);
+        STORE_N(out + t * item, dtype, sum, n - t < LANES ? (int)(n - t) : LANES);
+    }
+}
+
+typedef void NAME(dx_run_fn)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width);
+
+#define DX_RUN(dtype, constant, unused)                                                              \
+    SIMD_TARGET static void NAME(dx_##dtype##_##constant)(const REAL *weights, const REAL *dpre,     \
+                                                          char *out, int64_t n, int64_t width) {     \
+        NAME(dx_run)(weights, dpre, out, n, constant ? constant : width, CC1D_##dtype);              \
+    }
+EACH_KERNEL(DX_RUN, 0)
+#undef DX_RUN
+
+static NAME(dx_run_fn) *NAME(pick_dx_run)(const cc1d_problem *p) {
+#define DX_RUN(dtype, constant, unused) \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant)) return NAME(dx_##dtype##_##constant);
+    EACH_KERNEL(DX_RUN, 0)
+#undef DX_RUN
+    return NULL;
+}
+
+/* What backward knows of a block of steps t0..t1-1, whatever the channel. Gradients of the pre-activation are
+ * needed up to halo.t1. */
+typedef struct NAME(block) {
+    cc1d_spans taps;  /* of the block: which steps' taps are direct */
+    cc1d_spans halo;  /* likewise of the W-1 steps after the block, as far as the sequence goes */
+    cc1d_spans ahead; /* of the block: which steps reach only steps of their own sequence */
+    NAME(backward_run_fn) *run;
+    NAME(dx_run_fn) *dx;
+} NAME(block);
+
+/* n <= 16 steps from t on of channel d, direct or not. */
+SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
+                                             int64_t d, int64_t t, int64_t n, bool direct, cc1d_line x,
+                                             const char *dout, REAL *dpre, VEC *sums) {
+    _Alignas(64) char collected[CC1D_MAX_WIDTH * 16 * sizeof(REAL)];
+    REAL padding[16] = {0};
+    const int dtype = p->view[CC1D_X].dtype;
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    const bool pads = !direct && cc1d_has(p, CC1D_SEQ_IDX);
+    const char *taps = collected;
+    int64_t step = 1;
+    if (direct)
+        taps = cc1d_at(x, t - (p->width - 1), item);
+    else
+        step = cc1d_collect_taps(p, s, x, d, t, (int)n, collected);
+    for (int64_t i = 0; i < n && pads; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
+    for (int64_t at = 0; at < n; at += LANES)
+        NAME(backward_vectors)(weights, taps + at * item, step * item, dout + at * item,
+                               pads ? padding + at : NULL, dpre + at, sums, p->width, dtype, cc1d_is_silu(p),
+                               n - at < LANES ? (int)(n - at) : LANES, (int)(at / LANES), 1);
+}
+
+/* The pre-activation's gradients of one channel's spans. dpre: of step t0. */
+SIMD_TARGET static void NAME(backward_spans)(const cc1d_problem *p, const cc1d_segment *s,
+                                             const cc1d_spans *spans, NAME(backward_run_fn) *run,
+                                             const REAL *weights, int64_t d, cc1d_line x, cc1d_line dout,
+                                             REAL *dpre, int64_t t0, VEC *sums) {
+    const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
+    for (int i = 0; i < spans->count; i++) {
+        const cc1d_span span = cc1d_span_at(spans, i);
+        int64_t t = span.t0;
+        if (span.direct && sums) {
+            const int64_t n = (span.t1 - t) / 16 * 16;
+            run(weights, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item), dpre + (t - t0), sums, n,
+                p->width);
+            t += n;
+        }
+        for (; t < span.t1; t += 16)
+            NAME(backward_group)(p, s, weights, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x,
+                                 cc1d_at(dout, t, item), dpre + (t - t0), sums);
+    }
+}
+
+/* dx of n <= LANES steps from t on that reach over the end of their sequence. */
+SIMD_TARGET static void NAME(dx_collected)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
+                                           int64_t d, int64_t t, int n, const REAL *dpre, char *out) {
+    const cc1d_view *dfinal = &p->view[CC1D_DFINAL];
+    REAL seed[LANES] = {0}, padding[LANES] = {0}, gradient[LANES];
+    for (int i = 0; i < n; i++) {
+        const char *from = cc1d_dfinal(p, s, d, t + i);
+        if (from) seed[i] = (REAL)(sizeof(REAL) == 8 ? cc1d_load_f64(from, dfinal->dtype)
+                                                      : cc1d_load_f32(from, dfinal->dtype));
+        padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
+    }
+    VEC sum = LOAD(seed, DTYPE);
+    for (int64_t k = 0; k < p->width; k++) {
+        const int64_t later = p->width - 1 - k;
+        for (int i = 0; i < n; i++) {
+            const int64_t step = t + i + later; /* dpre is 0 from the end on */
+            const bool counts =
+                step >= s->end || cc1d_sequence_id(p, s, step) == cc1d_sequence_id(p, s, t + i);
+            gradient[i] = counts ? dpre[i + later] : 0;
+        }
+        sum = FMA(SET(weights[k]), LOAD_N(gradient, DTYPE, n), sum);
+    }
+    STORE_N(out, p->view[CC1D_DX].dtype, SELECT_LESS(SET(0), LOAD(padding, DTYPE), SET(0), sum), n);
+}
+
+SIMD_TARGET static void NAME(dx_spans)(const cc1d_problem *p, const cc1d_segment *s, const cc1d_spans *spans,
+                                       NAME(dx_run_fn) *run, const REAL *weights, int64_t d, const REAL *dpre,
+                                       cc1d_line dx) {
+    const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_DX].dtype);
+    for (int i = 0; i < spans->count; i++) {
+        const cc1d_span span = cc1d_span_at(spans, i);
+        const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
+        for (int64_t t = span.t0; t < span.t1; t += step) {
+            const int64_t n = span.t1 - t < step ? span.t1 - t : step;
+            if (span.direct)
+                run(weights, dpre + (t - spans->t0), cc1d_at(dx, t, item), n, p->width);
+            else
+                NAME(dx_collected)(p, s, weights, d, t, (int)n, dpre + (t - spans->t0), cc1d_at(dx, t, item));
+        }
+    }
+}
+
+/* Adds the sums of a block to partial. */
+SIMD_TARGET static void NAME(add_sums)(const cc1d_problem *p, VEC *sums, double *partial) {
+    for (int64_t k = 0; k <= p->width; k++, sums += GROUP) {
+        for (int half = GROUP / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; i++) sums[i] = ADD(sums[i], sums[i + half]);
+        partial[k * p->dim] += (double)SUM(sums[0]);
+    }
+}
+
+/* Lays out a block of at most `most` steps from t0 on. */
+static void NAME(make_block)(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t most,
+                             NAME(block) *block) {
+    const int64_t back = p->width - 1;
+    const int64_t t1 = s->t1 - t0 < most ? s->t1 : t0 + most, halo = s->end - t1 < back ? s->end : t1 + back;
+    cc1d_cpu_spans(p, s, t0, t1, 16, back, 0, &block->taps);
+    cc1d_cpu_spans(p, s, t1, halo, 16, back, 0, &block->halo);
+    cc1d_cpu_spans(p, s, t0, t1, LANES, 0, back, &block->ahead);
+    block->run = NAME(pick_backward_run)(p);
+    block->dx = NAME(pick_dx_run)(p);
+}
+
+/* One channel of a block. */
+SIMD_TARGET static void NAME(backward_line)(const cc1d_problem *p, const cc1d_segment *s,
+                                            const NAME(block) *block, int64_t d, cc1d_line x, cc1d_line dout,
+                                            cc1d_line dx, double *partial, REAL *dpre) {
+    REAL weights[CC1D_MAX_WIDTH + 1];
+    VEC sums[(CC1D_MAX_WIDTH + 1) * GROUP];
+    const int64_t t0 = block->taps.t0, t1 = block->taps.t1, halo = block->halo.t1;
+    NAME(row_weights)(p, d, weights);
+    for (int64_t i = 0; i < (p->width + 1) * GROUP; i++) sums[i] = SET(0);
+    NAME(backward_spans)(p, s, &block->taps, block->run, weights, d, x, dout, dpre, t0, sums);
+    if (partial) NAME(add_sums)(p, sums, partial);
+    if (!dx.base) return;
+    NAME(backward_spans)(p, s, &block->halo, block->run, weights, d, x, dout, dpre, t0, NULL);
+    memset(dpre + (halo - t0), 0, (size_t)(t1 + p->width - 1 - halo) * sizeof(REAL));
+    NAME(dx_spans)(p, s, &block->ahead, block->dx, weights, d, dpre, dx);
+}
+
+SIMD_TARGET static void NAME(backward_time)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
+                                            void *workspace) {
+    NAME(block) block;
+    for (int64_t t = s->t0; t < s->t1; t = block.taps.t1) {
+        NAME(make_block)(p, s, t, CC1D_DW_BLOCK, &block);
+        for (int64_t d = s->d0; d < s->d1; d++)
+            NAME(backward_line)(p, s, &block, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
+                                cc1d_line_of(&p->view[CC1D_DOUT], s->b, d),
+                                cc1d_line_of(&p->view[CC1D_DX], s->b, d),
+                                partial ? partial + (d - s->d0) : NULL, workspace);
+    }
+}
+
+SIMD_TARGET static void NAME(backward_general)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
+                                               void *workspace) {
+    enum { STEPS = CC1D_DW_BLOCK + CC1D_MAX_WIDTH };
+    _Alignas(64) char x[(STEPS + CC1D_MAX_WIDTH) * sizeof(REAL)], dout[STEPS * sizeof(REAL)];
+    _Alignas(64) char dx[STEPS * sizeof(REAL)];
+    const cc1d_view *to = &p->view[CC1D_DX];
+    NAME(block) block;
+    for (int64_t t = s->t0; t < s->t1; t = block.taps.t1) {
+        NAME(make_block)(p, s, t, CC1D_DW_BLOCK, &block);
+        const int64_t first = t - (p->width - 1) > s->start ? t - (p->width - 1) : s->start;
+        for (int64_t d = s->d0; d < s->d1; d++) {
+            NAME(backward_line)(p, s, &block, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, block.halo.t1, x),
+                                cc1d_pack(&p->view[CC1D_DOUT], s->b, d, t, block.halo.t1, dout),
+                                (cc1d_line){to->present ? dx : NULL, t},
+                                partial ? partial + (d - s->d0) : NULL, workspace);
+            if (to->present)
+                cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], dx, 1, block.taps.t1 - t,
+                          (int64_t)cc1d_itemsize(to->dtype));
+        }
+    }
+}
+
+#undef GROUP
+#undef CHUNK

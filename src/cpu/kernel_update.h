@@ -1,0 +1,49 @@
+/* kernel_update.h - part of kernel_text.h: update. A vector holds channels; the taps of all its steps are
+ * collected first, because states usually hold the steps of one channel side by side. */
+
+/* y of channels d..d+n-1. */
+SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int n) {
+    enum { ROWS = CC1D_MAX_WIDTH + CC1D_UPDATE_STEPS };
+    const cc1d_view *x = &p->view[CC1D_X], *state = &p->view[CC1D_STATE], *out = &p->view[CC1D_OUT];
+    const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
+    const int64_t item = (int64_t)cc1d_itemsize(x->dtype), width = p->width;
+    REAL weights[(CC1D_MAX_WIDTH + 1) * LANES], taps[ROWS * LANES];
+    for (int64_t k = 0; k < width; k++)
+        NAME(gather)(weights + k * LANES, weight, d * weight->stride[0] + k * weight->stride[1],
+                     weight->stride[0], n);
+    if (bias->present)
+        NAME(gather)(weights + width * LANES, bias, d * bias->stride[0], bias->stride[0], n);
+    else
+        STORE(weights + width * LANES, DTYPE, SET(0));
+    for (int64_t j = 0; j < width - 1; j++)
+        NAME(gather)(taps + j * LANES, state,
+                     row * state->stride[0] + d * state->stride[1] +
+                         cc1d_update_position(p, b, j - (width - 1)) * state->stride[2],
+                     state->stride[1], n);
+    for (int64_t t = 0; t < p->seqlen; t++)
+        NAME(gather)(taps + (width - 1 + t) * LANES, x,
+                     b * x->stride[0] + d * x->stride[1] + t * x->stride[2], x->stride[1], n);
+    for (int64_t t = 0; t < p->seqlen; t++) {
+        _Alignas(64) char packed[LANES * sizeof(REAL)];
+        VEC y = LOAD_N(weights + width * LANES, DTYPE, n);
+        for (int64_t k = 0; k < width; k++)
+            y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
+        NAME(activate)(&y, cc1d_is_silu(p), 1);
+        STORE_N(packed, out->dtype, y, n);
+        cc1d_copy(cc1d_element(out, b, d, t), out->stride[1], packed, 1, n, item);
+    }
+}
+
+SIMD_TARGET static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
+    static const char zero[sizeof(double)];
+    const cc1d_view *out = &p->view[CC1D_OUT];
+    if (row < 0) {
+        for (int64_t t = 0; t < p->seqlen; t++)
+            cc1d_copy(cc1d_element(out, b, d0, t), out->stride[1], zero, 0, d1 - d0,
+                      (int64_t)cc1d_itemsize(out->dtype));
+        return;
+    }
+    for (int64_t d = d0; d < d1; d += LANES)
+        NAME(update_vector)(p, b, row, d, d1 - d < LANES ? (int)(d1 - d) : LANES);
+    cc1d_update_state(p, b, row, d0, d1);
+}

@@ -1,0 +1,287 @@
+/* common.h - what every kernel needs: dtypes, packs of 16 bytes or less, the activation, strides.
+ *
+ * Comes after the CC1D_ defines of the kernel's key, the prelude and params.h; docs/kernels.md lists all of
+ * them. Dtypes are the numbers of cc1d_dtype: 0 float32, 1 float16, 2 bfloat16, 3 float64 (CUDA only). */
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+typedef int index_4;
+typedef i64 index_5;
+
+typedef float bits_0;
+typedef ushort bits_1;
+typedef ushort bits_2;
+FN float read_0(float value) { return value; }
+FN float read_1(ushort value) { return half_bits_to_float(value); }
+FN float read_2(ushort value) { return AS_FLOAT((uint)value << 16); }
+FN float write_0(float value) { return value; }
+FN ushort write_1(float value) { return (ushort)float_to_half_bits(value); }
+FN ushort write_2(float value) { return (ushort)float_to_bfloat_bits(value); }
+#if CC1D_X_DTYPE == 3
+typedef double bits_3;
+FN double read_3(double value) { return value; }
+FN double write_3(double value) { return value; }
+typedef double real;
+#else
+typedef float real;
+#endif
+
+/* What a tensor's elements are in memory, and the conversions to and from real. */
+typedef JOIN(bits_, CC1D_X_DTYPE) x_t;
+typedef JOIN(bits_, CC1D_WEIGHT_DTYPE) weight_t;
+typedef JOIN(bits_, CC1D_BIAS_DTYPE) bias_t;
+#define X_TO_REAL(value) ((real)JOIN(read_, CC1D_X_DTYPE)(value))
+#define X_FROM_REAL(value) JOIN(write_, CC1D_X_DTYPE)(value)
+#define WEIGHT_TO_REAL(value) ((real)JOIN(read_, CC1D_WEIGHT_DTYPE)(value))
+#define WEIGHT_FROM_REAL(value) JOIN(write_, CC1D_WEIGHT_DTYPE)(value)
+#define BIAS_TO_REAL(value) ((real)JOIN(read_, CC1D_BIAS_DTYPE)(value))
+#define BIAS_FROM_REAL(value) JOIN(write_, CC1D_BIAS_DTYPE)(value)
+
+/* ---- Strides: 32-bit where every tensor of the launch is small enough for it ---- */
+
+#if CC1D_OFFSET64
+typedef u64 offset_t;
+#define LONG(value) ((u64)(uint)(value).lo | ((u64)(uint)(value).hi << 32))
+#else
+typedef uint offset_t;
+#define LONG(value) ((uint)(value).lo)
+#endif
+#define STRIDE(place, dimension) LONG((place).stride[dimension])
+
+FN uint divide(uint n, CONSTANT cc1d_divisor &by) { return (MULHI(n, by.multiplier) + n) >> by.shift; }
+
+/* ---- Packs: VEC neighbouring elements of x's dtype, as 32-bit words ---- */
+
+#if CC1D_X_DTYPE == 0
+#define ITEM_BYTES 4
+#elif CC1D_X_DTYPE == 3
+#define ITEM_BYTES 8
+#else
+#define ITEM_BYTES 2
+#endif
+#define VEC CC1D_VEC
+#define PACK_BYTES (VEC * ITEM_BYTES)
+#define PACK_WORDS ((PACK_BYTES + 3) / 4)
+
+struct pack {
+    uint word[PACK_WORDS];
+};
+
+FN pack zero_pack() {
+    pack v;
+#pragma unroll
+    for (int i = 0; i < PACK_WORDS; i++) v.word[i] = 0;
+    return v;
+}
+
+/* A pack as it lies in memory, aligned to its size. */
+#if PACK_BYTES == 16
+typedef VEC4 memory_pack;
+#elif PACK_BYTES == 8
+typedef VEC2 memory_pack;
+#elif PACK_BYTES == 4
+typedef uint memory_pack;
+#else
+typedef ushort memory_pack;
+#endif
+
+FN pack from_memory(memory_pack u) {
+    pack v;
+#if PACK_BYTES == 16
+    v.word[0] = u.x;
+    v.word[1] = u.y;
+    v.word[2] = u.z;
+    v.word[3] = u.w;
+#elif PACK_BYTES == 8
+    v.word[0] = u.x;
+    v.word[1] = u.y;
+#else
+    v.word[0] = u;
+#endif
+    return v;
+}
+
+FN pack load_pack(DEVICE const x_t *source) { return from_memory(LOAD(memory_pack, source)); }
+
+/* Like load_pack, from a tensor that the kernel writes too. */
+FN pack read_pack(DEVICE const x_t *source) { return from_memory(*(DEVICE const memory_pack *)source); }
+
+FN void store_pack(DEVICE x_t *target, pack v) {
+    memory_pack u;
+#if PACK_BYTES == 16
+    u.x = v.word[0];
+    u.y = v.word[1];
+    u.z = v.word[2];
+    u.w = v.word[3];
+#elif PACK_BYTES == 8
+    u.x = v.word[0];
+    u.y = v.word[1];
+#else
+    u = (memory_pack)v.word[0];
+#endif
+    STORE(memory_pack, target, u);
+}
+
+/* Element i; i is a constant after unrolling. */
+FN x_t pack_bits(pack v, int i) {
+#if CC1D_X_DTYPE == 0
+    return AS_FLOAT(v.word[i]);
+#elif CC1D_X_DTYPE == 3
+    return __longlong_as_double((i64)((u64)v.word[2 * i] | ((u64)v.word[2 * i + 1] << 32)));
+#else
+    return (ushort)(v.word[i / 2] >> (16 * (i & 1)));
+#endif
+}
+
+FN real pack_get(pack v, int i) {
+#if CC1D_X_DTYPE == 2
+    return AS_FLOAT((i & 1) ? v.word[i / 2] & 0xffff0000u : v.word[i / 2] << 16);
+#else
+    return X_TO_REAL(pack_bits(v, i));
+#endif
+}
+
+/* Sets element i of a pack whose element i is still zero. */
+FN pack pack_with(pack v, int i, x_t bits) {
+#if CC1D_X_DTYPE == 0
+    v.word[i] = AS_UINT(bits);
+#elif CC1D_X_DTYPE == 3
+    u64 both = (u64)__double_as_longlong(bits);
+    v.word[2 * i] = (uint)both;
+    v.word[2 * i + 1] = (uint)(both >> 32);
+#else
+    v.word[i / 2] |= (uint)bits << (16 * (i & 1));
+#endif
+    return v;
+}
+
+/* Rounds VEC values, once, to nearest even. */
+FN pack pack_reals(LOCAL const real *value) {
+    pack v = zero_pack();
+#if ITEM_BYTES == 2 && PACK_BYTES >= 4
+#pragma unroll
+    for (int i = 0; i < PACK_WORDS; i++)
+#if CC1D_X_DTYPE == 1
+        v.word[i] = floats_to_half_bits(value[2 * i], value[2 * i + 1]);
+#else
+        v.word[i] = floats_to_bfloat_bits(value[2 * i], value[2 * i + 1]);
+#endif
+#else
+#pragma unroll
+    for (int i = 0; i < VEC; i++) v = pack_with(v, i, X_FROM_REAL(value[i]));
+#endif
+    return v;
+}
+
+/* The elements first..end-1 of a pack, one by one; the others are zero, or are not written. */
+FN pack load_some(DEVICE const x_t *source, int first, int end) {
+    pack v = zero_pack();
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+        if (i >= first && i < end) v = pack_with(v, i, LOAD(x_t, source + i));
+    return v;
+}
+
+FN void store_some(DEVICE x_t *target, pack v, int first, int end) {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+        if (i >= first && i < end) STORE(x_t, target + i, pack_bits(v, i));
+}
+
+/* ---- The activation (docs/numerics.md) ---- */
+
+#if CC1D_X_DTYPE == 3
+FN real sigmoid_denominator(real acc) { return 1.0 + exp(-acc); }
+FN real silu(real acc) { return acc / sigmoid_denominator(acc); }
+FN real sigmoid(real acc) { return 1.0 / sigmoid_denominator(acc); }
+#elif CC1D_X_DTYPE == 0
+/* e^-acc within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
+ * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. 2^n is applied as
+ * 2^(n-1) * 2, because n reaches 128. -acc is held in [-87, 89], beyond which 1 + e^-acc is 1 or infinite
+ * (from -86.6 on the result is 0, which 1 + e^-acc does not see). ln2 is split so that n * 0.693359375 is
+ * exact. */
+FN float exp_of_minus(float acc) {
+    float x = fmin(fmax(-acc, -87.0f), 89.0f);
+    float shifted = fma(x, 1.44269504f, 12582912.0f);
+    float n = shifted - 12582912.0f;
+    float r = fma(n, 2.12194440e-4f, fma(n, -0.693359375f, x));
+    float q = fma(r, 0.0013814599f, 0.008368717f);
+    q = fma(r, q, 0.04166839f);
+    q = fma(r, q, 0.16666521f);
+    q = fma(r, q, 0.49999994f);
+    float e = fma(r * r, q, r) + 1.0f;
+    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3f000000u) * 2.0f;
+}
+/* acc / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp +
+ * 2^-40. Where the step is not finite (acc or e^-acc infinite) the plain product already is the limit: inf,
+ * -0, or NaN for -inf. */
+FN real silu(real acc) {
+    float d = 1.0f + exp_of_minus(acc);
+    float r = reciprocal_approximate(d);
+    float y = acc * r;
+    float rest = fma(-y, d, acc);
+    return rest == rest ? fma(rest, r, y) : y;
+}
+FN real sigmoid(real acc) {
+    float d = 1.0f + exp_of_minus(acc);
+    float r = reciprocal_approximate(d);
+    float rest = fma(-r, d, 1.0f);
+    return rest == rest ? fma(rest, r, r) : r;
+}
+#else
+/* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most
+ * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, and the product back by 2^-12 twice, so that
+ * the reciprocal's operand is in range until the result is below the smallest 16-bit number (acc = -105). */
+FN real silu(real acc) {
+    const float scale = 2.44140625e-4f;
+    float e = exp2_approximate(fma(acc, -1.44269504f, -24.0f));
+    return acc * scale * (reciprocal_approximate(e + 5.96046448e-8f) * scale);
+}
+FN real sigmoid(real acc) { return reciprocal_approximate(1.0f + exp2_approximate(acc * -1.44269504f)); }
+#endif
+
+FN real activate(real acc) {
+#if CC1D_SILU
+    return silu(acc);
+#else
+    return acc;
+#endif
+}
+
+/* The derivative of activate at acc, times dout. */
+FN real activation_gradient(real dout, real acc) {
+#if CC1D_SILU
+    real s = sigmoid(acc);
+    return dout * (s * fma(acc, (real)1 - s, (real)1));
+#else
+    return dout;
+#endif
+}
+
+/* ---- Weights and bias of one channel ---- */
+
+#define WIDTH CC1D_WIDTH
+#define HISTORY (WIDTH - 1)
+
+#if WIDTH > 0
+/* The taps of a channel into real[WIDTH]; one wide load where the host says that they lie so. */
+FN void load_weights(DEVICE const weight_t *source, offset_t stride, LOCAL real *target) {
+#if CC1D_WEIGHT_WORDS == 4
+    VEC4 u = LOAD(VEC4, source);
+    uint word[4] = {u.x, u.y, u.z, u.w};
+#elif CC1D_WEIGHT_WORDS == 2
+    VEC2 u = LOAD(VEC2, source);
+    uint word[2] = {u.x, u.y};
+#elif CC1D_WEIGHT_WORDS == 1
+    uint word[1] = {LOAD(uint, source)};
+#endif
+#pragma unroll
+    for (int k = 0; k < WIDTH; k++)
+#if CC1D_WEIGHT_WORDS == 0
+        target[k] = WEIGHT_TO_REAL(LOAD(weight_t, source + (offset_t)k * stride));
+#elif CC1D_WEIGHT_DTYPE == 0
+        target[k] = AS_FLOAT(word[k]);
+#else
+        target[k] = WEIGHT_TO_REAL((ushort)(word[k / 2] >> (16 * (k & 1))));
+#endif
+}
+#endif

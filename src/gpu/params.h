@@ -1,0 +1,56 @@
+/* params.h - the one struct of 32-bit words that a GPU kernel gets after its buffers; read by the host and by
+ * the kernels.
+ *
+ * Only plain ints, so that the layout is the same in C, MSL and CUDA C++, and on Metal travels as one list of
+ * integers. */
+#ifndef CC1D_PARAMS_H
+#define CC1D_PARAMS_H
+
+typedef struct cc1d_long {
+    int lo, hi; /* the two halves of a 64-bit value */
+} cc1d_long;
+
+/* Strides, in elements, of a tensor's canonical dimensions (problem.h). */
+typedef struct cc1d_place {
+    cc1d_long stride[3];
+} cc1d_place;
+
+/* n / divisor == (mulhi(n, multiplier) + n) >> shift for every 0 <= n < 2^31. */
+typedef struct cc1d_divisor {
+    int divisor, multiplier, shift;
+} cc1d_divisor;
+
+/* forward, backward, and the states at either end of a sequence. "target" is what the kernel writes in x's
+ * shape (out, dx), "side" the second input of that shape (residual, dout), "last" the states after a sequence
+ * (dfinal_states). */
+typedef struct cc1d_conv_params {
+    cc1d_place x, target, side, initial, last, weight, bias, seq;
+    int batch, dim, seqlen, width, sequences;
+    /* A grid row (y) is a slab: this many batch rows (or rows of states), in `units` work units. How a unit's
+     * index splits, fastest first: by `inner`, then `middle`, then the row of the slab. */
+    int slab, units;
+    cc1d_divisor inner;  /* time path: segments of a row; channel path: tiles of a time step's packs */
+    cc1d_divisor middle; /* time path: channels; channel path: groups of runs of time steps */
+    int run;   /* time path: loads of a segment; channel path: time steps of a run; wide path: of a part */
+    int parts; /* weight gradients: partial sums per channel and tap */
+    cc1d_long partials;                       /* where they start in scratch, in elements */
+    int x_offset, target_offset, side_offset; /* elements from a 16-byte boundary to the first one */
+} cc1d_conv_params;
+
+typedef struct cc1d_reduce_params {
+    cc1d_place dweight, dbias;
+    int columns; /* dim * (width + 1) */
+    int width, parts;
+    cc1d_long partials;
+} cc1d_reduce_params;
+
+typedef struct cc1d_update_params {
+    cc1d_place x, out, state, weight, bias, cache, indices, accepted;
+    int batch, dim, seqlen, width, state_len;
+    int rows; /* of conv_state */
+    cc1d_long pad_slot_id;
+    int slab, units;    /* as above; rows are batch rows, or a group's bundles of them */
+    cc1d_divisor inner; /* channels, or tiles of a group's packs of them */
+} cc1d_update_params;
+
+#endif

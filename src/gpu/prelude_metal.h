@@ -1,0 +1,47 @@
+/* prelude_metal.h - the kernels' vocabulary in the Metal Shading Language; docs/kernels.md has the table. */
+#include <metal_stdlib>
+using namespace metal;
+typedef long i64;
+typedef ulong u64;
+#define FN inline
+#define DEVICE device
+#define CONSTANT constant
+#define LOCAL thread
+#define SHARED threadgroup
+#define IN(type, name, index) device const type *name [[buffer(index)]],
+#define OUT(type, name, index) device type *name [[buffer(index)]],
+/* The attribute makes the compiler fit its registers to the group that will be launched. */
+#define ENTRY(name, params_t)                                                \
+    [[max_total_threads_per_threadgroup(CC1D_GROUP_SIZE)]] kernel void name( \
+        CC1D_BUFFERS constant params_t &p [[buffer(CC1D_PARAMS_INDEX)]],     \
+        uint3 group_in_grid [[threadgroup_position_in_grid]],                \
+        uint thread_in_group [[thread_index_in_threadgroup]],                \
+        uint lane_in_simd [[thread_index_in_simdgroup]])
+#define GROUP_X group_in_grid.x
+#define GROUP_Y group_in_grid.y
+#define THREAD thread_in_group
+#define LANE lane_in_simd
+#define BARRIER() threadgroup_barrier(mem_flags::mem_threadgroup)
+#define WAIT_FOR_EARLIER_LAUNCH() /* launches on an encoder follow each other */
+#define SHUFFLE(value, source) simd_shuffle(value, (ushort)(source))
+#define MULHI(a, b) mulhi((uint)(a), (uint)(b))
+#define AS_UINT(value) as_type<uint>(value)
+#define AS_FLOAT(value) as_type<float>(value)
+#define LOAD(type, pointer) (*(device const type *)(pointer))
+#define STORE(type, pointer, value) (*(device type *)(pointer) = (value))
+#define VEC2 uint2
+#define VEC4 uint4
+FN float half_bits_to_float(uint bits) { return float(as_type<half>(ushort(bits))); }
+FN uint float_to_half_bits(float value) { return as_type<ushort>(half(value)); }
+FN uint floats_to_half_bits(float low, float high) {
+    return float_to_half_bits(low) | (float_to_half_bits(high) << 16);
+}
+FN uint float_to_bfloat_bits(float value) {
+    uint bits = as_type<uint>(value); /* to nearest even; a NaN stays one */
+    return value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fc0u;
+}
+FN uint floats_to_bfloat_bits(float low, float high) {
+    return float_to_bfloat_bits(low) | (float_to_bfloat_bits(high) << 16);
+}
+FN float exp2_approximate(float value) { return exp2(value); }
+FN float reciprocal_approximate(float value) { return 1.0f / value; }

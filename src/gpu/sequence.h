@@ -1,0 +1,119 @@
+/* sequence.h - which taps count: the sequence that a time step belongs to, as an id that taps compare.
+ *
+ * CC1D_SEQ 0: one sequence per batch row. 1: ids are read from seq_idx. 2: ids are found in cu_seqlens.
+ * Negative ids are padding. Whatever a GPU is given, these functions read inside the tensors only. */
+#if CC1D_SEQ
+typedef JOIN(index_, CC1D_SEQ_DTYPE) seq_t;
+#define SEQ_PARAMETER DEVICE const seq_t *seq,
+#define SEQ_ARGUMENT seq,
+#else
+#define SEQ_PARAMETER
+#define SEQ_ARGUMENT
+#endif
+#if CC1D_HAS_INITIAL
+#define INITIAL_PARAMETER DEVICE const x_t *initial,
+#define INITIAL_ARGUMENT initial,
+#else
+#define INITIAL_PARAMETER
+#define INITIAL_ARGUMENT
+#endif
+
+#if CC1D_SEQ == 1
+typedef seq_t id_t;
+#else
+typedef int id_t;
+#endif
+#define NO_SEQUENCE ((id_t)-2) /* before or after every step */
+
+#if CC1D_SEQ == 2
+/* Steps begin..end-1 are those of packed sequence n. */
+struct cursor {
+    int n, begin, end;
+};
+
+FN i64 boundary(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, int n) {
+    return (i64)LOAD(seq_t, seq + (offset_t)(uint)n * STRIDE(p.seq, 0));
+}
+
+FN int bounded(i64 step, int seqlen) { return step < 0 ? 0 : step > seqlen ? seqlen : (int)step; }
+
+/* The last sequence that starts at step t or before, by bisection. */
+FN cursor seek(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) {
+    cursor c;
+    int low = 0, high = p.sequences;
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (boundary(seq, p, middle) <= t)
+            low = middle;
+        else
+            high = middle;
+    }
+    c.n = low;
+    c.begin = high > 0 ? bounded(boundary(seq, p, low), p.seqlen) : 0;
+    c.end = high > 0 ? bounded(boundary(seq, p, low + 1), p.seqlen) : 0;
+    return c;
+}
+
+/* The id of step t; the cursor was made for this step or an earlier one. */
+FN id_t id_at(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cursor &c) {
+    while (t >= c.end && c.n + 1 < p.sequences) {
+        c.n++;
+        c.begin = c.end;
+        c.end = bounded(boundary(seq, p, c.n + 1), p.seqlen);
+    }
+    return t >= c.begin && t < c.end ? c.n : NO_SEQUENCE;
+}
+#elif CC1D_SEQ == 1
+struct cursor {};
+
+FN cursor seek(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) { return cursor(); }
+
+/* The id of step t of batch row b. Before the first step: the id to which the initial states belong. */
+FN id_t id_at(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cursor &) {
+    if (t >= p.seqlen) return NO_SEQUENCE;
+    return LOAD(seq_t, seq + (offset_t)b * STRIDE(p.seq, 0) + (uint)(t < 0 ? 0 : t) * STRIDE(p.seq, 1));
+}
+#endif
+
+#if CC1D_HAS_INITIAL
+/* Element i of row n of the initial states. */
+FN x_t initial_bits(DEVICE const x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d, int i) {
+    return LOAD(x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
+                         (uint)i * STRIDE(p.initial, 2));
+}
+#endif
+
+/* What stands for step s, which is not in sequence `id`, in channel d: the sequence's initial state, or 0. */
+#if CC1D_SEQ == 2 && CC1D_HAS_INITIAL
+FN real packed_initial(DEVICE const x_t *initial, DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p,
+                       int width, id_t id, uint d, int s) {
+    if (id < 0) return 0;
+    int i = width - 1 + s - bounded(boundary(seq, p, id), p.seqlen);
+    return i >= 0 && i < width - 1 ? X_TO_REAL(initial_bits(initial, p, (uint)id, d, i)) : (real)0;
+}
+#define OUTSIDE(width, id, d, s) packed_initial(initial, seq, p, width, id, d, s)
+#else
+#define OUTSIDE(width, id, d, s) ((real)0)
+#endif
+
+#if CC1D_HAS_LAST_GRADIENT
+/* What dfinal_states adds to dx of step s of channel d, which is in sequence id (batch row b without
+ * packing). */
+FN real last_gradient(DEVICE const x_t *last, SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint b,
+                      id_t id, uint d, int s) {
+    int end = p.seqlen;
+    uint n = b;
+#if CC1D_SEQ == 1
+    cursor c = seek(seq, p, b, 0);
+    if (s < end - (width - 1) || id < 0 || id != id_at(seq, p, b, end - 1, c)) return 0;
+#elif CC1D_SEQ == 2
+    if (id < 0) return 0;
+    end = bounded(boundary(seq, p, id + 1), p.seqlen);
+    n = (uint)id;
+#endif
+    int i = s - (end - (width - 1));
+    if (i < 0 || i >= width - 1) return 0;
+    return X_TO_REAL(
+        LOAD(x_t, last + n * STRIDE(p.last, 0) + d * STRIDE(p.last, 1) + (uint)i * STRIDE(p.last, 2)));
+}
+#endif

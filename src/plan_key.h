@@ -1,0 +1,77 @@
+/* plan_key.h - what the text of a GPU kernel is specialised by: one byte per field, each a `#define
+ * CC1D_<FIELD> value`. */
+#ifndef CC1D_PLAN_KEY_H
+#define CC1D_PLAN_KEY_H
+
+#include "plan.h"
+
+/* Dtypes are cc1d_dtype's numbers; an index tensor that is absent has 0. Flags are 0 or 1. */
+#define CC1D_KEY_FIELDS(F)                                                                                \
+    F(X_DTYPE)                                                                                            \
+    F(WEIGHT_DTYPE)                                                                                       \
+    F(BIAS_DTYPE)                                                                                         \
+    F(WIDTH) /* taps that are unrolled; 0: read from the params struct */                                 \
+    F(SILU)                                                                                               \
+    F(SEQ) /* 0 none, 1 seq_idx, 2 cu_seqlens */                                                          \
+    F(SEQ_DTYPE)                                                                                          \
+    F(HAS_BIAS)                                                                                           \
+    F(HAS_INITIAL)                                                                                        \
+    F(HAS_RESIDUAL)                                                                                       \
+    F(HAS_DOUT)                                                                                           \
+    F(HAS_LAST_GRADIENT)                                                                                  \
+    F(HAS_DX)                                                                                             \
+    F(HAS_DWEIGHT) /* in a first pass: partial sums are written */                                        \
+    F(HAS_DBIAS)                                                                                          \
+    F(OFFSET64)       /* a tensor is too large for 32-bit offsets */                                      \
+    F(SIMD_GROUPS)    /* of 32 threads, per group */                                                      \
+    F(MIN_BLOCKS)     /* CUDA: groups that a multiprocessor must be able to hold: bounds the registers */ \
+    F(VEC)            /* elements per pack */                                                             \
+    F(UNROLL)         /* packs (time: blocks of packs, update: batch rows) in flight per thread */        \
+    F(WEIGHT_WORDS)   /* a channel's taps as one aligned load of 1, 2 or 4 words; 0: one by one */        \
+    F(ROW_LANES)      /* time path: lanes of a team */                                                    \
+    F(SEGMENTED)      /* time path: a row has several segments */                                         \
+    F(PARTIAL_PACKS)  /* time path: some packs are cut by a row's ends, or skewed */                      \
+    F(TARGET_SHIFTED) /* time path: rows of the target start between 16-byte boundaries */                \
+    F(X_SKEWED)       /* time path: packs of x lie differently from the target's */                       \
+    F(SIDE_SKEWED)                                                                                        \
+    F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                          \
+    F(GROUP_RUNS)    /* channel path: runs of time steps per group; update step: bundles of batch rows */ \
+    F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */          \
+    F(STATE_LEN)     /* update step: steps of a state row */                                              \
+    F(STATE_ROWS)    /* update step: the steps of a channel are contiguous */                             \
+    F(CACHE_DTYPE)   /* update */                                                                         \
+    F(INDICES_DTYPE) /* update */                                                                         \
+    F(ACCEPTED_DTYPE)                                                                                     \
+    F(TAPS_TOGETHER) /* reduction: the sums of a channel lie together */
+
+#define CC1D_KEY_ENUM(field) CC1D_KEY_##field,
+enum cc1d_key_field { CC1D_KEY_FIELDS(CC1D_KEY_ENUM) CC1D_KEY_SIZE };
+#undef CC1D_KEY_ENUM
+
+/* The entry points, by the suffix of CC1D_KERNEL_. */
+#define CC1D_KERNELS(K)                                    \
+    K(FORWARD_TIME, "cc1d_forward_time")                   \
+    K(FORWARD_CHANNEL, "cc1d_forward_channel")             \
+    K(FORWARD_WIDE, "cc1d_forward_wide")                   \
+    K(BACKWARD_TIME, "cc1d_backward_time")                 \
+    K(BACKWARD_CHANNEL, "cc1d_backward_channel")           \
+    K(BACKWARD_WIDE_DPRE, "cc1d_backward_wide_dpre")       \
+    K(BACKWARD_WIDE_DX, "cc1d_backward_wide_dx")           \
+    K(BACKWARD_WIDE_DWEIGHT, "cc1d_backward_wide_dweight") \
+    K(BACKWARD_REDUCE, "cc1d_backward_reduce")             \
+    K(VARLEN_STATES, "cc1d_varlen_states")                 \
+    K(BACKWARD_INITIAL, "cc1d_backward_initial")           \
+    K(UPDATE, "cc1d_update")                               \
+    K(UPDATE_STEP, "cc1d_update_step")
+
+#define CC1D_KERNEL_ENUM(kernel, name) CC1D_KERNEL_##kernel,
+typedef enum cc1d_kernel { CC1D_KERNELS(CC1D_KERNEL_ENUM) CC1D_KERNEL_COUNT } cc1d_kernel;
+#undef CC1D_KERNEL_ENUM
+
+/* By cc1d_kernel. */
+extern const char *const cc1d_kernel_names[];
+
+/* The roles that the kernel with this key takes as buffers, in order; returns their number. */
+int cc1d_key_buffers(const char *kernel, const uint8_t *key, uint8_t roles[CC1D_PLAN_BUFFERS]);
+
+#endif

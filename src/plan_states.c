@@ -1,0 +1,38 @@
+/* plan_states.c - launches for the states at either end of a sequence: small, one thread per element. */
+#include "plan_build.h"
+
+static cc1d_status set_grid(const cc1d_problem *p, cc1d_launch *launch, int64_t length,
+                            cc1d_conv_params *params) {
+    params->inner = cc1d_divisor_of(length);
+    params->middle = cc1d_divisor_of(p->dim);
+    return cc1d_set_grid(launch, p->sequences, length * p->dim, 32 * launch->key[CC1D_KEY_SIMD_GROUPS],
+                         &params->slab, &params->units);
+}
+
+cc1d_status cc1d_plan_states(const cc1d_problem *p, cc1d_plan *plan) {
+    const int64_t length = p->view[CC1D_FINAL].shape[2];
+    if (p->sequences == 0 || p->dim == 0 || length == 0) return CC1D_OK;
+    cc1d_conv_params params;
+    cc1d_fill_conv(p, CC1D_FINAL, CC1D_RESIDUAL, CC1D_DFINAL, &params);
+    params.width = (int)length + 1;
+    cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_VARLEN_STATES, false);
+    launch->key[CC1D_KEY_HAS_INITIAL] = cc1d_has(p, CC1D_INITIAL);
+    launch->key[CC1D_KEY_SILU] = 0; /* copies only: one text for all activations and weights */
+    launch->key[CC1D_KEY_WEIGHT_DTYPE] = launch->key[CC1D_KEY_BIAS_DTYPE] = CC1D_FLOAT32;
+    const cc1d_status status = set_grid(p, launch, length, &params);
+    cc1d_finish_launch(launch, &params, sizeof params);
+    return status;
+}
+
+cc1d_status cc1d_plan_initial_gradient(const cc1d_problem *p, cc1d_plan *plan) {
+    if (p->sequences == 0 || p->dim == 0 || p->width == 1) return CC1D_OK;
+    cc1d_conv_params params;
+    cc1d_fill_conv(p, CC1D_DINITIAL, CC1D_DOUT, CC1D_DFINAL, &params);
+    cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_BACKWARD_INITIAL, false);
+    launch->key[CC1D_KEY_HAS_DOUT] = 1;
+    launch->key[CC1D_KEY_HAS_LAST_GRADIENT] = cc1d_has(p, CC1D_DFINAL);
+    cc1d_key_taps(p, launch->key);
+    const cc1d_status status = set_grid(p, launch, p->width - 1, &params);
+    cc1d_finish_launch(launch, &params, sizeof params);
+    return status;
+}

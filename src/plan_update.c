@@ -1,0 +1,85 @@
+/* plan_update.c - the launch of one decoding step, or a few. */
+#include "plan_build.h"
+
+/* One new step and a short state that shifts: the kernel that keeps all of it in registers. */
+static bool is_single_step(const cc1d_problem *p) {
+    return p->seqlen == 1 && p->width <= CC1D_UNROLLED_WIDTH && p->state_len <= CC1D_UNROLLED_WIDTH &&
+           !cc1d_has(p, CC1D_CACHE) && !cc1d_has(p, CC1D_ACCEPTED);
+}
+
+static bool state_in_rows(const cc1d_problem *p) {
+    const cc1d_view *s = &p->view[CC1D_STATE];
+    return p->state_len > 1 && s->stride[2] == 1 && (p->dim == 1 || s->stride[1] == p->state_len);
+}
+
+/* Channels per pack: as many as lie together, aligned, in every tensor, unless that gives too few threads. */
+static int pack_of(const cc1d_problem *p, const cc1d_tuning *tuning) {
+    const cc1d_view *state = &p->view[CC1D_STATE];
+    int vec = (int)(tuning->update_bytes / (int)cc1d_itemsize(p->view[CC1D_X].dtype));
+    vec = cc1d_pack_size(&p->view[CC1D_X], 1, vec < 1 ? 1 : vec);
+    vec = cc1d_pack_size(&p->view[CC1D_OUT], 1, vec);
+    if (p->state_len > 0 && state_in_rows(p)) { /* a pack of channels is state_len packs of its steps */
+        while (vec > 1 && ((uintptr_t)state->data % ((uintptr_t)vec * cc1d_itemsize(state->dtype)) ||
+                           (state->shape[0] > 1 && state->stride[0] % vec)))
+            vec /= 2;
+    } else if (p->state_len > 0) {
+        vec = cc1d_pack_size(state, 1, vec);
+    }
+    while (vec > 1 && (p->dim % vec || p->batch * p->dim / vec < tuning->update_threads)) vec /= 2;
+    return vec;
+}
+
+cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
+    if (p->batch == 0 || p->dim == 0 || p->seqlen == 0) return CC1D_OK;
+    const cc1d_tuning *tuning = cc1d_tuning_for(p);
+    const bool single = is_single_step(p);
+    cc1d_update_params params = {
+        .x = cc1d_place_of(&p->view[CC1D_X]),
+        .out = cc1d_place_of(&p->view[CC1D_OUT]),
+        .state = cc1d_place_of(&p->view[CC1D_STATE]),
+        .weight = cc1d_place_of(&p->view[CC1D_WEIGHT]),
+        .bias = cc1d_place_of(&p->view[CC1D_BIAS]),
+        .cache = cc1d_place_of(&p->view[CC1D_CACHE]),
+        .indices = cc1d_place_of(&p->view[CC1D_INDICES]),
+        .accepted = cc1d_place_of(&p->view[CC1D_ACCEPTED]),
+        .batch = (int)p->batch,
+        .dim = (int)p->dim,
+        .seqlen = (int)p->seqlen,
+        .width = (int)p->width,
+        .state_len = (int)p->state_len,
+        .rows = (int)p->view[CC1D_STATE].shape[0],
+        .pad_slot_id = cc1d_long_of(p->pad_slot_id),
+    };
+    cc1d_launch *launch =
+        cc1d_add_launch(plan, p, single ? CC1D_KERNEL_UPDATE_STEP : CC1D_KERNEL_UPDATE, single);
+    uint8_t *key = launch->key;
+    key[CC1D_KEY_HAS_BIAS] = cc1d_has(p, CC1D_BIAS);
+    key[CC1D_KEY_CACHE_DTYPE] = cc1d_has(p, CC1D_CACHE) ? (uint8_t)p->view[CC1D_CACHE].dtype : 0;
+    key[CC1D_KEY_INDICES_DTYPE] = cc1d_has(p, CC1D_INDICES) ? (uint8_t)p->view[CC1D_INDICES].dtype : 0;
+    key[CC1D_KEY_ACCEPTED_DTYPE] = cc1d_has(p, CC1D_ACCEPTED) ? (uint8_t)p->view[CC1D_ACCEPTED].dtype : 0;
+    if (!single) {
+        params.inner = cc1d_divisor_of(p->dim);
+        const cc1d_status status = cc1d_set_grid(launch, p->batch, p->dim, 32 * key[CC1D_KEY_SIMD_GROUPS],
+                                                 &params.slab, &params.units);
+        cc1d_finish_launch(launch, &params, sizeof params);
+        return status;
+    }
+    const int64_t vec = pack_of(p, tuning), packs = p->dim / vec;
+    int64_t rows = 1;
+    while (rows < tuning->update_rows && p->batch * packs / (2 * rows) >= tuning->update_threads) rows *= 2;
+    /* A group's threads: `bundles` of rows, as many as there are up to 8, by packs. */
+    const int64_t threads = 32 * key[CC1D_KEY_SIMD_GROUPS];
+    int64_t bundles = 1;
+    while (bundles < threads / 32 && bundles * rows < p->batch) bundles *= 2;
+    const int64_t tiles = cc1d_ceil_div(packs, threads / bundles);
+    key[CC1D_KEY_VEC] = (uint8_t)vec;
+    key[CC1D_KEY_UNROLL] = (uint8_t)rows;
+    key[CC1D_KEY_GROUP_RUNS] = (uint8_t)bundles;
+    key[CC1D_KEY_STATE_LEN] = (uint8_t)p->state_len;
+    key[CC1D_KEY_STATE_ROWS] = vec > 1 && state_in_rows(p);
+    params.inner = cc1d_divisor_of(tiles);
+    const cc1d_status status =
+        cc1d_set_grid(launch, cc1d_ceil_div(p->batch, rows * bundles), tiles, 1, &params.slab, &params.units);
+    cc1d_finish_launch(launch, &params, sizeof params);
+    return status;
+}

@@ -1,0 +1,205 @@
+/* test_simd_arith.c - the arithmetic that defines the bits: exponential, conversions; and every implementation's
+ * activation on every 16-bit input and on a dense sweep of floats. */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "cpu/convert.h"
+
+/* Emulated processors get every 16th value. */
+static uint32_t stride_of_sweep(void) { return getenv("CC1D_TEST_EMULATED") ? 16 * 4001 : 4001; }
+
+static double spacing(double v, int mantissa, int lowest) {
+    int exponent;
+    frexp(v, &exponent);
+    return ldexp(1, (exponent < lowest ? lowest : exponent) - mantissa);
+}
+
+static double ulp_f32(double v) { return spacing(v, 24, -125); }
+static double ulp_of(double v, int32_t dtype) {
+    return dtype == CC1D_FLOAT16 ? spacing(v, 11, -13) : dtype == CC1D_BFLOAT16 ? spacing(v, 8, -125) : ulp_f32(v);
+}
+
+static double sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
+
+/* The derivation beside cc1d_times_sigmoid_f32 promises 2.05. */
+static void test_float_error(void) {
+    double worst_silu = 0, worst_sigmoid = 0;
+    for (uint64_t u = 0; u < 0x100000000u; u += stride_of_sweep()) {
+        const float a = cc1d_from_bits_f32((uint32_t)u);
+        if (!isfinite(a)) continue;
+        const double s = sigmoid(a), y = a * s;
+        const double e = fabs(cc1d_silu_f32(a) - y) / ulp_f32(y);
+        const double f = fabs(cc1d_times_sigmoid_f32(1, a) - s) / ulp_f32(s);
+        if (e > worst_silu) worst_silu = e;
+        if (f > worst_sigmoid) worst_sigmoid = f;
+    }
+    for (double a = -160; a < 100; a += stride_of_sweep() * 0x1p-26) {
+        const double s = sigmoid((float)a), y = (float)a * s;
+        const double e = fabs(cc1d_silu_f32((float)a) - y) / ulp_f32(y);
+        const double f = fabs(cc1d_times_sigmoid_f32(1, (float)a) - s) / ulp_f32(s);
+        if (e > worst_silu) worst_silu = e;
+        if (f > worst_sigmoid) worst_sigmoid = f;
+    }
+    printf("  float: silu %.3f ulp, sigmoid %.3f ulp\n", worst_silu, worst_sigmoid);
+    CHECK(worst_silu < 2.05 && worst_silu > 0.5);
+    CHECK(worst_sigmoid < 2.05 && worst_sigmoid > 0.5);
+}
+
+static void test_double_error(void) {
+    double worst = 0;
+    for (double a = -780; a < 700; a += stride_of_sweep() * 0x1p-22) {
+        const long double e = expl(-(long double)a), y = a / (1 + e);
+        if (fabsl(y) < DBL_MIN) continue;
+        const double error = (double)fabsl(cc1d_silu_f64(a) - y) / spacing((double)y, 53, -1021);
+        if (error > worst) worst = error;
+    }
+    printf("  double: silu %.3f ulp%s\n", worst, LDBL_MANT_DIG > 53 ? "" : " (against double)");
+    CHECK(worst < (LDBL_MANT_DIG > 53 ? 2.05 : 4) && worst > 0.5);
+}
+
+/* Rounded to 16 bits, the activation of any 16-bit input is within one unit of the correctly rounded one. */
+static void test_halves_error(void) {
+    static const int32_t dtypes[] = {CC1D_FLOAT16, CC1D_BFLOAT16};
+    for (int i = 0; i < 2; i++) {
+        for (uint32_t h = 0; h < 65536; h++) {
+            const uint16_t bits = (uint16_t)h;
+            uint16_t got, best;
+            const float a = cc1d_load_f32(&bits, dtypes[i]);
+            if (!isfinite(a)) continue;
+            const double y = a * sigmoid(a);
+            cc1d_store_f32(&got, dtypes[i], cc1d_silu_f32(a));
+            cc1d_store_f64(&best, dtypes[i], y);
+            const double difference =
+                fabs((double)cc1d_load_f32(&got, dtypes[i]) - (double)cc1d_load_f32(&best, dtypes[i]));
+            if (difference > ulp_of(y, dtypes[i])) {
+                CHECK(!"within one unit");
+                printf("  input %a: %a, expected %a\n", a, cc1d_load_f32(&got, dtypes[i]), y);
+                return;
+            }
+        }
+    }
+}
+
+static void test_special_values(void) {
+    CHECK(cc1d_silu_f32(INFINITY) == INFINITY && cc1d_silu_f64(INFINITY) == INFINITY);
+    CHECK(isnan(cc1d_silu_f32(-INFINITY)) && isnan(cc1d_silu_f64(-INFINITY))); /* -inf / (1 + inf) */
+    CHECK(isnan(cc1d_silu_f32(NAN)) && isnan(cc1d_silu_f64(NAN)));
+    CHECK(cc1d_silu_f32(-1e38f) == 0 && signbit(cc1d_silu_f32(-1e38f)));
+    CHECK(cc1d_silu_f64(-1e308) == 0 && signbit(cc1d_silu_f64(-1e308)));
+    CHECK(cc1d_silu_f32(-0.0f) == 0 && signbit(cc1d_silu_f32(-0.0f)) && !signbit(cc1d_silu_f32(0.0f)));
+    CHECK(cc1d_silu_f32(3e38f) == 3e38f && cc1d_silu_f32(0x1p-149f) == 0.0f);
+    CHECK(cc1d_dsilu_f32(1, 0) == 0.5f && cc1d_dsilu_f32(1, 100) == 1 && cc1d_dsilu_f32(1, -200) == 0);
+    CHECK(isnan(cc1d_dsilu_f32(1, INFINITY)) && isnan(cc1d_dsilu_f32(1, NAN)));
+}
+
+/* v to the nearest of the format's values, ties to even, decided in double. */
+static int is_nearest(double v, uint16_t bits, int32_t dtype) {
+    uint16_t below = (uint16_t)(bits - 1), above = (uint16_t)(bits + 1);
+    const double got = cc1d_load_f32(&bits, dtype), a = cc1d_load_f32(&below, dtype), b = cc1d_load_f32(&above, dtype);
+    const double error = fabs(got - v);
+    if (isnan(got) || isinf(got)) return 0;
+    for (int i = 0; i < 2; i++) {
+        const double other = i ? b : a;
+        if (!isfinite(other) || signbit(other) != signbit(got)) continue;
+        if (fabs(other - v) < error || (fabs(other - v) == error && (bits & 1))) return 0;
+    }
+    return 1;
+}
+
+static void test_rounding(void) {
+    static const int32_t dtypes[] = {CC1D_FLOAT16, CC1D_BFLOAT16};
+    for (int i = 0; i < 2; i++) {
+        const uint16_t infinite = dtypes[i] == CC1D_FLOAT16 ? 0x7c00 : 0x7f80;
+        for (uint16_t h = 0; h + 1 < infinite; h++) {
+            const uint16_t next = (uint16_t)(h + 1);
+            const double low = cc1d_load_f32(&h, dtypes[i]), high = cc1d_load_f32(&next, dtypes[i]);
+            const double middle = (low + high) / 2; /* exact */
+            const double tries[] = {low, middle, nextafter(middle, low), nextafter(middle, high)};
+            for (int k = 0; k < 4; k++) {
+                uint16_t from_double, from_float;
+                cc1d_store_f64(&from_double, dtypes[i], -tries[k]);
+                CHECK(is_nearest(-tries[k], from_double, dtypes[i]));
+                cc1d_store_f32(&from_float, dtypes[i], (float)tries[k]);
+                CHECK(is_nearest((float)tries[k], from_float, dtypes[i]));
+                if (check_failures) return;
+            }
+        }
+        uint16_t big, nan;
+        cc1d_store_f32(&big, dtypes[i], FLT_MAX);
+        CHECK(big == infinite);
+        cc1d_store_f32(&nan, dtypes[i], cc1d_from_bits_f32(0x7f800001)); /* no low bit may decide */
+        CHECK((nan & 0x7fff) > infinite);
+        cc1d_store_f32(&nan, dtypes[i], cc1d_from_bits_f32(0xffffffff));
+        CHECK((nan & 0x7fff) > infinite);
+    }
+}
+
+/* One row of x through a filter that leaves it as it is, on each implementation. */
+static void compare_rows(const void *x, int32_t dtype, int64_t count) {
+    float weight = 1;
+    const size_t item = cc1d_itemsize(dtype);
+    char *expected = malloc((size_t)count * item), *got = malloc((size_t)count * item);
+    const cc1d_exec exec = {.size = sizeof exec, .num_threads = 1};
+    const cc1d_tensor row = check_tensor((void *)(uintptr_t)x, dtype, 3, 1, 1, count);
+    const cc1d_tensor w = check_tensor(&weight, CC1D_FLOAT32, 2, 1, 1, 0);
+    cc1d_tensor out = row;
+    cc1d_forward_args args = {.size = sizeof args, .x = &row, .weight = &w, .out = &out, .activation = CC1D_ACTIVATION_SILU};
+    const char *name;
+    for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {
+        cc1d_set_cpu_implementation("scalar");
+        out.data = expected;
+        CHECK_STATUS(cc1d_forward(&args, &exec), CC1D_OK);
+        cc1d_set_cpu_implementation(name);
+        out.data = got;
+        CHECK_STATUS(cc1d_forward(&args, &exec), CC1D_OK);
+        for (int64_t t = 0; t < count; t++) {
+            const float a = cc1d_load_f32(expected + (size_t)t * item, dtype);
+            const float b = cc1d_load_f32(got + (size_t)t * item, dtype);
+            if (memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b))) continue;
+            CHECK(!"the same bits");
+            printf("  %s: silu(%a) = %a, expected %a\n", name, cc1d_load_f32((const char *)x + (size_t)t * item, dtype), b, a);
+            break;
+        }
+    }
+    cc1d_set_cpu_implementation(NULL);
+    free(expected);
+    free(got);
+}
+
+static void test_every_half(void) {
+    static uint16_t x[65536];
+    for (int i = 0; i < 65536; i++) x[i] = (uint16_t)i;
+    compare_rows(x, CC1D_FLOAT16, 65536);
+    compare_rows(x, CC1D_BFLOAT16, 65536);
+}
+
+static void test_floats(void) {
+    enum { ROW = 1 << 16 };
+    static float x[ROW];
+    uint64_t u = 0;
+    const uint32_t step = stride_of_sweep() / 4;
+    while (u < 0x100000000u) {
+        int64_t count = 0;
+        for (; count < ROW && u < 0x100000000u; u += step) x[count++] = cc1d_from_bits_f32((uint32_t)u);
+        compare_rows(x, CC1D_FLOAT32, count);
+        if (check_failures) return;
+    }
+    /* Each lane alone on the far side of the fast path's limit. */
+    for (int i = 0; i < ROW; i++) x[i] = i % 67 == 0 ? -64.0f - (float)(i % 80) : i % 71 == 0 ? NAN : (float)(i % 127) - 63;
+    compare_rows(x, CC1D_FLOAT32, ROW);
+}
+
+int main(void) {
+    static const check_test tests[] = {
+        {"error of silu and sigmoid in float", test_float_error},
+        {"error of silu in double", test_double_error},
+        {"silu of every float16 and bfloat16", test_halves_error},
+        {"special values", test_special_values},
+        {"rounding to 16 bits", test_rounding},
+        {"every 16-bit input on every implementation", test_every_half},
+        {"floats on every implementation", test_floats},
+    };
+    return check_run(tests, sizeof tests / sizeof *tests);
+}
