@@ -45,8 +45,8 @@ step_header() { # the public header compiles alone, as C11 and as C++
 step_bare() { # one bare compiler command builds the library, with every compiler here
     local compiler complete=
     [ "$(uname -s)" != Linux ] || complete=-Wl,--no-undefined
-    for compiler in cc gcc clang; do
-        command -v $compiler >/dev/null || continue
+    need clang 'Debian, Ubuntu: apt-get install clang; macOS: xcode-select --install' || return 1
+    for compiler in cc clang; do
         $compiler -O2 -ffp-contract=off -fPIC -Wall -Wextra -Werror -shared -Iinclude -Isrc \
             $(sources) -o "$work/libbare-$compiler.so" $complete -lm -lpthread -ldl || return 1
     done

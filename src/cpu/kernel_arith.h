@@ -40,14 +40,27 @@ SIMD_INLINE void NAME(times_sigmoid_in)(VEC *v, const VEC *a, int near, int coun
     v[i] = DIV(near ? v[i] : MUL(v[i], one[i]), ADD(w[i], scale[i]));
 }
 
+/* Rare, so it is one function of its own. */
+__attribute__((noinline)) SIMD_TARGET static void NAME(times_sigmoid_far)(VEC *v, const VEC *a, int count) {
+    for (int i = 0; i < count; i++) NAME(times_sigmoid_in)(v + i, a + i, 0, 1);
+}
+
 SIMD_INLINE void NAME(times_sigmoid)(VEC *v, const VEC *a, int count) {
     VEC far = a[0];
     SIMD_EACH(i, count)
     far = FARTHER(far, a[i]);
-    if (IS_NEAR(far, -CONSTANT(EXP_SCALED)))
+    if (IS_NEAR(far, -CONSTANT(EXP_SCALED))) {
         NAME(times_sigmoid_in)(v, a, 1, count);
-    else
-        NAME(times_sigmoid_in)(v, a, 0, count);
+        return;
+    }
+    VEC to[SIMD_VECTORS], from[SIMD_VECTORS]; /* copies, so that v and a themselves stay in registers */
+    SIMD_EACH(i, count)
+    to[i] = v[i];
+    SIMD_EACH(i, count)
+    from[i] = a[i];
+    NAME(times_sigmoid_far)(to, from, count);
+    SIMD_EACH(i, count)
+    v[i] = to[i];
 }
 
 SIMD_INLINE void NAME(activate)(VEC *acc, int silu, int count) {

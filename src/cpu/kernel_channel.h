@@ -15,6 +15,7 @@ SIMD_TARGET static void NAME(load_tile)(const cc1d_problem *p, int64_t d, int64_
     tile->d = d;
     tile->pitch = most < CC1D_TILE_CHANNELS ? most : CC1D_TILE_CHANNELS;
     tile->count = limit - d < tile->pitch ? limit - d : tile->pitch;
+    if (tile->pitch == CC1D_TILE_CHANNELS) tile->pitch += 16;
     for (int64_t k = 0; k < p->width; k++)
         NAME(gather)(tile->weights + k * tile->pitch, weight,
                      d * weight->stride[0] + k * weight->stride[1], weight->stride[0],
@@ -74,10 +75,72 @@ SIMD_INLINE void NAME(forward_walk)(const REAL *weights, int64_t pitch, cc1d_col
                             cc1d_later(out, t), width, constant, dtype, silu, 1);
 }
 
+/* acc of `count` adjacent vectors of channels. x: the oldest tap of the first. */
+SIMD_INLINE void NAME(convolve_vectors)(VEC *acc, const REAL *weights, int64_t pitch, cc1d_column x, int64_t width,
+                                        int dtype, int count) {
+    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
+    SIMD_EACH(i, count)
+    acc[i] = LOAD(weights + width * pitch + i * LANES, DTYPE);
+    SIMD_UNROLL
+    for (int64_t k = 0; k < width; k++) {
+        SIMD_EACH(i, count)
+        acc[i] = FMA(LOAD(weights + k * pitch + i * LANES, DTYPE), LOAD(x.base + k * x.pitch + i * vector, dtype),
+                     acc[i]);
+    }
+}
+
+SIMD_INLINE void NAME(forward_vectors_of)(const REAL *weights, int64_t pitch, cc1d_column x, const char *residual,
+                                          char *out, int64_t width, int dtype, int silu, int count) {
+    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
+    VEC y[SIMD_VECTORS];
+    NAME(convolve_vectors)(y, weights, pitch, x, width, dtype, count);
+    NAME(activate)(y, silu, count);
+    if (residual) {
+        SIMD_EACH(i, count)
+        y[i] = ADD(y[i], LOAD(residual + i * vector, dtype));
+    }
+    SIMD_EACH(i, count)
+    STORE(out + i * vector, dtype, y[i]);
+}
+
+/* One direct step of n >= LANES channels. x: its oldest tap. */
+SIMD_INLINE void NAME(forward_step)(const REAL *weights, int64_t pitch, cc1d_column x, const char *residual,
+                                    char *out, int64_t n, int64_t width, int dtype, int silu) {
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    int64_t c = 0;
+#define FORWARD_STEP(count)                                                                                    \
+    NAME(forward_vectors_of)(weights + c, pitch, (cc1d_column){x.base + c * item, x.pitch},                    \
+                             residual ? residual + c * item : NULL, out + c * item, width, dtype, silu, count)
+    for (; n - c >= SIMD_VECTORS * LANES; c += SIMD_VECTORS * LANES) FORWARD_STEP(SIMD_VECTORS);
+    while (c < n) {
+        if (n - c < LANES) c = n - LANES; /* the last ones again */
+        FORWARD_STEP(1);
+        c += LANES;
+    }
+#undef FORWARD_STEP
+}
+
 typedef void NAME(forward_walk_fn)(const REAL *weights, int64_t pitch, cc1d_column x,
                                    cc1d_column residual, cc1d_column out, int64_t steps,
                                    int64_t width);
+typedef void NAME(forward_step_fn)(const REAL *weights, int64_t pitch, cc1d_column x, const char *residual, char *out, int64_t n, int64_t width);
 
+#define FORWARD_STEP(dtype, constant, silu) \
+    SIMD_TARGET static void NAME(forward_step_##dtype##_##constant##_##silu)( \
+        const REAL *weights, int64_t pitch, cc1d_column x, const char *residual, char *out, int64_t n, int64_t width) { \
+        NAME(forward_step)(weights, pitch, x, residual, out, n, constant ? constant : width, CC1D_##dtype, silu); }
+EACH_KERNEL(FORWARD_STEP, 0)
+EACH_KERNEL(FORWARD_STEP, 1)
+#undef FORWARD_STEP
+static NAME(forward_step_fn) *NAME(pick_forward_step)(const cc1d_problem *p) {
+#define FORWARD_STEP(dtype, constant, silu)                       \
+    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu)          \
+        return NAME(forward_step_##dtype##_##constant##_##silu);
+    EACH_KERNEL(FORWARD_STEP, 0)
+    EACH_KERNEL(FORWARD_STEP, 1)
+#undef FORWARD_STEP
+    return NULL;
+}
 #define FORWARD_WALK(dtype, constant, silu)                                                  \
     SIMD_TARGET static void NAME(forward_walk_##dtype##_##constant##_##silu)(                \
         const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column residual,             \
@@ -146,31 +209,23 @@ SIMD_TARGET static void NAME(forward_collected_column)(const cc1d_problem *p, co
     STORE_N(cc1d_element(out, s->b, d, t), out->dtype, y, n);
 }
 
-SIMD_TARGET static void NAME(forward_tile)(const cc1d_problem *p, const cc1d_segment *s,
-                                           cc1d_span span, NAME(forward_walk_fn) *walk,
-                                           const NAME(tile) *tile) {
-    const bool direct = span.direct && tile->count >= LANES;
-    const int64_t length = direct ? CC1D_TILE_STEPS : 1;
-    for (int64_t t = span.t0; t < span.t1; t += length) {
-        const int64_t steps = span.t1 - t < length ? span.t1 - t : length;
-        for (int64_t i = 0; i < tile->count; i += LANES) {
-            const int64_t left = tile->count - i;
-            if (!direct) {
-                NAME(forward_collected_column)(p, s, tile, i, t, left < LANES ? (int)left : LANES);
-                continue;
-            }
-            const int64_t c = left < LANES ? tile->count - LANES : i; /* the last ones again */
-            const int64_t d = tile->d + c;
-            walk(tile->weights + c, tile->pitch,
-                 cc1d_column_of(&p->view[CC1D_X], s->b, d, t - (p->width - 1)),
-                 cc1d_column_of(&p->view[CC1D_RESIDUAL], s->b, d, t),
-                 cc1d_column_of(&p->view[CC1D_OUT], s->b, d, t), steps, p->width);
+SIMD_TARGET static void NAME(forward_tile)(const cc1d_problem *p, const cc1d_segment *s, cc1d_span span,
+                                           NAME(forward_step_fn) *step, const NAME(tile) *tile) {
+    const cc1d_view *residual = &p->view[CC1D_RESIDUAL];
+    for (int64_t t = span.t0; t < span.t1; t++) {
+        if (span.direct && tile->count >= LANES) {
+            step(tile->weights, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, tile->d, t - (p->width - 1)),
+                 residual->present ? cc1d_element(residual, s->b, tile->d, t) : NULL,
+                 cc1d_element(&p->view[CC1D_OUT], s->b, tile->d, t), tile->count, p->width);
+            continue;
         }
+        for (int64_t c = 0; c < tile->count; c += LANES)
+            NAME(forward_collected_column)(p, s, tile, c, t, tile->count - c < LANES ? (int)(tile->count - c) : LANES);
     }
 }
 
 SIMD_TARGET static void NAME(forward_channel)(const cc1d_problem *p, const cc1d_segment *s) {
-    NAME(forward_walk_fn) *walk = NAME(pick_forward_walk)(p);
+    NAME(forward_step_fn) *step = NAME(pick_forward_step)(p);
     NAME(tile) tile;
     cc1d_spans spans;
     for (int64_t d = s->d0; d < s->d1; d += tile.count) {
@@ -178,7 +233,7 @@ SIMD_TARGET static void NAME(forward_channel)(const cc1d_problem *p, const cc1d_
         for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
             cc1d_cpu_spans(p, s, t, s->t1, 1, p->width - 1, 0, &spans);
             for (int i = 0; i < spans.count; i++)
-                NAME(forward_tile)(p, s, cc1d_span_at(&spans, i), walk, &tile);
+                NAME(forward_tile)(p, s, cc1d_span_at(&spans, i), step, &tile);
         }
     }
 }

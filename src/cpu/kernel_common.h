@@ -25,6 +25,8 @@ enum { CC1D_UPDATE_STEPS = 64 };
 
 /* Unrolls the next loop, whose count is a small constant after inlining. */
 #if defined(__clang__)
+/* In the kernel for any width the count is not constant: no reason for a warning. */
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define SIMD_UNROLL _Pragma("clang loop unroll(enable)")
 #else
 #define SIMD_UNROLL _Pragma("GCC unroll 8")

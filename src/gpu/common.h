@@ -194,13 +194,13 @@ FN real sigmoid_denominator(real acc) { return 1.0 + exp(-acc); }
 FN real silu(real acc) { return acc / sigmoid_denominator(acc); }
 FN real sigmoid(real acc) { return 1.0 / sigmoid_denominator(acc); }
 #elif CC1D_X_DTYPE == 0
-/* e^-acc within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
- * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. 2^n is applied as
- * 2^(n-1) * 2, because n reaches 128. -acc is held in [-87, 89], beyond which 1 + e^-acc is 1 or infinite
- * (from -86.6 on the result is 0, which 1 + e^-acc does not see). ln2 is split so that n * 0.693359375 is
- * exact. */
-FN float exp_of_minus(float acc) {
-    float x = fmin(fmax(-acc, -87.0f), 89.0f);
+/* e^-acc * one within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
+ * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. ln2 is split so that
+ * n * 0.693359375 is exact. one is 1, and 2^-64 below acc = -64, where e^-acc alone would overflow although
+ * acc * sigmoid(acc) is still a number. -acc is held in [-87, 133.2]: 1 + e^-acc is 1 below, and above even
+ * the scaled exponential is infinite (its exponent field is all ones), as it should be. */
+FN float exp_of_minus(float acc, LOCAL float &one) {
+    float x = fmin(fmax(-acc, -87.0f), 133.2f);
     float shifted = fma(x, 1.44269504f, 12582912.0f);
     float n = shifted - 12582912.0f;
     float r = fma(n, 2.12194440e-4f, fma(n, -0.693359375f, x));
@@ -209,24 +209,24 @@ FN float exp_of_minus(float acc) {
     q = fma(r, q, 0.16666521f);
     q = fma(r, q, 0.49999994f);
     float e = fma(r * r, q, r) + 1.0f;
-    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3f000000u) * 2.0f;
+    uint one_bits = acc < -64.0f ? 0x1f800000u : 0x3f800000u;
+    one = AS_FLOAT(one_bits);
+    return e * AS_FLOAT((AS_UINT(shifted) << 23) + one_bits);
 }
-/* acc / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp +
- * 2^-40. Where the step is not finite (acc or e^-acc infinite) the plain product already is the limit: inf,
- * -0, or NaN for -inf. */
-FN real silu(real acc) {
-    float d = 1.0f + exp_of_minus(acc);
+/* value / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp
+ * + 2^-40. Where the step is not finite (value or the exponential infinite) the plain product already is the
+ * limit: inf, -0, or NaN for -inf. */
+FN float times_sigmoid(float value, float acc) {
+    float one;
+    float d = exp_of_minus(acc, one) + one;
     float r = reciprocal_approximate(d);
-    float y = acc * r;
-    float rest = fma(-y, d, acc);
+    value *= one;
+    float y = value * r;
+    float rest = fma(-y, d, value);
     return rest == rest ? fma(rest, r, y) : y;
 }
-FN real sigmoid(real acc) {
-    float d = 1.0f + exp_of_minus(acc);
-    float r = reciprocal_approximate(d);
-    float rest = fma(-r, d, 1.0f);
-    return rest == rest ? fma(rest, r, r) : r;
-}
+FN real silu(real acc) { return times_sigmoid(acc, acc); }
+FN real sigmoid(real acc) { return times_sigmoid(1.0f, acc); }
 #else
 /* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most
  * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, and the product back by 2^-12 twice, so that

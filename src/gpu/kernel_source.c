@@ -562,8 +562,8 @@ const char *const cc1d_gpu_source_columns = (const char *)&text_columns;
 
 static const struct {
     char part0[3981];
-    char part1[3985];
-    char part2[1496];
+    char part1[3899];
+    char part2[1782];
 } text_common = {
         "/* common.h - what every kernel needs: dtypes, packs of 16 bytes or less, the activation, strides.\n"
         " *\n"
@@ -761,13 +761,13 @@ static const struct {
         "FN real silu(real acc) { return acc / sigmoid_denominator(acc); }\n"
         "FN real sigmoid(real acc) { return 1.0 / sigmoid_denominator(acc); }\n"
         "#elif CC1D_X_DTYPE == 0\n"
-        "/* e^-acc within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,\n"
-        " * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. 2^n is applied as\n"
-        " * 2^(n-1) * 2, because n reaches 128. -acc is held in [-87, 89], beyond which 1 + e^-acc is 1 or infinite\n"
-        " * (from -86.6 on the result is 0, which 1 + e^-acc does not see). ln2 is split so that n * 0.693359375 is\n"
-        " * exact. */\n"
-        "FN float exp_of_minus(float acc) {\n"
-        "    float x = fmin(fmax(-acc, -87.0f), 89.0f);\n"
+        "/* e^-acc * one within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,\n"
+        " * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. ln2 is split so that\n"
+        " * n * 0.693359375 is exact. one is 1, and 2^-64 below acc = -64, where e^-acc alone would overflow although\n"
+        " * acc * sigmoid(acc) is still a number. -acc is held in [-87, 133.2]: 1 + e^-acc is 1 below, and above even\n"
+        " * the scaled exponential is infinite (its exponent field is all ones), as it should be. */\n"
+        "FN float exp_of_minus(float acc, LOCAL float &one) {\n"
+        "    float x = fmin(fmax(-acc, -87.0f), 133.2f);\n"
         "    float shifted = fma(x, 1.44269504f, 12582912.0f);\n"
         "    float n = shifted - 12582912.0f;\n"
         "    float r = fma(n, 2.12194440e-4f, fma(n, -0.693359375f, x));\n"
@@ -776,30 +776,30 @@ static const struct {
         "    q = fma(r, q, 0.16666521f);\n"
         "    q = fma(r, q, 0.49999994f);\n"
         "    float e = fma(r * r, q, r) + 1.0f;\n"
-        "    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3f000000u) * 2.0f;\n"
+        "    uint one_bits = acc < -64.0f ? 0x1f800000u : 0x3f800000u;\n"
+        "    one = AS_FLOAT(one_bits);\n"
+        "    return e * AS_FLOAT((AS_UINT(shifted) << 23) + one_bits);\n"
         "}\n"
-        "/* acc / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp +\n"
-        " * 2^-40. Where the step is not finite (acc or e^-acc infinite) the plain product already is the limit: inf,\n"
-        " * -0, or NaN for -inf. */\n"
-        "FN real silu(real acc) {\n"
-        "    float d = 1.0f + exp_of_minus(acc);\n"
+        "/* value / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp\n"
+        " * + 2^-40. Where the step is not finite (value or the exponential infinite) the plain product already is the\n"
+        " * limit: inf, -0, or NaN for -inf. */\n"
+        "FN float times_sigmoid(float value, float acc) {\n"
+        "    float one;\n"
+        "    float d = exp_of_minus(acc, one) + one;\n"
         "    float r = reciprocal_approximate(d);\n"
-        "    float y = acc * r;\n"
-        "    float rest = fma(-y, d, acc);\n"
+        "    value *= one;\n"
+        "    float y = value * r;\n"
+        "    float rest = fma(-y, d, value);\n"
         "    return rest == rest ? fma(rest, r, y) : y;\n"
         "}\n"
-        "FN real sigmoid(real acc) {\n"
-        "    float d = 1.0f + exp_of_minus(acc);\n"
-        "    float r = reciprocal_approximate(d);\n"
-        "    float rest = fma(-r, d, 1.0f);\n"
-        "    return rest == rest ? fma(rest, r, r) : r;\n"
-        "}\n"
+        "FN real silu(real acc) { return times_sigmoid(acc, acc); }\n"
+        "FN real sigmoid(real acc) { return times_sigmoid(1.0f, acc); }\n"
         "#else\n"
-        "/* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most\n"
+        "/* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most\n",
         " * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, and the product back by 2^-12 twice, so that\n"
         " * the reciprocal's operand is in range until the result is below the smallest 16-bit number (acc = -105). */\n"
         "FN real silu(real acc) {\n"
-        "    const float scale = 2.44140625e-4f;\n",
+        "    const float scale = 2.44140625e-4f;\n"
         "    float e = exp2_approximate(fma(acc, -1.44269504f, -24.0f));\n"
         "    return acc * scale * (reciprocal_approximate(e + 5.96046448e-8f) * scale);\n"
         "}\n"
@@ -1202,11 +1202,15 @@ static const struct {
 const char *const cc1d_gpu_source_prelude_cuda = (const char *)&text_prelude_cuda;
 
 static const struct {
-    char part0[2409];
+    char part0[2509];
 } text_prelude_metal = {
         "/* prelude_metal.h - the kernels' vocabulary in the Metal Shading Language; docs/kernels.md has the table. */\n"
         "#include <metal_stdlib>\n"
         "using namespace metal;\n"
+        "#if __METAL_VERSION__ >= 320\n"
+        "#pragma METAL fp math_mode(safe)\n"
+        "#pragma METAL fp contract(off)\n"
+        "#endif\n"
         "typedef long i64;\n"
         "typedef ulong u64;\n"
         "#define FN inline\n"

@@ -1,6 +1,10 @@
 /* prelude_metal.h - the kernels' vocabulary in the Metal Shading Language; docs/kernels.md has the table. */
 #include <metal_stdlib>
 using namespace metal;
+#if __METAL_VERSION__ >= 320
+#pragma METAL fp math_mode(safe)
+#pragma METAL fp contract(off)
+#endif
 typedef long i64;
 typedef ulong u64;
 #define FN inline
