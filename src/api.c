@@ -1,4 +1,5 @@
 /* api.c - the public entry points: validate, pick the device's backend, run. */
+#include <stdio.h>
 #include <string.h>
 
 #include "backend.h"
@@ -27,7 +28,8 @@ static cc1d_status complete_exec(const cc1d_exec *given, cc1d_exec *exec) {
 
 /* Whether the call has no element to write. (An update without new steps leaves its states as they are.) */
 static bool writes_nothing(const cc1d_problem *problem) {
-    static const cc1d_role written[] = {CC1D_OUT, CC1D_FINAL, CC1D_DX, CC1D_DWEIGHT, CC1D_DBIAS, CC1D_DINITIAL};
+    static const cc1d_role written[] = {CC1D_OUT,     CC1D_FINAL, CC1D_DX,
+                                        CC1D_DWEIGHT, CC1D_DBIAS, CC1D_DINITIAL};
     for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
         const cc1d_view *v = &problem->view[written[i]];
         if (v->present && v->shape[0] > 0 && v->shape[1] > 0 && v->shape[2] > 0) return false;
@@ -90,5 +92,9 @@ cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *args, const cc1d_e
 }
 
 int cc1d_device_available(cc1d_device device, char *detail, size_t size) {
+    if ((int)device < CC1D_CPU || (int)device > CC1D_METAL) {
+        snprintf(detail, size, "unknown device kind %d", (int)device);
+        return 0;
+    }
     return backend_of(device)->available(detail, size);
 }

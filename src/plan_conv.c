@@ -187,7 +187,7 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     const cc1d_tuning *t = cc1d_tuning_for(p);
     cc1d_status status;
     if (way == PATH_TIME) {
-        status = cut_rows(p, &r, launch, &t->time, t->time.unroll, &params);
+        status = cut_rows(p, &r, launch, &t->time, 1, &params); /* one load per team: forward has no loop */
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
         status = cut_columns(p, &r, launch, &t->channel, cut, &params);

@@ -41,7 +41,8 @@ typedef enum cc1d_role {
 } cc1d_role;
 
 typedef struct cc1d_view {
-    char *data; /* first element, byte offset included (on Metal: not usable on the host) */
+    char *data;         /* first element, byte offset included (on Metal: not usable on the host) */
+    const void *buffer; /* Metal: the buffer that data is an offset into; NULL elsewhere */
     int32_t dtype;
     bool present; /* data may be NULL for an empty tensor, so absence needs its own flag */
     int64_t shape[3];

@@ -110,6 +110,7 @@ static cc1d_status take(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tens
     if (count && !tensor->data)
         return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a data pointer, got NULL", name);
     view->data = tensor->data ? (char *)tensor->data + tensor->byte_offset : NULL;
+    view->buffer = tensor->device == CC1D_METAL ? tensor->data : NULL;
     view->dtype = tensor->dtype;
     view->present = true;
     return CC1D_OK;

@@ -63,7 +63,7 @@ static bool meets(const cc1d_view *v, const int64_t shape[3], const int *order, 
 }
 
 static bool overlaps(const cc1d_view *a, const cc1d_view *b) {
-    if (is_empty(a) || is_empty(b)) return false;
+    if (is_empty(a) || is_empty(b) || a->buffer != b->buffer) return false;
     const int64_t item_a = (int64_t)cc1d_itemsize(a->dtype), item_b = (int64_t)cc1d_itemsize(b->dtype);
     const uintptr_t a0 = (uintptr_t)a->data, a1 = a0 + (uintptr_t)((reach(a) + 1) * item_a);
     const uintptr_t b0 = (uintptr_t)b->data, b1 = b0 + (uintptr_t)((reach(b) + 1) * item_b);
@@ -88,7 +88,6 @@ static bool overlaps(const cc1d_view *a, const cc1d_view *b) {
 }
 
 cc1d_status cc1d_check_overlap(const cc1d_problem *p) {
-    if (p->device == CC1D_METAL) return CC1D_OK;
     for (int role = 0; role < CC1D_ROLES; role++) {
         if (!is_output(p, role)) continue;
         const cc1d_view *output = &p->view[role];

@@ -6,8 +6,8 @@
 #include "status.h"
 
 /* CC1D_ERROR_VALUE if an output of the problem overlaps itself or anything else. Tensors with equal strides
- * (slices of one wider tensor) are decided exactly; others overlap where their address ranges do. Metal
- * buffers have no host address: the layer that knows them checks there. */
+ * (slices of one wider tensor) are decided exactly; others overlap where their address ranges do. On
+ * Metal tensors of one buffer are compared, by their offsets in it. */
 cc1d_status cc1d_check_overlap(const cc1d_problem *problem);
 
 #endif

@@ -139,7 +139,9 @@ step_asan_python() { # the operation tables of the Python tests on a sanitized e
     need gcc 'Debian, Ubuntu: apt-get install gcc' || return 1
     CC=gcc python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps \
         --config-settings=build-dir=build/python-asan --upgrade --target "$target" \
-        --config-settings=cmake.define.CC1D_SANITIZE=address,undefined . || return 1
+        --config-settings=cmake.define.CC1D_SANITIZE=address,undefined \
+        --config-settings=cmake.build-type=Debug \
+        --config-settings='cmake.define.CMAKE_C_FLAGS_DEBUG=-O1 -g' . || return 1
     best=$(python -c 'from causal_conv1d_mps import _C; print(_C.implementations()[0])') || return 1
     # The interpreter and PyTorch keep memory until they exit, so leaks are not looked for here.
     LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \

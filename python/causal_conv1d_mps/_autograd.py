@@ -111,7 +111,7 @@ class CausalConv1dFunction(torch.autograd.Function):
                 and not is_batched_gradient(dout)
                 and (dfinal_states is None or not is_batched_gradient(dfinal_states))
             )
-            compute = gradients if direct else _differentiable_gradients
+            compute = gradients if direct else differentiable_gradients
             dx, dweight, dbias, dstates = compute(
                 dout,
                 x,
@@ -127,14 +127,13 @@ class CausalConv1dFunction(torch.autograd.Function):
         return dx, dweight, dbias, dstates, dresidual, None, None, None, None
 
 
-def _differentiable_gradients(*arguments):
+def differentiable_gradients(*arguments):
     """The same with a gradient of its own: the operator, which also every mode sees."""
     if HAS_OPERATORS:
         from . import _ops
 
         return _ops.gradients(*arguments)
-    results = _composite.backward(*arguments[:-1])
-    return [r if needed else None for r, needed in zip(results, arguments[-1], strict=True)]
+    return _composite.gradients(*arguments)
 
 
 # Function.apply only looks for functorch, which the caller has excluded; its base skips that.

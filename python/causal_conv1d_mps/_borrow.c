@@ -187,19 +187,46 @@ static int read_sizes(PyObject *tuple, int32_t ndim, int64_t *sizes) {
     return 0;
 }
 
+/* The device of a tensor by its type's name; -1 for any other. */
+static int32_t device_of(PyObject *object) {
+    PyObject *device = PyObject_GetAttrString(object, "device");
+    PyObject *type = device ? PyObject_GetAttrString(device, "type") : NULL;
+    int32_t result = -1;
+    if (type && PyUnicode_CompareWithASCIIString(type, "mps") == 0) result = CC1D_METAL;
+    if (type && PyUnicode_CompareWithASCIIString(type, "cpu") == 0) result = CC1D_CPU;
+    if (type && PyUnicode_CompareWithASCIIString(type, "cuda") == 0) result = CC1D_CUDA;
+    Py_XDECREF(type);
+    Py_XDECREF(device);
+    return result;
+}
+
+/* Where the tensor's storage lies, and how many bytes into it the tensor starts. */
+static int read_place(PyObject *object, cc1d_tensor *tensor) {
+    PyObject *storage = PyObject_CallMethod(object, "untyped_storage", NULL);
+    PyObject *start = storage ? PyObject_CallMethod(storage, "data_ptr", NULL) : NULL;
+    PyObject *offset = start ? PyObject_CallMethod(object, "storage_offset", NULL) : NULL;
+    PyObject *size = offset ? PyObject_CallMethod(object, "element_size", NULL) : NULL;
+    if (size) {
+        tensor->data = PyLong_AsVoidPtr(start);
+        tensor->byte_offset = PyLong_AsUnsignedLongLong(offset) * PyLong_AsUnsignedLongLong(size);
+    }
+    Py_XDECREF(size);
+    Py_XDECREF(offset);
+    Py_XDECREF(start);
+    Py_XDECREF(storage);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
     memset(tensor, 0, sizeof *tensor);
     PyObject *shape = PyObject_GetAttrString(object, "shape");
     PyObject *dtype = shape ? PyObject_GetAttrString(object, "dtype") : NULL;
     PyObject *strides = dtype ? PyObject_CallMethod(object, "stride", NULL) : NULL;
-    /* On Metal no host address, but its low bits say how the data is aligned in its buffer. */
-    PyObject *address = strides ? PyObject_CallMethod(object, "data_ptr", NULL) : NULL;
     int result = -1;
-    if (address) {
-        tensor->data = PyLong_AsVoidPtr(address);
+    if (strides && read_place(object, tensor) == 0) {
         tensor->ndim = (int32_t)PySequence_Size(shape);
         tensor->dtype = dtype_from_name(dtype);
-        tensor->device = CC1D_METAL;
+        tensor->device = device_of(object);
         result = PyErr_Occurred() || read_sizes(shape, tensor->ndim, tensor->shape) ||
                          read_sizes(strides, tensor->ndim, tensor->strides)
                      ? -1
@@ -208,7 +235,6 @@ int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
         PyErr_Clear();
         result = not_a_tensor(object, name);
     }
-    Py_XDECREF(address);
     Py_XDECREF(strides);
     Py_XDECREF(dtype);
     Py_XDECREF(shape);

@@ -14,8 +14,9 @@
  * Returns 0, or -1 with an exception. */
 int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep);
 
-/* The same for a PyTorch tensor of any device, from its attributes; data is not set. For Metal launches,
- * where PyTorch binds the memory. */
+/* The same for a PyTorch tensor of any device, from its attributes: data is where its storage lies (on Metal
+ * the buffer, which is no address), byte_offset where the tensor starts in it. For Metal launches, where
+ * PyTorch binds the memory. */
 int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor);
 
 /* The stream that the framework of a CUDA tensor is using on its device. Returns 0, or -1 with an exception.

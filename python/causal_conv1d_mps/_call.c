@@ -51,6 +51,11 @@ int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_
         } else if (kind >= FIRST_NUMBER) {
             call->number[kind - FIRST_NUMBER] = PyLong_AsLongLong(arguments[i]);
             if (PyErr_Occurred()) return -1;
+            const int number = kind - FIRST_NUMBER;
+            if (number != CC1D_PAD_SLOT_ID && call->number[number] != (int32_t)call->number[number]) {
+                PyErr_SetString(PyExc_OverflowError, "activation and num_threads: expected 32-bit numbers");
+                return -1;
+            }
         } else if (arguments[i] != Py_None) {
             const char *name = cc1d_role_name(signature->op, (cc1d_role)kind);
             cc1d_tensor *tensor = &call->tensor[kind];

@@ -8,6 +8,10 @@ from torch.overrides import has_torch_function
 ACTIVATIONS = {None: 0, "silu": 1, "swish": 1}
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
+UPDATE_NOT_DIFFERENTIABLE = (
+    "causal_conv1d_update is not differentiable; train with causal_conv1d_fn, which takes "
+    "initial_states and returns final_states"
+)
 
 
 def activation_code(activation):
@@ -66,15 +70,48 @@ def _unsupported_kind(tensor):
     return None
 
 
+def _integer(name, value):
+    if isinstance(value, (int, torch.SymInt)):  # a symbolic length stays symbolic
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+
+
 def state_length(value):
     """value as an int that can be a length."""
-    try:
-        length = operator.index(value)
-    except TypeError:
-        raise TypeError(f"state_len: expected an integer, got {type(value).__name__}") from None
+    length = _integer("state_len", value)
     if length < 0:
         raise ValueError(f"state_len: expected an integer >= 0, got {length}")
     return length
+
+
+def slot_id(value):
+    """value as an int that fits the kernels' 64 bits."""
+    number = _integer("pad_slot_id", value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"pad_slot_id: expected a 64-bit integer, got {number}")
+    return number
+
+
+def target(name, tensor, shape, like):
+    """Refuse a tensor that is not of this shape, and of the dtype and device of `like`."""
+    if tensor.dtype != like.dtype:
+        raise TypeError(f"{name}: expected {like.dtype} like x, got {tensor.dtype}")
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(tensor.shape)}")
+    if tensor.device != like.device:
+        raise ValueError(
+            f"{name}: expected a tensor on {like.device}, where x is, got one on {tensor.device}"
+        )
+
+
+def refuse_grad_in_place(name):
+    raise RuntimeError(
+        f"{name}: it is changed in place, but requires grad while gradients are recorded; "
+        f"pass {name}.detach()"
+    )
 
 
 def refuse_grad_with_out():

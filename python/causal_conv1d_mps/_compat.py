@@ -19,8 +19,12 @@ else:
 
 
 if hasattr(torch, "get_autocast_dtype"):
-    autocast_enabled = torch.is_autocast_enabled
     autocast_dtype = torch.get_autocast_dtype
+
+    def autocast_enabled(device_type):
+        # Where there is no autocast ("meta"), asking whether it is enabled raises.
+        available = torch.amp.is_autocast_available(device_type)
+        return available and torch.is_autocast_enabled(device_type)
 else:
 
     def autocast_enabled(device_type):

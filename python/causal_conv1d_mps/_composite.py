@@ -148,3 +148,9 @@ def backward(
     dbias = rest.pop(0) if bias is not None else None
     dinitial_states = rest.pop(0) if initial_states is not None else None
     return dx, dweight, dbias, dinitial_states
+
+
+def gradients(*arguments):
+    """The arguments are those of backward and `needs`: None for what was not asked for."""
+    results = backward(*arguments[:-1])
+    return tuple(r if needed else None for r, needed in zip(results, arguments[-1], strict=True))

@@ -8,6 +8,7 @@ from ._compat import HAS_OPERATORS, any_autocast, autocast_dtype, autocast_enabl
 from ._direct import (
     any_requires_grad,
     eager_transforms_active,
+    final_states_shape,
     follows_autocast,
     increment_version,
     is_direct,
@@ -62,13 +63,17 @@ def convolve(
             final_states_out,
         )
     if any_autocast():
-        x, initial_states, residual = _autocast(x, initial_states, residual)
+        x, initial_states, residual = autocast(x, initial_states, residual)
     with_states = return_final_states or final_states_out is not None
     final_states = None
     try:
-        if _is_grad_enabled() and any_requires_grad(x, weight, bias, initial_states, residual):
+        if _is_grad_enabled() and any_requires_grad(
+            x, weight, bias, initial_states, residual, out, final_states_out
+        ):
             if out is not None:
                 _checks.refuse_grad_with_out()
+            if final_states_out is not None:
+                _check_final_states_out(final_states_out, x, weight, cu_seqlens)
             y = _autograd.apply(
                 x, weight, bias, initial_states, residual, seq_idx, cu_seqlens, code, with_states
             )
@@ -145,10 +150,18 @@ def _convolve_watched(
         out=out,
         final_states_out=final_states_out,
     )
-    if out is not None and _is_grad_enabled() and any_requires_grad(*differentiable.values()):
+    if (
+        out is not None
+        and _is_grad_enabled()
+        and any_requires_grad(*differentiable.values(), out, final_states_out)
+    ):
         _checks.refuse_grad_with_out()
     if any_autocast():
-        x, initial_states, residual = _autocast(x, initial_states, residual)
+        x, initial_states, residual = autocast(x, initial_states, residual)
+    if out is not None:
+        _checks.target("out", out, x.shape, x)
+    if final_states_out is not None:
+        _check_final_states_out(final_states_out, x, weight, cu_seqlens)
     with_states = return_final_states or final_states_out is not None
     if needs_composite():
         y, final_states = _composite.forward(
@@ -160,22 +173,22 @@ def _convolve_watched(
             x, weight, bias, seq_idx, cu_seqlens, initial_states, residual, code, with_states
         )
     if out is not None:
-        y = _copy_into("out", out, y)
+        y = out.copy_(y)
     if final_states_out is not None:
-        final_states = _copy_into("final_states_out", final_states_out, final_states)
+        final_states = final_states_out.copy_(final_states)
     return (y, final_states) if return_final_states else y
 
 
-def _copy_into(name, target, value):
-    if target.shape != value.shape or target.dtype != value.dtype:
-        raise ValueError(
-            f"{name}: expected {tuple(value.shape)} of {value.dtype}, "
-            f"got {tuple(target.shape)} of {target.dtype}"
-        )
-    return target.copy_(value)
+def _check_final_states_out(target, x, weight, cu_seqlens):
+    """Before anything runs: here the states are copied to it, not written by the kernel."""
+    shape = final_states_shape(x, weight, cu_seqlens)
+    if shape is not None:
+        _checks.target("final_states_out", target, shape, x)
+    if target.requires_grad and _is_grad_enabled() and target.is_leaf:
+        _checks.refuse_grad_in_place("final_states_out")
 
 
-def _autocast(x, *companions):
+def autocast(x, *companions):
     """F.conv1d's rule for x; what has to share x's dtype follows, weight and bias stay."""
     device = x.device.type
     if not autocast_enabled(device) or not follows_autocast(x):

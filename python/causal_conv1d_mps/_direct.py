@@ -63,6 +63,15 @@ def _another_than_default_device():
     return any(type(mode) is not DeviceContext for mode in modes)
 
 
+def refuse_tangents(name, *tensors):
+    """A dual tensor given to a function without derivatives would lose its tangent silently."""
+    if is_dynamo_compiling() or forward_ad._current_level < 0:
+        return
+    for tensor in tensors:
+        if tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(f"{name} has no forward-mode derivative")
+
+
 def any_requires_grad(*tensors):
     """Whether autograd has to record an operation on these tensors (or None)."""
     for tensor in tensors:  # a loop, because a generator costs more than the tests
@@ -85,10 +94,15 @@ def _cpu_scratch(nbytes):
 
 def new_final_states(x, weight, cu_seqlens):
     """An uninitialised state tensor; None for wrong shapes, which the kernel will refuse."""
+    shape = final_states_shape(x, weight, cu_seqlens)
+    return None if shape is None else x.new_empty(shape)
+
+
+def final_states_shape(x, weight, cu_seqlens):
     if x.dim() != 3 or weight.dim() != 2 or weight.shape[1] < 1:
         return None
     sequences = x.shape[0] if cu_seqlens is None else max(cu_seqlens.numel() - 1, 0)
-    return x.new_empty((sequences, x.shape[1], weight.shape[1] - 1))
+    return (sequences, x.shape[1], weight.shape[1] - 1)
 
 
 def follows_autocast(tensor):

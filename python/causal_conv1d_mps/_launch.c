@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "_call.h"
-#include "plan.h"
+#include "plan_key.h"
 #include "validate.h"
 
 /* ---- Planning
@@ -87,6 +87,10 @@ static PyObject *launch_tuple(const cc1d_launch *launch, const cc1d_call *call) 
 }
 
 static PyObject *plan_call(const cc1d_signature *signature, cc1d_call *call) {
+    /* A stand-in for Metal keeps its tensors on the CPU: x says whether that is the case. */
+    if (call->given[CC1D_X] && call->tensor[CC1D_X].device == CC1D_CPU)
+        for (int i = 0; i < CC1D_ROLES; i++)
+            if (call->given[i] && call->tensor[i].device == CC1D_CPU) call->tensor[i].device = CC1D_METAL;
     cc1d_problem problem;
     cc1d_plan plan;
     cc1d_status status = validate(signature->op, call, &problem);
@@ -151,10 +155,17 @@ PyObject *cc1d_py_metal_text(PyObject *module, PyObject *const *arguments, Py_ss
     return PyErr_Format(PyExc_TypeError, "expected no arguments, got %zd", count);
 }
 
+static bool is_kernel(const char *name) {
+    for (int i = 0; i < CC1D_KERNEL_COUNT; i++)
+        if (strcmp(cc1d_kernel_names[i], name) == 0) return true;
+    return false;
+}
+
 PyObject *cc1d_py_launch_defines(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     if (count != 2)
-        return PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments", count);
+        return PyErr_Format(PyExc_TypeError, "expected a kernel's name and its key, got %zd arguments",
+                            count);
     cc1d_launch launch;
     memset(&launch, 0, sizeof launch);
     char *key = NULL;
@@ -163,8 +174,12 @@ PyObject *cc1d_py_launch_defines(PyObject *module, PyObject *const *arguments, P
     PyObject *text = NULL;
     if (kernel && PyBytes_AsStringAndSize(arguments[1], &key, &key_size) == 0) {
         launch.kernel = PyBytes_AsString(kernel);
-        memcpy(launch.key, key, key_size < CC1D_PLAN_KEY ? (size_t)key_size : CC1D_PLAN_KEY);
-        text = string_of(cc1d_launch_defines, &launch);
+        if (!is_kernel(launch.kernel) || key_size != CC1D_PLAN_KEY) {
+            PyErr_SetString(PyExc_ValueError, "expected a kernel's name and its key, as launches gives them");
+        } else {
+            memcpy(launch.key, key, CC1D_PLAN_KEY);
+            text = string_of(cc1d_launch_defines, &launch);
+        }
     }
     Py_XDECREF(kernel);
     return text;

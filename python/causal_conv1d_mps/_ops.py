@@ -8,7 +8,14 @@ import torch
 from . import _backend, _composite, _vmap
 from ._autograd import gradients as _run_gradients
 from ._autograd import residual_gradient
-from ._direct import increment_version, new_final_states
+from ._checks import UPDATE_NOT_DIFFERENTIABLE, state_length
+from ._direct import (
+    any_requires_grad,
+    eager_transforms_active,
+    increment_version,
+    needs_composite,
+    new_final_states,
+)
 
 NAMESPACE = "causal_conv1d_mps"
 
@@ -29,6 +36,7 @@ _library.define(
     "Tensor? conv_state_indices, Tensor? num_accepted_tokens, int pad_slot_id, int activation) "
     "-> Tensor"
 )
+_library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 _library.define("varlen_states(Tensor x, Tensor cu_seqlens, SymInt state_len) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
@@ -36,6 +44,7 @@ forward = _operators.forward.default
 backward = _operators.backward.default
 update = _operators.update.default
 varlen_states = _operators.varlen_states.default
+refused_gradient = _operators.refused_gradient.default
 
 _DEVICES = ("CPU", "CUDA", "MPS")
 
@@ -51,6 +60,8 @@ def _implement(name):
 
 def gradients(*arguments, backward=backward):
     """Like _autograd.gradients, through the operator: None for what was not asked for."""
+    if needs_composite():
+        return _composite.gradients(*arguments)
     results = backward(*arguments)
     return tuple(
         result if needed else None for result, needed in zip(results, arguments[-1], strict=True)
@@ -265,10 +276,41 @@ def _update_fake(
     return torch.empty_like(x)
 
 
-def _update_below_autograd(keyset, *arguments):
-    # A state has no gradient: decoding is inference.
+class WithoutDerivative(torch.autograd.Function):
+    """y as it is: what update returns depends on the sources, but its backward pass is refused."""
+
+    @staticmethod
+    def forward(ctx, y, *sources):
+        ctx.save_for_backward(*sources)
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx, dy):
+        # An operator, because a compiler runs this function long before a gradient is needed.
+        refused = [
+            refused_gradient(dy, source) if needed else None
+            for source, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[1:], strict=True)
+        ]
+        return None, *refused
+
+
+@_implement("refused_gradient")
+def _refused_gradient(dy, like):
+    raise RuntimeError(UPDATE_NOT_DIFFERENTIABLE)
+
+
+@torch.library.register_fake(f"{NAMESPACE}::refused_gradient", lib=_library)
+def _refused_gradient_fake(dy, like):
+    return torch.empty_like(like)
+
+
+def _update_under_autograd(keyset, *arguments):
     with torch._C._AutoDispatchBelowAutograd():
-        return update.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+        y = update.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+    sources = (arguments[0], *arguments[2:4])
+    if torch.is_grad_enabled() and any_requires_grad(*sources) and not eager_transforms_active():
+        return WithoutDerivative.apply(y, *sources)
+    return y
 
 
 def _update_bumping_version(keyset, *arguments):
@@ -282,14 +324,16 @@ def _update_bumping_version(keyset, *arguments):
 
 @_implement("varlen_states")
 def _varlen_states(x, cu_seqlens, state_len):
+    state_len = state_length(state_len)
     sequences = max(cu_seqlens.numel() - 1, 0)
-    states = x.new_empty((sequences, x.shape[-1], max(state_len, 0)))
+    states = x.new_empty((sequences, x.shape[-1], state_len))
     _backend.require(x).varlen_states(x, cu_seqlens, states, torch.get_num_threads())
     return states
 
 
 @torch.library.register_fake(f"{NAMESPACE}::varlen_states", lib=_library)
 def _varlen_states_fake(x, cu_seqlens, state_len):
+    state_len = state_length(state_len)
     torch._check_value(x.dim() == 2, lambda: f"x: expected shape (total, D), got {tuple(x.shape)}")
     return x.new_empty((cu_seqlens.shape[0] - 1, x.shape[1], state_len))
 
@@ -307,7 +351,7 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     f"{NAMESPACE}::backward", backward_gradient, setup_context=backward_context, lib=_library
 )
-_library.impl("update", _update_below_autograd, "Autograd", with_keyset=True)
+_library.impl("update", _update_under_autograd, "Autograd", with_keyset=True)
 _library.impl("update", _update_bumping_version, "ADInplaceOrView", with_keyset=True)
 _library.impl("varlen_states", _varlen_states_below_autograd, "Autograd", with_keyset=True)
 

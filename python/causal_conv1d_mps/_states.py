@@ -7,12 +7,19 @@ import torch
 
 from . import _backend, _checks
 from ._checks import ACTIVATIONS
-from ._compat import HAS_OPERATORS, any_autocast, autocast_enabled, require_operators
+from ._compat import (
+    HAS_OPERATORS,
+    any_autocast,
+    autocast_enabled,
+    is_dynamo_compiling,
+    require_operators,
+)
 from ._direct import (
     any_requires_grad,
     follows_autocast,
     increment_version,
     is_direct,
+    refuse_tangents,
 )
 
 if HAS_OPERATORS:
@@ -22,11 +29,7 @@ _empty_like = torch.empty_like
 _is_grad_enabled = torch.is_grad_enabled
 _num_threads = torch.get_num_threads
 
-_NOT_DIFFERENTIABLE = torch._C._functions.DelayedError(
-    "causal_conv1d_update is not differentiable; train with causal_conv1d_fn, which takes "
-    "initial_states and returns final_states",
-    1,
-)
+_NOT_DIFFERENTIABLE = torch._C._functions.DelayedError(_checks.UPDATE_NOT_DIFFERENTIABLE, 1)
 
 
 def causal_conv1d_update(
@@ -63,6 +66,8 @@ def causal_conv1d_update(
         and (bare or is_direct(x, weight, cache_seqlens, conv_state_indices, num_accepted_tokens))
         and (kernels := _backend.of(x)) is not None
     ):
+        if conv_state.requires_grad:
+            refuse_recorded("conv_state", conv_state)
         if any_autocast():
             x = _like_state(x, conv_state)
         y = _empty_like(x)
@@ -80,7 +85,8 @@ def causal_conv1d_update(
                 code,
                 _num_threads(),
             )
-        except (TypeError, RuntimeError, BufferError):
+        except (TypeError, RuntimeError, BufferError, OverflowError):
+            _checks.slot_id(pad_slot_id)
             _checks.explain(
                 {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias},
                 {
@@ -91,9 +97,7 @@ def causal_conv1d_update(
             )
             raise
         increment_version(conv_state)
-        if _is_grad_enabled() and any_requires_grad(x, weight, bias):
-            return _NOT_DIFFERENTIABLE(y.requires_grad_())
-        return y
+        return without_derivative(y, x, weight, bias) if _is_grad_enabled() else y
     _checks.require_tensors(
         ("x", "conv_state", "weight"),
         x=x,
@@ -104,6 +108,9 @@ def causal_conv1d_update(
         conv_state_indices=conv_state_indices,
         num_accepted_tokens=num_accepted_tokens,
     )
+    pad_slot_id = _checks.slot_id(pad_slot_id)
+    refuse_recorded("conv_state", conv_state)
+    refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias)
     if any_autocast():
         x = _like_state(x, conv_state)
     require_operators("causal_conv1d_update")
@@ -126,10 +133,11 @@ def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
     x: (total, D). cu_seqlens: (N+1,). Returns states (N, D, state_len). Not differentiable.
     """
     _checks.require_tensors(("x", "cu_seqlens"), x=x, cu_seqlens=cu_seqlens)
+    state_len = _checks.state_length(state_len)
     if not is_direct(x, cu_seqlens) or (kernels := _backend.of(x)) is None:
         require_operators("causal_conv1d_varlen_states")
+        refuse_tangents("causal_conv1d_varlen_states", x)
         return _ops.varlen_states(x, cu_seqlens, state_len)
-    state_len = _checks.state_length(state_len)
     try:
         states = x.new_empty((max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_len))
         kernels.varlen_states(x, cu_seqlens, states, _num_threads())
@@ -137,6 +145,21 @@ def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
         _checks.explain({"x": x}, {"cu_seqlens": cu_seqlens})
         raise
     return states
+
+
+def refuse_recorded(name, state):
+    """A state changes in place, which a recorded tensor would not survive unnoticed."""
+    if state.requires_grad and _is_grad_enabled():
+        _checks.refuse_grad_in_place(name)
+
+
+def without_derivative(y, *sources):
+    """y, with a backward pass that says that there is none if a source asks for gradients."""
+    if not (_is_grad_enabled() and any_requires_grad(*sources)):
+        return y
+    if is_dynamo_compiling():
+        return _ops.WithoutDerivative.apply(y, *sources)
+    return _NOT_DIFFERENTIABLE(y.requires_grad_())
 
 
 def _like_state(x, conv_state):

@@ -23,7 +23,26 @@ def _is_batched(argument, dim):
     return isinstance(argument, torch.Tensor) and dim is not None
 
 
+def _without_samples(operator, in_dims, arguments):
+    """Empty results, whose shapes the operator tells for a sample without data."""
+
+    def described(argument, dim):
+        if not isinstance(argument, torch.Tensor):
+            return argument
+        shape = [n for axis, n in enumerate(argument.shape) if axis != dim]
+        return torch.empty(shape, dtype=argument.dtype, device="meta")
+
+    results = operator(*map(described, arguments, in_dims))
+    device = arguments[0].device
+    if isinstance(results, torch.Tensor):
+        return torch.empty((0, *results.shape), dtype=results.dtype, device=device), 0
+    empty = (torch.empty((0, *r.shape), dtype=r.dtype, device=device) for r in results)
+    return tuple(empty), (0,) * len(results)
+
+
 def _loop(operator, size, in_dims, arguments):
+    if size == 0:
+        return _without_samples(operator, in_dims, arguments)
     samples = [
         operator(
             *(

@@ -98,7 +98,7 @@ def uninstall():
 
 def _find_other():
     """Where another causal_conv1d comes from, or None."""
-    if NAME in sys.modules:
+    if sys.modules.get(NAME) is not None:  # None there says that the import is to fail
         return getattr(sys.modules[NAME], "__file__", None) or "a module without a file"
     spec = importlib.util.find_spec(NAME)
     return None if spec is None else spec.origin or "a namespace package"

@@ -4,7 +4,10 @@ import math
 
 import torch
 
-from . import _checks, _composite
+from . import _checks, _composite, _states
+from ._compat import any_autocast
+from ._convolution import autocast
+from ._direct import any_requires_grad
 from .functional import causal_conv1d_fn, causal_conv1d_update
 
 __all__ = ["CausalConv1d", "ShortConvolution"]
@@ -134,19 +137,23 @@ class ShortConvolution(_Depthwise):
         output_final_state: return a cache even if none was given.
         cu_seqlens: (N+1,), the boundaries of packed sequences (B = 1).
         """
+        if any_autocast():
+            x, residual = autocast(x, residual)
         if mask is not None:
             if cu_seqlens is not None:
                 raise ValueError("mask: cannot be combined with cu_seqlens")
             x = x * mask.unsqueeze(-1).to(x.dtype)
-        recorded = torch.is_grad_enabled() and (
-            x.requires_grad
-            or self.weight.requires_grad
-            or (cache is not None and cache.requires_grad)
+        if cache is not None:
+            self._check_cache(cache, x, x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
+        recorded = torch.is_grad_enabled() and any_requires_grad(
+            x, self.weight, self.bias, cache, residual
         )
         one_step = x.shape[1] == 1 and cu_seqlens is None
         if one_step and cache is not None and residual is None and not recorded:
-            return self.step(x, cache=cache)
+            return self._update(x.squeeze(1), cache).unsqueeze(1), cache
+        return self._convolve(x, residual, cache, output_final_state, cu_seqlens, recorded)
 
+    def _convolve(self, x, residual, cache, output_final_state, cu_seqlens, recorded):
         rows = x.transpose(1, 2)
         before = None
         if cache is not None:
@@ -172,23 +179,55 @@ class ShortConvolution(_Depthwise):
             return _composite.packed_final_states(x, size + 1, cu_seqlens, cache)
         if cache is None:
             cache = x.new_zeros(x.shape[0], x.shape[1], self.width)
-        size = cache.shape[-1]
-        return torch.cat([cache, x[..., -size:]], dim=-1)[..., -size:]
+        size, length = cache.shape[-1], x.shape[-1]
+        kept = torch.cat([cache, x[..., max(length - size, 0) :]], dim=-1)
+        return kept[..., kept.shape[-1] - size :]
+
+    def _update(self, rows, cache):
+        y = causal_conv1d_update(rows, cache, self.weight.squeeze(1), self.bias, self.activation)
+        return y.to(rows.dtype)  # under autocast the cache may have another dtype
+
+    def _check_cache(self, cache, x, sequences):
+        """A wrong cache would be refused as the argument that it is passed on as."""
+        if not isinstance(cache, torch.Tensor):
+            raise TypeError(f"cache: expected a torch.Tensor, got {type(cache).__name__}")
+        shape = tuple(cache.shape)
+        if len(shape) != 3 or shape[:2] != (sequences, self.dim) or shape[2] < self.width - 1:
+            raise ValueError(
+                f"cache: expected shape ({sequences}, {self.dim}, S) with S >= W-1 = "
+                f"{self.width - 1}, got {shape}"
+            )
+        if cache.dtype != x.dtype and not any_autocast():
+            raise TypeError(f"cache: expected {x.dtype} like x, got {cache.dtype}")
+        if cache.device != x.device:
+            raise ValueError(
+                f"cache: expected a tensor on {x.device}, where x is, got one on {cache.device}"
+            )
 
     def step(self, x, residual=None, cache=None, output_final_state=False, cu_seqlens=None):
         """Decode one step of every sequence: x (B, 1, D), or (1, N, D) with cu_seqlens.
 
-        The cache changes in place; a missing one is all zeros. Returns (y, cache).
+        The cache changes in place; a missing one is all zeros. Returns (y, cache). Not
+        differentiable.
         """
+        batch, length = ("B", 1) if cu_seqlens is None else (1, len(cu_seqlens) - 1)
+        if x.dim() != 3 or x.shape[1] != length or batch not in ("B", x.shape[0]):
+            raise ValueError(f"x: expected shape ({batch}, {length}, D), got {tuple(x.shape)}")
+        if any_autocast():
+            x, residual = autocast(x, residual)
         rows = x.reshape(-1, x.shape[-1])
-        fresh = x.new_zeros(rows.shape[0], self.dim, self.width) if cache is None else cache
+        if cache is None:
+            fresh = x.new_zeros(rows.shape[0], self.dim, self.width)
+        else:
+            self._check_cache(cache, x, rows.shape[0])
+            _states.refuse_recorded("cache", cache)
+            fresh = cache
         if residual is None:
-            y = causal_conv1d_update(
-                rows, fresh, self.weight.squeeze(1), self.bias, self.activation
-            )
+            y = self._update(rows, fresh)
         else:
             # The residual is added before the one rounding, as in forward().
             with torch.no_grad():
                 added = residual.reshape(rows.shape).unsqueeze(1)
-                y, _ = self(rows.unsqueeze(1), residual=added, cache=fresh)
+                y, _ = self._convolve(rows.unsqueeze(1), added, fresh, True, None, False)
+            y = _states.without_derivative(y, x, self.weight, self.bias, residual)
         return y.reshape(x.shape), fresh if cache is not None or output_final_state else None

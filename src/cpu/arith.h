@@ -63,12 +63,12 @@
     STEP(-0x1.123b02p-7f)        \
     STEP(0x1.5558f8p-5f) STEP(-0x1.55549p-3f) STEP(0x1.fffffcp-2f) STEP(-1.0f)
 #define CC1D_EXP_FIRST_F64 (-1.0 / 6227020800.0)
-#define CC1D_EXP_STEPS_F64(STEP)                                                         \
-    STEP(1.0 / 479001600.0)                                                              \
-    STEP(-1.0 / 39916800.0)                                                              \
-    STEP(1.0 / 3628800.0) STEP(-1.0 / 362880.0) STEP(1.0 / 40320.0) STEP(-1.0 / 5040.0)  \
-        STEP(1.0 / 720.0) STEP(-1.0 / 120.0) STEP(1.0 / 24.0) STEP(-1.0 / 6.0) STEP(0.5) \
-            STEP(-1.0)
+#define CC1D_EXP_STEPS_F64(STEP)                                                                       \
+    STEP(1.0 / 479001600.0)                                                                            \
+    STEP(-1.0 / 39916800.0)                                                                            \
+    STEP(1.0 / 3628800.0)                                                                              \
+    STEP(-1.0 / 362880.0) STEP(1.0 / 40320.0) STEP(-1.0 / 5040.0) STEP(1.0 / 720.0) STEP(-1.0 / 120.0) \
+        STEP(1.0 / 24.0) STEP(-1.0 / 6.0) STEP(0.5) STEP(-1.0)
 
 static inline uint32_t cc1d_bits_f32(float v) {
     uint32_t u;
@@ -127,12 +127,8 @@ static inline double cc1d_times_sigmoid_f64(double v, double a) {
 }
 
 /* acc / (1 + exp(-acc)) */
-static inline float cc1d_silu_f32(float acc) {
-    return cc1d_times_sigmoid_f32(acc, acc);
-}
-static inline double cc1d_silu_f64(double acc) {
-    return cc1d_times_sigmoid_f64(acc, acc);
-}
+static inline float cc1d_silu_f32(float acc) { return cc1d_times_sigmoid_f32(acc, acc); }
+static inline double cc1d_silu_f64(double acc) { return cc1d_times_sigmoid_f64(acc, acc); }
 
 /* dout * silu'(acc) = (dout * s) * (1 + acc * (1 - s)), s = sigmoid(acc) */
 static inline float cc1d_dsilu_f32(float dout, float acc) {

@@ -8,11 +8,8 @@
 
 #include "kernel_table.h"
 
-const cc1d_cpu_kernels cc1d_cpu_avx2 = {.name = "avx2",
-                                          .usable = cc1d_cpu_has_avx2,
-                                          .forward = forward,
-                                          .backward = backward,
-                                          .update = update};
+const cc1d_cpu_kernels cc1d_cpu_avx2 = {
+    .name = "avx2", .usable = cc1d_cpu_has_avx2, .forward = forward, .backward = backward, .update = update};
 
 #else
 

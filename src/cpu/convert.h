@@ -9,24 +9,19 @@
 #include "../problem.h"
 #include "arith.h"
 
-static inline float cc1d_bf16_to_f32(uint16_t h) {
-    return cc1d_from_bits_f32((uint32_t)h << 16);
-}
+static inline float cc1d_bf16_to_f32(uint16_t h) { return cc1d_from_bits_f32((uint32_t)h << 16); }
 
 static inline uint16_t cc1d_f32_to_bf16(float v) {
     const uint32_t u = cc1d_bits_f32(v);
-    if (v != v)
-        return 0x7fc0;
+    if (v != v) return 0x7fc0;
     return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
 static inline float cc1d_f16_to_f32(uint16_t h) {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
     const uint32_t magnitude = h & 0x7fff;
-    if (magnitude > 0x7c00)
-        return cc1d_from_bits_f32(sign | 0x7fc00000 | magnitude << 13);
-    if (magnitude == 0x7c00)
-        return cc1d_from_bits_f32(sign | 0x7f800000);
+    if (magnitude > 0x7c00) return cc1d_from_bits_f32(sign | 0x7fc00000 | magnitude << 13);
+    if (magnitude == 0x7c00) return cc1d_from_bits_f32(sign | 0x7f800000);
     if (magnitude < 0x0400) { /* zero or subnormal: an exact product */
         const float v = (float)magnitude * 0x1p-24f;
         return sign ? -v : v;
@@ -38,14 +33,10 @@ static inline uint16_t cc1d_f32_to_f16(float v) {
     const uint32_t u = cc1d_bits_f32(v);
     const uint32_t sign = (u >> 16) & 0x8000;
     const uint32_t magnitude = u & 0x7fffffff;
-    if (magnitude > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00 | ((magnitude >> 13) & 0x3ff));
-    if (magnitude >= 0x477ff000)
-        return (uint16_t)(sign | 0x7c00); /* 65520 and above */
-    if (magnitude <
-        0x38800000) { /* below 2^-14: adding 1/2 puts a unit of 2^-24 in the last place */
-        return (uint16_t)(sign |
-                          (cc1d_bits_f32(cc1d_from_bits_f32(magnitude) + 0.5f) - 0x3f000000));
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | ((magnitude >> 13) & 0x3ff));
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and above */
+    if (magnitude < 0x38800000) { /* below 2^-14: adding 1/2 puts a unit of 2^-24 in the last place */
+        return (uint16_t)(sign | (cc1d_bits_f32(cc1d_from_bits_f32(magnitude) + 0.5f) - 0x3f000000));
     }
     return (uint16_t)(sign | ((magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13));
 }
@@ -55,8 +46,7 @@ static inline uint16_t cc1d_f32_to_f16(float v) {
 static inline float cc1d_f64_to_f32_odd(double v) {
     const float f = (float)v;
     uint32_t u = cc1d_bits_f32(f);
-    if ((double)f == v || v != v || u & 1)
-        return f;
+    if ((double)f == v || v != v || u & 1) return f;
     return cc1d_from_bits_f32(fabs((double)f) < fabs(v) ? u + 1 : u - 1);
 }
 
@@ -65,30 +55,18 @@ static inline float cc1d_load_f32(const void *element, int32_t dtype) {
     uint16_t h;
     float v;
     switch (dtype) {
-    case CC1D_FLOAT16:
-        memcpy(&h, element, sizeof h);
-        return cc1d_f16_to_f32(h);
-    case CC1D_BFLOAT16:
-        memcpy(&h, element, sizeof h);
-        return cc1d_bf16_to_f32(h);
-    default:
-        memcpy(&v, element, sizeof v);
-        return v;
+    case CC1D_FLOAT16: memcpy(&h, element, sizeof h); return cc1d_f16_to_f32(h);
+    case CC1D_BFLOAT16: memcpy(&h, element, sizeof h); return cc1d_bf16_to_f32(h);
+    default: memcpy(&v, element, sizeof v); return v;
     }
 }
 
 static inline void cc1d_store_f32(void *element, int32_t dtype, float v) {
     uint16_t h;
     switch (dtype) {
-    case CC1D_FLOAT16:
-        h = cc1d_f32_to_f16(v);
-        break;
-    case CC1D_BFLOAT16:
-        h = cc1d_f32_to_bf16(v);
-        break;
-    default:
-        memcpy(element, &v, sizeof v);
-        return;
+    case CC1D_FLOAT16: h = cc1d_f32_to_f16(v); break;
+    case CC1D_BFLOAT16: h = cc1d_f32_to_bf16(v); break;
+    default: memcpy(element, &v, sizeof v); return;
     }
     memcpy(element, &h, sizeof h);
 }
@@ -96,23 +74,16 @@ static inline void cc1d_store_f32(void *element, int32_t dtype, float v) {
 /* One element of any floating-point dtype as double. */
 static inline double cc1d_load_f64(const void *element, int32_t dtype) {
     double v;
-    if (dtype != CC1D_FLOAT64)
-        return (double)cc1d_load_f32(element, dtype);
+    if (dtype != CC1D_FLOAT64) return (double)cc1d_load_f32(element, dtype);
     memcpy(&v, element, sizeof v);
     return v;
 }
 
 static inline void cc1d_store_f64(void *element, int32_t dtype, double v) {
     switch (dtype) {
-    case CC1D_FLOAT64:
-        memcpy(element, &v, sizeof v);
-        return;
-    case CC1D_FLOAT32:
-        cc1d_store_f32(element, dtype, (float)v);
-        return;
-    default:
-        cc1d_store_f32(element, dtype, cc1d_f64_to_f32_odd(v));
-        return;
+    case CC1D_FLOAT64: memcpy(element, &v, sizeof v); return;
+    case CC1D_FLOAT32: cc1d_store_f32(element, dtype, (float)v); return;
+    default: cc1d_store_f32(element, dtype, cc1d_f64_to_f32_odd(v)); return;
     }
 }
 

@@ -16,9 +16,7 @@ static uint32_t saved_state(void) {
     return low;
 }
 
-static int all(uint32_t value, uint32_t bits) {
-    return (value & bits) == bits;
-}
+static int all(uint32_t value, uint32_t bits) { return (value & bits) == bits; }
 
 static int detect(void) {
     enum { SSE_AVX_STATE = 0x06, AVX512_STATE = 0xe6 };
@@ -26,11 +24,9 @@ static int detect(void) {
     const uint32_t leaf7_avx2 = 1u << 5;
     const uint32_t leaf7_avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
     uint32_t a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, FMA | OSXSAVE | AVX | F16C))
-        return KNOWN;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, FMA | OSXSAVE | AVX | F16C)) return KNOWN;
     const uint32_t state = saved_state();
-    if (!all(state, SSE_AVX_STATE) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
-        !all(b, leaf7_avx2))
+    if (!all(state, SSE_AVX_STATE) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !all(b, leaf7_avx2))
         return KNOWN;
     return all(state, AVX512_STATE) && all(b, leaf7_avx512) ? KNOWN | AVX2 | AVX512 : KNOWN | AVX2;
 }
@@ -45,22 +41,14 @@ static int features(void) {
     return found;
 }
 
-int cc1d_cpu_has_avx2(void) {
-    return (features() & AVX2) != 0;
-}
+int cc1d_cpu_has_avx2(void) { return (features() & AVX2) != 0; }
 
-int cc1d_cpu_has_avx512(void) {
-    return (features() & AVX512) != 0;
-}
+int cc1d_cpu_has_avx512(void) { return (features() & AVX512) != 0; }
 
 #else
 
-int cc1d_cpu_has_avx2(void) {
-    return 0;
-}
+int cc1d_cpu_has_avx2(void) { return 0; }
 
-int cc1d_cpu_has_avx512(void) {
-    return 0;
-}
+int cc1d_cpu_has_avx512(void) { return 0; }
 
 #endif

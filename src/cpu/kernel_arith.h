@@ -25,11 +25,11 @@ SIMD_INLINE void NAME(times_sigmoid_in)(VEC *v, const VEC *a, int near, int coun
 #define CC1D_STEP(coefficient) \
     SIMD_EACH(i, count)        \
     w[i] = FMA(w[i], r[i], SET(coefficient));
-    CONSTANT(EXP_STEPS)(CC1D_STEP)
+    CONSTANT(EXP_STEPS)
+    (CC1D_STEP)
 #undef CC1D_STEP
-    SIMD_EACH(i, count)
-    one[i] = near ? SET(1)
-                  : SELECT_LESS(a[i], SET(CONSTANT(EXP_SCALED)), SET(CONSTANT(EXP_SMALL)), SET(1));
+        SIMD_EACH(i, count) one[i] =
+            near ? SET(1) : SELECT_LESS(a[i], SET(CONSTANT(EXP_SCALED)), SET(CONSTANT(EXP_SMALL)), SET(1));
     SIMD_EACH(i, count)
     scale[i] = SCALE(scale[i], one[i]);
     SIMD_EACH(i, count)
@@ -64,14 +64,12 @@ SIMD_INLINE void NAME(times_sigmoid)(VEC *v, const VEC *a, int count) {
 }
 
 SIMD_INLINE void NAME(activate)(VEC *acc, int silu, int count) {
-    if (silu)
-        NAME(times_sigmoid)(acc, acc, count);
+    if (silu) NAME(times_sigmoid)(acc, acc, count);
 }
 
 /* dout[i] becomes the gradient of the pre-activation. */
 SIMD_INLINE void NAME(deactivate)(VEC *dout, const VEC *acc, int silu, int count) {
-    if (!silu)
-        return;
+    if (!silu) return;
     VEC s[SIMD_VECTORS];
     SIMD_EACH(i, count)
     s[i] = SET(1);

@@ -1,6 +1,6 @@
-/* kernel_backward_channel.h - part of kernel_text.h: backward where channels are contiguous in memory. One pass
- * over the steps: at step u the gradient of its pre-activation is computed, and then dx of step u - (W-1), which
- * needs nothing later. */
+/* kernel_backward_channel.h - part of kernel_text.h: backward where channels are contiguous in memory. One
+ * pass over the steps: at step u the gradient of its pre-activation is computed, and then dx of step u -
+ * (W-1), which needs nothing later. */
 
 /* What a tile of channels carries from step to step. Rows of `pitch` channels, in the workspace. */
 typedef struct NAME(carry) {
@@ -8,12 +8,37 @@ typedef struct NAME(carry) {
     REAL *earlier; /* W - 1 rows: the pre-activation's gradients of the last W-1 steps, the oldest first */
 } NAME(carry);
 
-/* `count` direct steps of one vector of channels, from the step of dout on. x: the oldest tap of the first step. dx:
- * of the step W-1 before it; NULL where it is not wanted. */
+/* acc of `count` successive steps of one vector of channels. x: the oldest tap of the first. */
+SIMD_INLINE void NAME(convolve_steps)(VEC *acc, const REAL *weights, int64_t pitch, cc1d_column x,
+                                      int64_t width, int constant, int dtype, int count) {
+    const VEC bias = LOAD(weights + width * pitch, DTYPE);
+    SIMD_EACH(i, count)
+    acc[i] = bias;
+    if (constant) { /* each step is loaded once */
+        SIMD_EACH(j, constant + count - 1) {
+            const VEC tap = LOAD(x.base + j * x.pitch, dtype);
+            SIMD_EACH(i, count)
+            if (i <= j && j < i + constant) acc[i] = FMA(LOAD(weights + (j - i) * pitch, DTYPE), tap, acc[i]);
+        }
+        return;
+    }
+    for (int64_t k = 0; k < width; k++) {
+        const VEC weight = LOAD(weights + k * pitch, DTYPE);
+        SIMD_EACH(i, count)
+        acc[i] = FMA(weight, LOAD(x.base + (k + i) * x.pitch, dtype), acc[i]);
+    }
+}
+
+/* `count` direct steps of one vector of channels, from the step of dout on. x: the oldest tap of the first
+ * step. dx: of the step W-1 before it; NULL where it is not wanted. */
 SIMD_INLINE void NAME(backward_steps)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
                                       cc1d_column dx, REAL *sums, REAL *earlier, int constant, int dtype,
                                       int silu, int count) {
     VEC acc[SIMD_VECTORS], gradient[SIMD_VECTORS + 3];
+    SIMD_EACH(i, count) /* as in forward_channels */
+    __builtin_prefetch(x.base + (constant - 1 + CC1D_PREFETCH_STEPS + i) * x.pitch, 0, 2);
+    SIMD_EACH(i, count)
+    __builtin_prefetch(dout.base + (CC1D_PREFETCH_STEPS + i) * dout.pitch, 0, 2);
     NAME(convolve_steps)(acc, weights, pitch, x, constant, constant, dtype, count);
     SIMD_EACH(i, count)
     gradient[constant - 1 + i] = LOAD(dout.base + i * dout.pitch, dtype);
@@ -42,40 +67,54 @@ SIMD_INLINE void NAME(backward_steps)(const REAL *weights, int64_t pitch, cc1d_c
     STORE(earlier + j * pitch, DTYPE, gradient[j + count]);
 }
 
-typedef void NAME(backward_walk_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
-                                    cc1d_column dx, REAL *sums, REAL *earlier, int64_t steps);
-
-#define BACKWARD_WALK(dtype, constant, silu)                                                                   \
-    SIMD_TARGET static void NAME(backward_walk_##dtype##_##constant##_##silu)(                                 \
-        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums,       \
-        REAL *earlier, int64_t steps) {                                                                        \
-        int64_t t = 0;                                                                                         \
-        for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS)                                                   \
-            NAME(backward_steps)(weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t),     \
-                                 sums, earlier, constant, CC1D_##dtype, silu, SIMD_VECTORS);                   \
-        for (; t < steps; t++)                                                                                 \
-            NAME(backward_steps)(weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t),     \
-                                 sums, earlier, constant, CC1D_##dtype, silu, 1);                              \
+/* The same of n channels, whole vectors. */
+SIMD_INLINE void NAME(backward_rows)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                     cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int constant,
+                                     int dtype, int silu, int count) {
+    for (int64_t c = 0; c < n; c += LANES) {
+        const int64_t bytes = c * (int64_t)cc1d_itemsize(dtype);
+        NAME(backward_steps)
+        (weights + c, pitch, cc1d_beside(x, bytes), cc1d_beside(dout, bytes), cc1d_beside(dx, bytes),
+         sums + c, earlier + c, constant, dtype, silu, count);
     }
-#define BACKWARD_WALK_CONSTANT(dtype, constant, silu) CC1D_IF_##constant(BACKWARD_WALK, dtype, constant, silu)
-EACH_KERNEL(BACKWARD_WALK_CONSTANT, 0)
-EACH_KERNEL(BACKWARD_WALK_CONSTANT, 1)
-#undef BACKWARD_WALK
+}
+
+typedef void NAME(backward_rows_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                    cc1d_column dx, REAL *sums, REAL *earlier, int64_t steps, int64_t n);
+
+#define BACKWARD_ROWS(dtype, constant, silu)                                                             \
+    SIMD_TARGET static void NAME(backward_rows_##dtype##_##constant##_##silu)(                           \
+        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums, \
+        REAL *earlier, int64_t steps, int64_t n) {                                                       \
+        int64_t t = 0;                                                                                   \
+        for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS)                                             \
+            NAME(backward_rows)                                                                          \
+            (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n, \
+             constant, CC1D_##dtype, silu, SIMD_VECTORS);                                                \
+        for (; t < steps; t++)                                                                           \
+            NAME(backward_rows)                                                                          \
+            (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n, \
+             constant, CC1D_##dtype, silu, 1);                                                           \
+    }
+#define BACKWARD_ROWS_CONSTANT(dtype, constant, silu) CC1D_IF_##constant(BACKWARD_ROWS, dtype, constant, silu)
+EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 0)
+EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 1)
+#undef BACKWARD_ROWS
 
 /* NULL: this width goes step by step. */
-static NAME(backward_walk_fn) *NAME(pick_backward_walk)(const cc1d_problem *p) {
-#define BACKWARD_WALK(dtype, constant, silu)                                  \
+static NAME(backward_rows_fn) * NAME(pick_backward_rows)(const cc1d_problem *p) {
+#define BACKWARD_ROWS(dtype, constant, silu)                                  \
     if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
-        return NAME(backward_walk_##dtype##_##constant##_##silu);
-    EACH_KERNEL(BACKWARD_WALK_CONSTANT, 0)
-    EACH_KERNEL(BACKWARD_WALK_CONSTANT, 1)
-#undef BACKWARD_WALK
-#undef BACKWARD_WALK_CONSTANT
+        return NAME(backward_rows_##dtype##_##constant##_##silu);
+    EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 0)
+    EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 1)
+#undef BACKWARD_ROWS
+#undef BACKWARD_ROWS_CONSTANT
     return NULL;
 }
 
 /* dx of step t = u - (W-1), whose neighbours may belong to other sequences. gradient: of step u. */
-SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment *s, const NAME(tile) *tile,
+SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment *s, const NAME(tile) * tile,
                                        const REAL *earlier, int64_t c, int64_t t, VEC gradient, bool direct,
                                        int n) {
     const cc1d_view *dfinal = &p->view[CC1D_DFINAL];
@@ -83,10 +122,11 @@ SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment
     REAL seed[LANES] = {0};
     if (id < 0) return SET(0);
     if (!direct && cc1d_dfinal(p, s, tile->d + c, t))
-        NAME(gather)(seed, dfinal,
-                     s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] +
-                         (t - s->end + back) * dfinal->stride[2],
-                     dfinal->stride[1], n);
+        NAME(gather)
+        (seed, dfinal,
+         s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] +
+             (t - s->end + back) * dfinal->stride[2],
+         dfinal->stride[1], n);
     VEC sum = LOAD(seed, DTYPE);
     for (int64_t k = 0; k <= back; k++) {
         const int64_t step = t + back - k;
@@ -97,11 +137,11 @@ SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment
     return sum;
 }
 
-/* Step u of n channels from the tile's channel c on: its gradient, its part of the sums if it is a step of the
- * segment, and dx of the step W-1 before if that is one. */
+/* Step u of n channels from the tile's channel c on: its gradient, its part of the sums if it is a step of
+ * the segment, and dx of the step W-1 before if that is one. */
 SIMD_TARGET static void NAME(backward_column)(const cc1d_problem *p, const cc1d_segment *s,
-                                              const NAME(tile) *tile, NAME(carry) carry, int64_t c, int64_t u,
-                                              bool direct, int n) {
+                                              const NAME(tile) * tile, NAME(carry) carry, int64_t c,
+                                              int64_t u, bool direct, int n) {
     const cc1d_view *dout = &p->view[CC1D_DOUT], *dx = &p->view[CC1D_DX], *x = &p->view[CC1D_X];
     const int64_t d = tile->d + c, back = p->width - 1;
     VEC gradient = SET(0);
@@ -130,25 +170,26 @@ SIMD_TARGET static void NAME(backward_column)(const cc1d_problem *p, const cc1d_
 
 /* Steps u0..u1-1 of all channels of the tile. */
 SIMD_TARGET static void NAME(backward_tile)(const cc1d_problem *p, const cc1d_segment *s,
-                                            const NAME(tile) *tile, NAME(carry) carry,
-                                            NAME(backward_walk_fn) *walk, int64_t u0, int64_t u1, bool direct) {
+                                            const NAME(tile) * tile, NAME(carry) carry,
+                                            NAME(backward_rows_fn) * rows, int64_t u0, int64_t u1,
+                                            bool direct) {
     const int64_t back = p->width - 1;
-    const bool whole = walk && direct && u0 - back >= s->t0 && u1 <= s->t1;
-    for (int64_t c = 0; c < tile->count; c += LANES) {
-        const int n = tile->count - c < LANES ? (int)(tile->count - c) : LANES;
-        const int64_t d = tile->d + c;
-        if (whole && n == LANES)
-            walk(tile->weights + c, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, d, u0 - back),
-                 cc1d_column_of(&p->view[CC1D_DOUT], s->b, d, u0),
-                 cc1d_column_of(&p->view[CC1D_DX], s->b, d, u0 - back), carry.sums + c, carry.earlier + c,
-                 u1 - u0);
-        else
-            for (int64_t u = u0; u < u1; u++) NAME(backward_column)(p, s, tile, carry, c, u, direct, n);
+    int64_t c = 0;
+    if (rows && direct && u0 - back >= s->t0 && u1 <= s->t1) {
+        c = tile->count / LANES * LANES;
+        rows(tile->weights, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, tile->d, u0 - back),
+             cc1d_column_of(&p->view[CC1D_DOUT], s->b, tile->d, u0),
+             cc1d_column_of(&p->view[CC1D_DX], s->b, tile->d, u0 - back), carry.sums, carry.earlier, u1 - u0,
+             c);
     }
+    for (; c < tile->count; c += LANES)
+        for (int64_t u = u0; u < u1; u++)
+            NAME(backward_column)
+            (p, s, tile, carry, c, u, direct, tile->count - c < LANES ? (int)(tile->count - c) : LANES);
 }
 
 /* Adds the sums of a run to partial and clears them. */
-SIMD_TARGET static void NAME(end_run)(const cc1d_problem *p, const NAME(tile) *tile, NAME(carry) carry,
+SIMD_TARGET static void NAME(end_run)(const cc1d_problem *p, const NAME(tile) * tile, NAME(carry) carry,
                                       double *partial) {
     for (int64_t k = 0; k <= p->width; k++) {
         REAL *sums = carry.sums + k * tile->pitch;
@@ -164,7 +205,7 @@ static int64_t NAME(earliest)(int64_t a, int64_t b) { return a < b ? a : b; }
 
 SIMD_TARGET static void NAME(backward_channel)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
                                                void *workspace) {
-    NAME(backward_walk_fn) *walk = NAME(pick_backward_walk)(p);
+    NAME(backward_rows_fn) *rows = NAME(pick_backward_rows)(p);
     const int64_t back = p->width - 1, limit = cc1d_has(p, CC1D_DX) ? s->t1 + back : s->t1;
     NAME(tile) tile;
     cc1d_spans spans;
@@ -178,12 +219,12 @@ SIMD_TARGET static void NAME(backward_channel)(const cc1d_problem *p, const cc1d
             for (int i = 0; i < spans.count; i++) {
                 const cc1d_span span = cc1d_span_at(&spans, i);
                 for (int64_t u = span.t0, next; u < span.t1; u = next) {
-                    /* A piece ends with a tile of steps, a run, the segment, or where dx begins. */
-                    next = s->t0 + ((u - s->t0) / CC1D_TILE_STEPS + 1) * CC1D_TILE_STEPS;
+                    /* A piece ends with a run, the segment, or where dx begins. */
+                    next = s->t0 + ((u - s->t0) / CC1D_DW_RUN + 1) * CC1D_DW_RUN;
                     next = NAME(earliest)(next, span.t1);
                     if (u < s->t1) next = NAME(earliest)(next, s->t1);
                     if (u < s->t0 + back) next = NAME(earliest)(next, s->t0 + back);
-                    NAME(backward_tile)(p, s, &tile, carry, walk, u, next, span.direct);
+                    NAME(backward_tile)(p, s, &tile, carry, rows, u, next, span.direct);
                     if (next == s->t1 || (next < s->t1 && (next - s->t0) % CC1D_DW_RUN == 0))
                         NAME(end_run)(p, &tile, carry, to);
                 }

@@ -9,9 +9,9 @@
 /* `count` vectors of steps, the first of which is vector `first` of its group. Lanes from n on count as zero;
  * so do those where padding, if given, is positive. sums[k * GROUP + i]: lanes i * LANES.. of coefficient k's
  * sum, k = W the bias; NULL where the steps count in another block. */
-SIMD_INLINE void NAME(backward_vectors)(const REAL *weights, const char *x, int64_t tap_step, const char *dout,
-                                        const REAL *padding, REAL *dpre, VEC *sums, int64_t width, int dtype,
-                                        int silu, int n, int first, int count) {
+SIMD_INLINE void NAME(backward_vectors)(const REAL *weights, const char *x, int64_t tap_step,
+                                        const char *dout, const REAL *padding, REAL *dpre, VEC *sums,
+                                        int64_t width, int dtype, int silu, int n, int first, int count) {
     const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
     VEC acc[SIMD_VECTORS], gradient[SIMD_VECTORS];
     NAME(convolve_row)(acc, weights, x, tap_step, width, dtype, n, count);
@@ -37,21 +37,21 @@ SIMD_INLINE void NAME(backward_vectors)(const REAL *weights, const char *x, int6
 }
 
 /* n direct steps, whole groups. x: the oldest tap of the first. */
-SIMD_INLINE void NAME(backward_run)(const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums,
-                                    int64_t n, int64_t width, int dtype, int silu) {
+SIMD_INLINE void NAME(backward_run)(const REAL *weights, const char *x, const char *dout, REAL *dpre,
+                                    VEC *sums, int64_t n, int64_t width, int dtype, int silu) {
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
     int64_t i = 0;
-    for (; n - i >= CHUNK * LANES; i += CHUNK * LANES)
-        SIMD_EACH(h, CHUNK / SIMD_VECTORS) {
+    for (; n - i >= CHUNK * LANES; i += CHUNK * LANES) SIMD_EACH(h, CHUNK / SIMD_VECTORS) {
             const int64_t at = i + h * SIMD_VECTORS * LANES;
-            NAME(backward_vectors)(weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype,
-                                   silu, LANES, h * SIMD_VECTORS % GROUP, SIMD_VECTORS);
+            NAME(backward_vectors)
+            (weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype, silu, LANES,
+             h * SIMD_VECTORS % GROUP, SIMD_VECTORS);
         }
-    for (; i < n; i += GROUP * LANES)
-        SIMD_EACH(h, GROUP) {
+    for (; i < n; i += GROUP * LANES) SIMD_EACH(h, GROUP) {
             const int64_t at = i + h * LANES;
-            NAME(backward_vectors)(weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype,
-                                   silu, LANES, h, 1);
+            NAME(backward_vectors)
+            (weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype, silu, LANES,
+             h, 1);
         }
 }
 
@@ -71,20 +71,20 @@ SIMD_INLINE void NAME(backward_run_constant)(const REAL *weights, const char *x,
     sums[i] = kept[i];
 }
 
-typedef void NAME(backward_run_fn)(const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums,
-                                   int64_t n, int64_t width);
+typedef void NAME(backward_run_fn)(const REAL *weights, const char *x, const char *dout, REAL *dpre,
+                                   VEC *sums, int64_t n, int64_t width);
 
-#define BACKWARD_RUN(dtype, constant, silu)                                                                  \
-    SIMD_TARGET static void NAME(backward_##dtype##_##constant##_##silu)(                                    \
-        const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums, int64_t n,              \
-        int64_t width) {                                                                                     \
-        NAME(backward_run_constant)(weights, x, dout, dpre, sums, n, width, constant, CC1D_##dtype, silu);   \
+#define BACKWARD_RUN(dtype, constant, silu)                                                                \
+    SIMD_TARGET static void NAME(backward_##dtype##_##constant##_##silu)(                                  \
+        const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums, int64_t n,            \
+        int64_t width) {                                                                                   \
+        NAME(backward_run_constant)(weights, x, dout, dpre, sums, n, width, constant, CC1D_##dtype, silu); \
     }
 EACH_KERNEL(BACKWARD_RUN, 0)
 EACH_KERNEL(BACKWARD_RUN, 1)
 #undef BACKWARD_RUN
 
-static NAME(backward_run_fn) *NAME(pick_backward_run)(const cc1d_problem *p) {
+static NAME(backward_run_fn) * NAME(pick_backward_run)(const cc1d_problem *p) {
 #define BACKWARD_RUN(dtype, constant, silu)                                   \
     if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
         return NAME(backward_##dtype##_##constant##_##silu);
@@ -121,15 +121,15 @@ SIMD_INLINE void NAME(dx_run)(const REAL *weights, const REAL *dpre, char *out, 
 
 typedef void NAME(dx_run_fn)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width);
 
-#define DX_RUN(dtype, constant, unused)                                                              \
-    SIMD_TARGET static void NAME(dx_##dtype##_##constant)(const REAL *weights, const REAL *dpre,     \
-                                                          char *out, int64_t n, int64_t width) {     \
-        NAME(dx_run)(weights, dpre, out, n, constant ? constant : width, CC1D_##dtype);              \
+#define DX_RUN(dtype, constant, unused)                                                                     \
+    SIMD_TARGET static void NAME(dx_##dtype##_##constant)(const REAL *weights, const REAL *dpre, char *out, \
+                                                          int64_t n, int64_t width) {                       \
+        NAME(dx_run)(weights, dpre, out, n, constant ? constant : width, CC1D_##dtype);                     \
     }
 EACH_KERNEL(DX_RUN, 0)
 #undef DX_RUN
 
-static NAME(dx_run_fn) *NAME(pick_dx_run)(const cc1d_problem *p) {
+static NAME(dx_run_fn) * NAME(pick_dx_run)(const cc1d_problem *p) {
 #define DX_RUN(dtype, constant, unused) \
     if (cc1d_is_kernel(p, CC1D_##dtype, constant)) return NAME(dx_##dtype##_##constant);
     EACH_KERNEL(DX_RUN, 0)
@@ -137,20 +137,20 @@ static NAME(dx_run_fn) *NAME(pick_dx_run)(const cc1d_problem *p) {
     return NULL;
 }
 
-/* What backward knows of a block of steps t0..t1-1, whatever the channel. Gradients of the pre-activation are
- * needed up to halo.t1. */
-typedef struct NAME(block) {
-    cc1d_spans taps;  /* of the block: which steps' taps are direct */
-    cc1d_spans halo;  /* likewise of the W-1 steps after the block, as far as the sequence goes */
-    cc1d_spans ahead; /* of the block: which steps reach only steps of their own sequence */
-    NAME(backward_run_fn) *run;
-    NAME(dx_run_fn) *dx;
-} NAME(block);
+/* Which steps of a stretch t0..t1-1 have plain neighbourhoods, whatever the channel. */
+typedef struct NAME(stretch) {
+    int64_t t0, t1;
+    cc1d_spans taps;  /* of the stretch and the W-1 steps after it: whose taps are direct */
+    cc1d_spans ahead; /* of the stretch: which reach only steps of their own sequence */
+    NAME(backward_run_fn) * run;
+    NAME(dx_run_fn) * dx;
+} NAME(stretch);
 
 /* n <= 16 steps from t on of channel d, direct or not. */
-SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
-                                             int64_t d, int64_t t, int64_t n, bool direct, cc1d_line x,
-                                             const char *dout, REAL *dpre, VEC *sums) {
+SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_segment *s,
+                                             const REAL *weights, int64_t d, int64_t t, int64_t n,
+                                             bool direct, cc1d_line x, const char *dout, REAL *dpre,
+                                             VEC *sums) {
     _Alignas(64) char collected[CC1D_MAX_WIDTH * 16 * sizeof(REAL)];
     REAL padding[16] = {0};
     const int dtype = p->view[CC1D_X].dtype;
@@ -164,29 +164,31 @@ SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_s
         step = cc1d_collect_taps(p, s, x, d, t, (int)n, collected);
     for (int64_t i = 0; i < n && pads; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
     for (int64_t at = 0; at < n; at += LANES)
-        NAME(backward_vectors)(weights, taps + at * item, step * item, dout + at * item,
-                               pads ? padding + at : NULL, dpre + at, sums, p->width, dtype, cc1d_is_silu(p),
-                               n - at < LANES ? (int)(n - at) : LANES, (int)(at / LANES), 1);
+        NAME(backward_vectors)
+        (weights, taps + at * item, step * item, dout + at * item, pads ? padding + at : NULL, dpre + at,
+         sums, p->width, dtype, cc1d_is_silu(p), n - at < LANES ? (int)(n - at) : LANES, (int)(at / LANES),
+         1);
 }
 
-/* The pre-activation's gradients of one channel's spans. dpre: of step t0. */
+/* The pre-activation's gradients of steps t0..t1-1 of one channel, to dpre on. */
 SIMD_TARGET static void NAME(backward_spans)(const cc1d_problem *p, const cc1d_segment *s,
-                                             const cc1d_spans *spans, NAME(backward_run_fn) *run,
-                                             const REAL *weights, int64_t d, cc1d_line x, cc1d_line dout,
-                                             REAL *dpre, int64_t t0, VEC *sums) {
+                                             const NAME(stretch) * stretch, const REAL *weights, int64_t d,
+                                             int64_t t0, int64_t t1, cc1d_line x, cc1d_line dout, REAL *dpre,
+                                             VEC *sums) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
-    for (int i = 0; i < spans->count; i++) {
-        const cc1d_span span = cc1d_span_at(spans, i);
+    for (int i = 0; i < stretch->taps.count; i++) {
+        const cc1d_span span = cc1d_span_within(&stretch->taps, i, t0, t1);
         int64_t t = span.t0;
-        if (span.direct && sums) {
+        if (span.direct && sums && t < span.t1) {
             const int64_t n = (span.t1 - t) / 16 * 16;
-            run(weights, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item), dpre + (t - t0), sums, n,
-                p->width);
+            stretch->run(weights, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item),
+                         dpre + (t - t0), sums, n, p->width);
             t += n;
         }
         for (; t < span.t1; t += 16)
-            NAME(backward_group)(p, s, weights, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x,
-                                 cc1d_at(dout, t, item), dpre + (t - t0), sums);
+            NAME(backward_group)
+            (p, s, weights, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x, cc1d_at(dout, t, item),
+             dpre + (t - t0), sums);
     }
 }
 
@@ -197,8 +199,9 @@ SIMD_TARGET static void NAME(dx_collected)(const cc1d_problem *p, const cc1d_seg
     REAL seed[LANES] = {0}, padding[LANES] = {0}, gradient[LANES];
     for (int i = 0; i < n; i++) {
         const char *from = cc1d_dfinal(p, s, d, t + i);
-        if (from) seed[i] = (REAL)(sizeof(REAL) == 8 ? cc1d_load_f64(from, dfinal->dtype)
-                                                      : cc1d_load_f32(from, dfinal->dtype));
+        if (from)
+            seed[i] = (REAL)(sizeof(REAL) == 8 ? cc1d_load_f64(from, dfinal->dtype)
+                                               : cc1d_load_f32(from, dfinal->dtype));
         padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
     }
     VEC sum = LOAD(seed, DTYPE);
@@ -215,19 +218,20 @@ SIMD_TARGET static void NAME(dx_collected)(const cc1d_problem *p, const cc1d_seg
     STORE_N(out, p->view[CC1D_DX].dtype, SELECT_LESS(SET(0), LOAD(padding, DTYPE), SET(0), sum), n);
 }
 
-SIMD_TARGET static void NAME(dx_spans)(const cc1d_problem *p, const cc1d_segment *s, const cc1d_spans *spans,
-                                       NAME(dx_run_fn) *run, const REAL *weights, int64_t d, const REAL *dpre,
-                                       cc1d_line dx) {
+/* dx of steps t0..t1-1 of one channel. dpre: of step t0. */
+SIMD_TARGET static void NAME(dx_spans)(const cc1d_problem *p, const cc1d_segment *s,
+                                       const NAME(stretch) * stretch, const REAL *weights, int64_t d,
+                                       int64_t t0, int64_t t1, const REAL *dpre, cc1d_line dx) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_DX].dtype);
-    for (int i = 0; i < spans->count; i++) {
-        const cc1d_span span = cc1d_span_at(spans, i);
+    for (int i = 0; i < stretch->ahead.count; i++) {
+        const cc1d_span span = cc1d_span_within(&stretch->ahead, i, t0, t1);
         const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
         for (int64_t t = span.t0; t < span.t1; t += step) {
             const int64_t n = span.t1 - t < step ? span.t1 - t : step;
             if (span.direct)
-                run(weights, dpre + (t - spans->t0), cc1d_at(dx, t, item), n, p->width);
+                stretch->dx(weights, dpre + (t - t0), cc1d_at(dx, t, item), n, p->width);
             else
-                NAME(dx_collected)(p, s, weights, d, t, (int)n, dpre + (t - spans->t0), cc1d_at(dx, t, item));
+                NAME(dx_collected)(p, s, weights, d, t, (int)n, dpre + (t - t0), cc1d_at(dx, t, item));
         }
     }
 }
@@ -241,45 +245,51 @@ SIMD_TARGET static void NAME(add_sums)(const cc1d_problem *p, VEC *sums, double 
     }
 }
 
-/* Lays out a block of at most `most` steps from t0 on. */
-static void NAME(make_block)(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t most,
-                             NAME(block) *block) {
+/* Lays out a stretch from t0 on: to limit, or as far as one list of spans goes. */
+static void NAME(lay_out)(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t limit,
+                          NAME(stretch) * stretch) {
+    enum { MOST = CC1D_SPAN_UNITS * 16 / 2 }; /* the W-1 steps after the stretch go into the same list */
     const int64_t back = p->width - 1;
-    const int64_t t1 = s->t1 - t0 < most ? s->t1 : t0 + most, halo = s->end - t1 < back ? s->end : t1 + back;
-    cc1d_cpu_spans(p, s, t0, t1, 16, back, 0, &block->taps);
-    cc1d_cpu_spans(p, s, t1, halo, 16, back, 0, &block->halo);
-    cc1d_cpu_spans(p, s, t0, t1, LANES, 0, back, &block->ahead);
-    block->run = NAME(pick_backward_run)(p);
-    block->dx = NAME(pick_dx_run)(p);
+    stretch->t0 = t0;
+    stretch->t1 = cc1d_has(p, CC1D_SEQ_IDX) && limit - t0 > MOST ? t0 + MOST : limit;
+    const int64_t halo = s->end - stretch->t1 < back ? s->end : stretch->t1 + back;
+    cc1d_cpu_spans(p, s, t0, halo, 16, back, 0, &stretch->taps);
+    cc1d_cpu_spans(p, s, t0, stretch->t1, 16, 0, back, &stretch->ahead);
+    stretch->run = NAME(pick_backward_run)(p);
+    stretch->dx = NAME(pick_dx_run)(p);
 }
 
-/* One channel of a block. */
+/* One channel of a stretch, block by block. */
 SIMD_TARGET static void NAME(backward_line)(const cc1d_problem *p, const cc1d_segment *s,
-                                            const NAME(block) *block, int64_t d, cc1d_line x, cc1d_line dout,
-                                            cc1d_line dx, double *partial, REAL *dpre) {
+                                            const NAME(stretch) * stretch, int64_t d, cc1d_line x,
+                                            cc1d_line dout, cc1d_line dx, double *partial, REAL *dpre) {
     REAL weights[CC1D_MAX_WIDTH + 1];
     VEC sums[(CC1D_MAX_WIDTH + 1) * GROUP];
-    const int64_t t0 = block->taps.t0, t1 = block->taps.t1, halo = block->halo.t1;
+    const int64_t back = p->width - 1;
     NAME(row_weights)(p, d, weights);
-    for (int64_t i = 0; i < (p->width + 1) * GROUP; i++) sums[i] = SET(0);
-    NAME(backward_spans)(p, s, &block->taps, block->run, weights, d, x, dout, dpre, t0, sums);
-    if (partial) NAME(add_sums)(p, sums, partial);
-    if (!dx.base) return;
-    NAME(backward_spans)(p, s, &block->halo, block->run, weights, d, x, dout, dpre, t0, NULL);
-    memset(dpre + (halo - t0), 0, (size_t)(t1 + p->width - 1 - halo) * sizeof(REAL));
-    NAME(dx_spans)(p, s, &block->ahead, block->dx, weights, d, dpre, dx);
+    for (int64_t t0 = stretch->t0, t1; t0 < stretch->t1; t0 = t1) {
+        t1 = stretch->t1 - t0 < CC1D_DW_BLOCK ? stretch->t1 : t0 + CC1D_DW_BLOCK;
+        const int64_t halo = s->end - t1 < back ? s->end : t1 + back;
+        for (int64_t i = 0; i < (p->width + 1) * GROUP; i++) sums[i] = SET(0);
+        NAME(backward_spans)(p, s, stretch, weights, d, t0, t1, x, dout, dpre, sums);
+        if (partial) NAME(add_sums)(p, sums, partial);
+        if (!dx.base) continue;
+        NAME(backward_spans)(p, s, stretch, weights, d, t1, halo, x, dout, dpre + (t1 - t0), NULL);
+        memset(dpre + (halo - t0), 0, (size_t)(t1 + back - halo) * sizeof(REAL));
+        NAME(dx_spans)(p, s, stretch, weights, d, t0, t1, dpre, dx);
+    }
 }
 
 SIMD_TARGET static void NAME(backward_time)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
                                             void *workspace) {
-    NAME(block) block;
-    for (int64_t t = s->t0; t < s->t1; t = block.taps.t1) {
-        NAME(make_block)(p, s, t, CC1D_DW_BLOCK, &block);
+    NAME(stretch) stretch;
+    for (int64_t t = s->t0; t < s->t1; t = stretch.t1) {
+        NAME(lay_out)(p, s, t, s->t1, &stretch);
         for (int64_t d = s->d0; d < s->d1; d++)
-            NAME(backward_line)(p, s, &block, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
-                                cc1d_line_of(&p->view[CC1D_DOUT], s->b, d),
-                                cc1d_line_of(&p->view[CC1D_DX], s->b, d),
-                                partial ? partial + (d - s->d0) : NULL, workspace);
+            NAME(backward_line)
+            (p, s, &stretch, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
+             cc1d_line_of(&p->view[CC1D_DOUT], s->b, d), cc1d_line_of(&p->view[CC1D_DX], s->b, d),
+             partial ? partial + (d - s->d0) : NULL, workspace);
     }
 }
 
@@ -289,17 +299,19 @@ SIMD_TARGET static void NAME(backward_general)(const cc1d_problem *p, const cc1d
     _Alignas(64) char x[(STEPS + CC1D_MAX_WIDTH) * sizeof(REAL)], dout[STEPS * sizeof(REAL)];
     _Alignas(64) char dx[STEPS * sizeof(REAL)];
     const cc1d_view *to = &p->view[CC1D_DX];
-    NAME(block) block;
-    for (int64_t t = s->t0; t < s->t1; t = block.taps.t1) {
-        NAME(make_block)(p, s, t, CC1D_DW_BLOCK, &block);
-        const int64_t first = t - (p->width - 1) > s->start ? t - (p->width - 1) : s->start;
+    const int64_t back = p->width - 1;
+    NAME(stretch) stretch;
+    for (int64_t t = s->t0; t < s->t1; t = stretch.t1) {
+        NAME(lay_out)(p, s, t, s->t1 - t < CC1D_DW_BLOCK ? s->t1 : t + CC1D_DW_BLOCK, &stretch);
+        const int64_t first = t - back > s->start ? t - back : s->start;
+        const int64_t halo = s->end - stretch.t1 < back ? s->end : stretch.t1 + back;
         for (int64_t d = s->d0; d < s->d1; d++) {
-            NAME(backward_line)(p, s, &block, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, block.halo.t1, x),
-                                cc1d_pack(&p->view[CC1D_DOUT], s->b, d, t, block.halo.t1, dout),
-                                (cc1d_line){to->present ? dx : NULL, t},
-                                partial ? partial + (d - s->d0) : NULL, workspace);
+            NAME(backward_line)
+            (p, s, &stretch, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, halo, x),
+             cc1d_pack(&p->view[CC1D_DOUT], s->b, d, t, halo, dout), (cc1d_line){to->present ? dx : NULL, t},
+             partial ? partial + (d - s->d0) : NULL, workspace);
             if (to->present)
-                cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], dx, 1, block.taps.t1 - t,
+                cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], dx, 1, stretch.t1 - t,
                           (int64_t)cc1d_itemsize(to->dtype));
         }
     }

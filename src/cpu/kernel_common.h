@@ -5,6 +5,7 @@
 #include "convert.h"
 #include "kernels.h"
 #include "pack.h"
+#include "simd_each.h"
 #include "spans.h"
 #include "taps.h"
 #include "update.h"
@@ -15,31 +16,16 @@ enum { CC1D_MAX_WIDTH = 256 };
 /* Steps that are packed at a time where no dimension is contiguous. */
 enum { CC1D_PACK_STEPS = 256 };
 
-/* Where channels are contiguous: the steps that a vector of channels walks before the next one (few,
- * so that memory is read in long stretches; more than one, so that weights and taps are loaded once
- * for several steps), the most channels whose weights are kept at hand, and the room for these. */
-enum { CC1D_TILE_STEPS = 8, CC1D_TILE_CHANNELS = 512, CC1D_TILE_WEIGHTS = 16 * 257 };
+/* Where channels are contiguous: the most channels whose weights are kept at hand, the room for these, and
+ * how many steps ahead memory is asked for. */
+enum { CC1D_TILE_CHANNELS = 512, CC1D_TILE_WEIGHTS = 16 * 257, CC1D_PREFETCH_STEPS = 8 };
 
 /* Most steps of an update that the vector kernels take. */
 enum { CC1D_UPDATE_STEPS = 64 };
 
-/* Unrolls the next loop, whose count is a small constant after inlining. */
-#if defined(__clang__)
-/* In the kernel for any width the count is not constant: no reason for a warning. */
-#pragma clang diagnostic ignored "-Wpass-failed"
-#define SIMD_UNROLL _Pragma("clang loop unroll(enable)")
-#else
-#define SIMD_UNROLL _Pragma("GCC unroll 8")
-#endif
-
-/* Most vectors that are worked on at once, and the loop over them. */
-#ifndef SIMD_VECTORS
-#define SIMD_VECTORS 4
-#endif
-#define SIMD_EACH(i, count) SIMD_UNROLL for (int i = 0; i < (count); i++)
-
 /* DO(dtype, width, silu) for every kernel that is compiled for itself; width 0: any. */
-#define CC1D_EACH_WIDTH(DO, dtype, silu) DO(dtype, 2, silu) DO(dtype, 3, silu) DO(dtype, 4, silu) DO(dtype, 0, silu)
+#define CC1D_EACH_WIDTH(DO, dtype, silu) \
+    DO(dtype, 2, silu) DO(dtype, 3, silu) DO(dtype, 4, silu) DO(dtype, 0, silu)
 #define CC1D_EACH_F32(DO, silu)        \
     CC1D_EACH_WIDTH(DO, FLOAT32, silu) \
     CC1D_EACH_WIDTH(DO, FLOAT16, silu) CC1D_EACH_WIDTH(DO, BFLOAT16, silu)
@@ -51,9 +37,7 @@ enum { CC1D_UPDATE_STEPS = 64 };
 #define CC1D_IF_3(DO, dtype, width, silu) DO(dtype, width, silu)
 #define CC1D_IF_4(DO, dtype, width, silu) DO(dtype, width, silu)
 
-static inline bool cc1d_is_silu(const cc1d_problem *p) {
-    return p->activation == CC1D_ACTIVATION_SILU;
-}
+static inline bool cc1d_is_silu(const cc1d_problem *p) { return p->activation == CC1D_ACTIVATION_SILU; }
 
 static inline bool cc1d_is_kernel(const cc1d_problem *p, int dtype, int width) {
     return p->view[CC1D_X].dtype == dtype && (width == 0 || p->width == width);
@@ -68,6 +52,10 @@ typedef struct cc1d_column {
 static inline cc1d_column cc1d_column_of(const cc1d_view *v, int64_t b, int64_t d, int64_t t) {
     return (cc1d_column){v->present ? cc1d_element(v, b, d, t) : NULL,
                          v->stride[2] * (int64_t)cc1d_itemsize(v->dtype)};
+}
+
+static inline cc1d_column cc1d_beside(cc1d_column c, int64_t bytes) {
+    return (cc1d_column){c.base ? c.base + bytes : NULL, c.pitch};
 }
 
 static inline cc1d_column cc1d_later(cc1d_column c, int64_t steps) {

@@ -25,6 +25,8 @@
 #define LOAD_N NAME(load_n)
 #define STORE NAME(store)
 #define STORE_N NAME(store_n)
+#define LOAD_ANY NAME(load_any)
+#define STORE_ANY NAME(store_any)
 #define SUM NAME(sum)
 #define ACCUMULATE NAME(accumulate)
 
@@ -42,8 +44,7 @@
 
 #include "kernel_update.h"
 
-SIMD_TARGET static void NAME(forward)(const cc1d_problem *p, cc1d_path path,
-                                      const cc1d_segment *s) {
+SIMD_TARGET static void NAME(forward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s) {
     if (path == CC1D_PATH_TIME)
         NAME(forward_time)(p, s);
     else if (path == CC1D_PATH_CHANNEL)
@@ -79,6 +80,8 @@ SIMD_TARGET static void NAME(backward)(const cc1d_problem *p, cc1d_path path, co
 #undef LOAD_N
 #undef STORE
 #undef STORE_N
+#undef LOAD_ANY
+#undef STORE_ANY
 #undef SUM
 #undef ACCUMULATE
 #undef REAL

@@ -7,15 +7,10 @@
 
 #include "kernel_table.h"
 
-static int usable(void) {
-    return 1; /* part of every AArch64 processor */
-}
+static int usable(void) { return 1; /* part of every AArch64 processor */ }
 
-const cc1d_cpu_kernels cc1d_cpu_neon = {.name = "neon",
-                                          .usable = usable,
-                                          .forward = forward,
-                                          .backward = backward,
-                                          .update = update};
+const cc1d_cpu_kernels cc1d_cpu_neon = {
+    .name = "neon", .usable = usable, .forward = forward, .backward = backward, .update = update};
 
 #else
 

@@ -18,24 +18,18 @@ static inline cc1d_line cc1d_line_of(const cc1d_view *v, int64_t b, int64_t d) {
     return (cc1d_line){v->present ? cc1d_element(v, b, d, 0) : NULL, 0};
 }
 
-#define CC1D_COPY(type)                                                \
-    for (int64_t i = 0; i < count; i++)                                \
-        memcpy(to + i * to_stride * (int64_t)sizeof(type),             \
-               from + i * from_stride * (int64_t)sizeof(type), sizeof(type));
+#define CC1D_COPY(type)                                                                                    \
+    for (int64_t i = 0; i < count; i++)                                                                    \
+        memcpy(to + i * to_stride * (int64_t)sizeof(type), from + i * from_stride * (int64_t)sizeof(type), \
+               sizeof(type));
 
 /* Copies elements of any dtype, bit for bit. Strides are in elements. */
 static inline void cc1d_copy(char *to, int64_t to_stride, const char *from, int64_t from_stride,
                              int64_t count, int64_t item) {
     switch (item) {
-    case 2:
-        CC1D_COPY(uint16_t)
-        break;
-    case 4:
-        CC1D_COPY(uint32_t)
-        break;
-    default:
-        CC1D_COPY(uint64_t)
-        break;
+    case 2: CC1D_COPY(uint16_t) break;
+    case 4: CC1D_COPY(uint32_t) break;
+    default: CC1D_COPY(uint64_t) break;
     }
 }
 
@@ -43,19 +37,17 @@ static inline void cc1d_copy(char *to, int64_t to_stride, const char *from, int6
 
 /* Steps t0..t1-1 of a channel, packed into buffer. */
 static inline cc1d_line cc1d_pack(const cc1d_view *v, int64_t b, int64_t d, int64_t t0, int64_t t1,
-                            char *buffer) {
-    if (!v->present)
-        return (cc1d_line){NULL, 0};
-    cc1d_copy(buffer, 1, cc1d_element(v, b, d, t0), v->stride[2], t1 - t0,
-              (int64_t)cc1d_itemsize(v->dtype));
+                                  char *buffer) {
+    if (!v->present) return (cc1d_line){NULL, 0};
+    cc1d_copy(buffer, 1, cc1d_element(v, b, d, t0), v->stride[2], t1 - t0, (int64_t)cc1d_itemsize(v->dtype));
     return (cc1d_line){buffer, t0};
 }
 
 /* The taps of n steps from t on of channel d, for steps that are not direct (spans.h). x: the
  * channel's steps. Tap k of step t + i goes to buffer + (k * step + i) elements, zero where it does
  * not count; returns step. The buffer holds width * n elements, and width + n. */
-static inline int64_t cc1d_collect_taps(const cc1d_problem *p, const cc1d_segment *s, cc1d_line x,
-                                        int64_t d, int64_t t, int n, char *buffer) {
+static inline int64_t cc1d_collect_taps(const cc1d_problem *p, const cc1d_segment *s, cc1d_line x, int64_t d,
+                                        int64_t t, int n, char *buffer) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype), back = p->width - 1;
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
         for (int64_t k = 0; k <= back; k++) {

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "convert.h"
+#include "simd_each.h"
 
 #define SIMD_TARGET __attribute__((target("avx2,fma,f16c")))
 #define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
@@ -15,27 +16,13 @@ enum { LANES_f32 = 8, LANES_f64 = 4 };
 
 /* ---- float -------------------------------------------------------------------------------- */
 
-SIMD_INLINE vec_f32 set_f32(float v) {
-    return _mm256_set1_ps(v);
-}
-SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) {
-    return _mm256_add_ps(a, b);
-}
-SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) {
-    return _mm256_sub_ps(a, b);
-}
-SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) {
-    return _mm256_mul_ps(a, b);
-}
-SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) {
-    return _mm256_div_ps(a, b);
-}
-SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
-    return _mm256_fmadd_ps(a, b, c);
-}
-SIMD_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) {
-    return _mm256_min_ps(a, b);
-}
+SIMD_INLINE vec_f32 set_f32(float v) { return _mm256_set1_ps(v); }
+SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) { return _mm256_add_ps(a, b); }
+SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) { return _mm256_sub_ps(a, b); }
+SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) { return _mm256_mul_ps(a, b); }
+SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) { return _mm256_div_ps(a, b); }
+SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm256_fmadd_ps(a, b, c); }
+SIMD_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) { return _mm256_min_ps(a, b); }
 SIMD_INLINE vec_f32 select_less_f32(vec_f32 a, vec_f32 b, vec_f32 yes, vec_f32 no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
@@ -56,19 +43,20 @@ SIMD_INLINE int is_near_f32(vec_f32 v, float limit) {
 }
 
 SIMD_INLINE vec_f32 widen_f32(__m128i half, int dtype) {
-    if (dtype == CC1D_FLOAT16)
-        return _mm256_cvtph_ps(half);
+    if (dtype == CC1D_FLOAT16) return _mm256_cvtph_ps(half);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
-SIMD_INLINE __m128i narrow_f32(vec_f32 v, int dtype) {
-    if (dtype == CC1D_FLOAT16)
-        return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+/* bfloat16 in the upper half of each lane. */
+SIMD_INLINE __m256i round_bf16(vec_f32 v) {
     const __m256i u = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
-    const __m256i rounded =
-        _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), _mm256_set1_epi32(0x7fc0),
-                           _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+    return _mm256_blendv_epi8(sum, _mm256_set1_epi32(0x7fc00000),
+                              _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+}
+SIMD_INLINE __m128i narrow_f32(vec_f32 v, int dtype) {
+    if (dtype == CC1D_FLOAT16) return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256i rounded = _mm256_srli_epi32(round_bf16(v), 16);
     return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
 }
 
@@ -76,24 +64,18 @@ SIMD_INLINE __m128i narrow_f32(vec_f32 v, int dtype) {
 SIMD_INLINE __m128i load_halves(const char *from, int n) {
     uint16_t halves[8] = {0};
     char *to = (char *)halves;
-    if (n & 4)
-        memcpy(to, from, 8), to += 8, from += 8;
-    if (n & 2)
-        memcpy(to, from, 4), to += 4, from += 4;
-    if (n & 1)
-        memcpy(to, from, 2);
+    if (n & 4) memcpy(to, from, 8), to += 8, from += 8;
+    if (n & 2) memcpy(to, from, 4), to += 4, from += 4;
+    if (n & 1) memcpy(to, from, 2);
     return _mm_loadu_si128((const __m128i *)(const void *)halves);
 }
 SIMD_INLINE void store_halves(char *to, __m128i v, int n) {
     uint16_t halves[8];
     const char *from = (const char *)halves;
     _mm_storeu_si128((__m128i *)(void *)halves, v);
-    if (n & 4)
-        memcpy(to, from, 8), to += 8, from += 8;
-    if (n & 2)
-        memcpy(to, from, 4), to += 4, from += 4;
-    if (n & 1)
-        memcpy(to, from, 2);
+    if (n & 4) memcpy(to, from, 8), to += 8, from += 8;
+    if (n & 2) memcpy(to, from, 4), to += 4, from += 4;
+    if (n & 1) memcpy(to, from, 2);
 }
 
 /* The sign bit set in the first n lanes. */
@@ -107,15 +89,12 @@ SIMD_INLINE __m256i first_f64(int n) {
 }
 
 SIMD_INLINE vec_f32 load_f32(const void *from, int dtype) {
-    if (dtype == CC1D_FLOAT32)
-        return _mm256_loadu_ps(from);
+    if (dtype == CC1D_FLOAT32) return _mm256_loadu_ps(from);
     return widen_f32(_mm_loadu_si128(from), dtype);
 }
 SIMD_INLINE vec_f32 load_n_f32(const void *from, int dtype, int n) {
-    if (n == LANES_f32)
-        return load_f32(from, dtype);
-    if (dtype == CC1D_FLOAT32)
-        return _mm256_maskload_ps(from, first_f32(n));
+    if (n == LANES_f32) return load_f32(from, dtype);
+    if (dtype == CC1D_FLOAT32) return _mm256_maskload_ps(from, first_f32(n));
     return widen_f32(load_halves(from, n), dtype);
 }
 SIMD_INLINE void store_f32(void *to, int dtype, vec_f32 v) {
@@ -133,6 +112,32 @@ SIMD_INLINE void store_n_f32(void *to, int dtype, vec_f32 v, int n) {
         store_halves(to, narrow_f32(v, dtype), n);
 }
 
+/* Several vectors of consecutive elements in an order of lanes that is the same for loads and stores,
+ * whatever it is: bfloat16 pairs are cheapest as they lie, the even ones and the odd ones. */
+SIMD_INLINE void load_any_f32(vec_f32 *v, const char *from, int dtype, int count) {
+    SIMD_EACH(i, count) {
+        if (dtype == CC1D_BFLOAT16 && count % 2 == 0) {
+            const __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)(from + i / 2 * 32));
+            v[i] = _mm256_castsi256_ps(i % 2 == 0 ? _mm256_slli_epi32(pairs, 16)
+                                                  : _mm256_and_si256(pairs, _mm256_set1_epi32(-0x10000)));
+        } else {
+            v[i] = load_f32(from + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype);
+        }
+    }
+}
+SIMD_INLINE void store_any_f32(char *to, int dtype, const vec_f32 *v, int count) {
+    SIMD_EACH(i, count) {
+        if (dtype == CC1D_BFLOAT16 && count % 2 == 0) {
+            if (i % 2 == 0)
+                _mm256_storeu_si256(
+                    (__m256i *)(void *)(to + i / 2 * 32),
+                    _mm256_blend_epi16(_mm256_srli_epi32(round_bf16(v[i]), 16), round_bf16(v[i + 1]), 0xaa));
+        } else {
+            store_f32(to + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype, v[i]);
+        }
+    }
+}
+
 SIMD_INLINE float sum_f32(vec_f32 v) {
     const __m128 v4 = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     const __m128 v2 = _mm_add_ps(v4, _mm_movehl_ps(v4, v4));
@@ -147,27 +152,13 @@ SIMD_INLINE void accumulate_f32(double *to, vec_f32 v) {
 
 /* ---- double ------------------------------------------------------------------------------- */
 
-SIMD_INLINE vec_f64 set_f64(double v) {
-    return _mm256_set1_pd(v);
-}
-SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) {
-    return _mm256_add_pd(a, b);
-}
-SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) {
-    return _mm256_sub_pd(a, b);
-}
-SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) {
-    return _mm256_mul_pd(a, b);
-}
-SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) {
-    return _mm256_div_pd(a, b);
-}
-SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
-    return _mm256_fmadd_pd(a, b, c);
-}
-SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) {
-    return _mm256_min_pd(a, b);
-}
+SIMD_INLINE vec_f64 set_f64(double v) { return _mm256_set1_pd(v); }
+SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) { return _mm256_add_pd(a, b); }
+SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) { return _mm256_sub_pd(a, b); }
+SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) { return _mm256_mul_pd(a, b); }
+SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) { return _mm256_div_pd(a, b); }
+SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return _mm256_fmadd_pd(a, b, c); }
+SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return _mm256_min_pd(a, b); }
 SIMD_INLINE vec_f64 select_less_f64(vec_f64 a, vec_f64 b, vec_f64 yes, vec_f64 no) {
     return _mm256_blendv_pd(no, yes, _mm256_cmp_pd(a, b, _CMP_LT_OQ));
 }
@@ -199,6 +190,15 @@ SIMD_INLINE void store_f64(void *to, int dtype, vec_f64 v) {
 SIMD_INLINE void store_n_f64(void *to, int dtype, vec_f64 v, int n) {
     (void)dtype;
     _mm256_maskstore_pd(to, first_f64(n), v);
+}
+
+SIMD_INLINE void load_any_f64(vec_f64 *v, const char *from, int dtype, int count) {
+    SIMD_EACH(i, count)
+    v[i] = load_f64(from + (size_t)i * LANES_f64 * sizeof(double), dtype);
+}
+SIMD_INLINE void store_any_f64(char *to, int dtype, const vec_f64 *v, int count) {
+    SIMD_EACH(i, count)
+    store_f64(to + (size_t)i * LANES_f64 * sizeof(double), dtype, v[i]);
 }
 
 SIMD_INLINE double sum_f64(vec_f64 v) {

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "convert.h"
+#include "simd_each.h"
 
 #define SIMD_TARGET __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
 #define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
@@ -15,27 +16,13 @@ enum { LANES_f32 = 16, LANES_f64 = 8 };
 
 /* ---- float -------------------------------------------------------------------------------- */
 
-SIMD_INLINE vec_f32 set_f32(float v) {
-    return _mm512_set1_ps(v);
-}
-SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_add_ps(a, b);
-}
-SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_sub_ps(a, b);
-}
-SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_mul_ps(a, b);
-}
-SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_div_ps(a, b);
-}
-SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
-    return _mm512_fmadd_ps(a, b, c);
-}
-SIMD_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_min_ps(a, b);
-}
+SIMD_INLINE vec_f32 set_f32(float v) { return _mm512_set1_ps(v); }
+SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) { return _mm512_add_ps(a, b); }
+SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) { return _mm512_sub_ps(a, b); }
+SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) { return _mm512_mul_ps(a, b); }
+SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) { return _mm512_div_ps(a, b); }
+SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm512_fmadd_ps(a, b, c); }
+SIMD_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) { return _mm512_min_ps(a, b); }
 SIMD_INLINE vec_f32 select_less_f32(vec_f32 a, vec_f32 b, vec_f32 yes, vec_f32 no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
@@ -45,40 +32,35 @@ SIMD_INLINE vec_f32 scale_f32(vec_f32 n, vec_f32 one) {
 }
 
 /* Lane by lane the larger magnitude, a number rather than NaN. */
-SIMD_INLINE vec_f32 farther_f32(vec_f32 a, vec_f32 b) {
-    return _mm512_range_ps(a, b, 0x0b);
-}
+SIMD_INLINE vec_f32 farther_f32(vec_f32 a, vec_f32 b) { return _mm512_range_ps(a, b, 0x0b); }
 /* No magnitude is limit or more. */
 SIMD_INLINE int is_near_f32(vec_f32 v, float limit) {
     return !_mm512_cmp_ps_mask(_mm512_abs_ps(v), _mm512_set1_ps(limit), _CMP_GE_OQ);
 }
 
 SIMD_INLINE vec_f32 widen_f32(__m256i half, int dtype) {
-    if (dtype == CC1D_FLOAT16)
-        return _mm512_cvtph_ps(half);
+    if (dtype == CC1D_FLOAT16) return _mm512_cvtph_ps(half);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
+/* bfloat16 in the upper half of each lane. */
+SIMD_INLINE __m512i round_bf16(vec_f32 v) {
+    const __m512i u = _mm512_castps_si512(v), sum = _mm512_add_epi32(u, _mm512_set1_epi32(0x7fff));
+    const __mmask16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000));
+    return _mm512_mask_mov_epi32(_mm512_mask_add_epi32(sum, odd, u, _mm512_set1_epi32(0x8000)),
+                                 _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
+}
 SIMD_INLINE __m256i narrow_f32(vec_f32 v, int dtype) {
-    if (dtype == CC1D_FLOAT16)
-        return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512i u = _mm512_castps_si512(v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
-    const __m512i rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32(sum, 16),
-                                                  _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q),
-                                                  _mm512_set1_epi32(0x7fc0));
-    return _mm512_cvtepi32_epi16(rounded);
+    if (dtype == CC1D_FLOAT16) return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(v), 16));
 }
 
 SIMD_INLINE vec_f32 load_f32(const void *from, int dtype) {
-    if (dtype == CC1D_FLOAT32)
-        return _mm512_loadu_ps(from);
+    if (dtype == CC1D_FLOAT32) return _mm512_loadu_ps(from);
     return widen_f32(_mm256_loadu_si256(from), dtype);
 }
 SIMD_INLINE vec_f32 load_n_f32(const void *from, int dtype, int n) {
     const __mmask16 mask = (__mmask16)((1u << n) - 1);
-    if (dtype == CC1D_FLOAT32)
-        return _mm512_maskz_loadu_ps(mask, from);
+    if (dtype == CC1D_FLOAT32) return _mm512_maskz_loadu_ps(mask, from);
     return widen_f32(_mm256_maskz_loadu_epi16(mask, from), dtype);
 }
 SIMD_INLINE void store_f32(void *to, int dtype, vec_f32 v) {
@@ -93,6 +75,32 @@ SIMD_INLINE void store_n_f32(void *to, int dtype, vec_f32 v, int n) {
         _mm512_mask_storeu_ps(to, mask, v);
     else
         _mm256_mask_storeu_epi16(to, mask, narrow_f32(v, dtype));
+}
+
+/* Several vectors of consecutive elements in an order of lanes that is the same for loads and stores,
+ * whatever it is: bfloat16 pairs are cheapest as they lie, the even ones and the odd ones. */
+SIMD_INLINE void load_any_f32(vec_f32 *v, const char *from, int dtype, int count) {
+    SIMD_EACH(i, count) {
+        if (dtype == CC1D_BFLOAT16 && count % 2 == 0) {
+            const __m512i pairs = _mm512_loadu_si512(from + i / 2 * 64);
+            v[i] = _mm512_castsi512_ps(i % 2 == 0 ? _mm512_slli_epi32(pairs, 16)
+                                                  : _mm512_and_si512(pairs, _mm512_set1_epi32(-0x10000)));
+        } else {
+            v[i] = load_f32(from + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype);
+        }
+    }
+}
+SIMD_INLINE void store_any_f32(char *to, int dtype, const vec_f32 *v, int count) {
+    SIMD_EACH(i, count) {
+        if (dtype == CC1D_BFLOAT16 && count % 2 == 0) {
+            if (i % 2 == 0)
+                _mm512_storeu_si512(to + i / 2 * 64, _mm512_mask_blend_epi16(
+                                                         0xaaaaaaaa, _mm512_srli_epi32(round_bf16(v[i]), 16),
+                                                         round_bf16(v[i + 1])));
+        } else {
+            store_f32(to + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype, v[i]);
+        }
+    }
 }
 
 SIMD_INLINE float sum_f32(vec_f32 v) {
@@ -110,27 +118,13 @@ SIMD_INLINE void accumulate_f32(double *to, vec_f32 v) {
 
 /* ---- double ------------------------------------------------------------------------------- */
 
-SIMD_INLINE vec_f64 set_f64(double v) {
-    return _mm512_set1_pd(v);
-}
-SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_add_pd(a, b);
-}
-SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_sub_pd(a, b);
-}
-SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_mul_pd(a, b);
-}
-SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_div_pd(a, b);
-}
-SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
-    return _mm512_fmadd_pd(a, b, c);
-}
-SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_min_pd(a, b);
-}
+SIMD_INLINE vec_f64 set_f64(double v) { return _mm512_set1_pd(v); }
+SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) { return _mm512_add_pd(a, b); }
+SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) { return _mm512_sub_pd(a, b); }
+SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) { return _mm512_mul_pd(a, b); }
+SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) { return _mm512_div_pd(a, b); }
+SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return _mm512_fmadd_pd(a, b, c); }
+SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return _mm512_min_pd(a, b); }
 SIMD_INLINE vec_f64 select_less_f64(vec_f64 a, vec_f64 b, vec_f64 yes, vec_f64 no) {
     return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), no, yes);
 }
@@ -139,9 +133,7 @@ SIMD_INLINE vec_f64 scale_f64(vec_f64 n, vec_f64 one) {
     return _mm512_castsi512_pd(_mm512_add_epi64(exponent, _mm512_castpd_si512(one)));
 }
 
-SIMD_INLINE vec_f64 farther_f64(vec_f64 a, vec_f64 b) {
-    return _mm512_range_pd(a, b, 0x0b);
-}
+SIMD_INLINE vec_f64 farther_f64(vec_f64 a, vec_f64 b) { return _mm512_range_pd(a, b, 0x0b); }
 SIMD_INLINE int is_near_f64(vec_f64 v, double limit) {
     return !_mm512_cmp_pd_mask(_mm512_abs_pd(v), _mm512_set1_pd(limit), _CMP_GE_OQ);
 }
@@ -161,6 +153,15 @@ SIMD_INLINE void store_f64(void *to, int dtype, vec_f64 v) {
 SIMD_INLINE void store_n_f64(void *to, int dtype, vec_f64 v, int n) {
     (void)dtype;
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << n) - 1), v);
+}
+
+SIMD_INLINE void load_any_f64(vec_f64 *v, const char *from, int dtype, int count) {
+    SIMD_EACH(i, count)
+    v[i] = load_f64(from + (size_t)i * LANES_f64 * sizeof(double), dtype);
+}
+SIMD_INLINE void store_any_f64(char *to, int dtype, const vec_f64 *v, int count) {
+    SIMD_EACH(i, count)
+    store_f64(to + (size_t)i * LANES_f64 * sizeof(double), dtype, v[i]);
 }
 
 SIMD_INLINE double sum_f64(vec_f64 v) {

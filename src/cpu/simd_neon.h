@@ -5,6 +5,7 @@
 #include <arm_neon.h>
 
 #include "convert.h"
+#include "simd_each.h"
 
 #define SIMD_TARGET /* part of every AArch64 processor */
 #define SIMD_INLINE static inline __attribute__((always_inline))
@@ -15,27 +16,13 @@ enum { LANES_f32 = 4, LANES_f64 = 2 };
 
 /* ---- float -------------------------------------------------------------------------------- */
 
-SIMD_INLINE vec_f32 set_f32(float v) {
-    return vdupq_n_f32(v);
-}
-SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) {
-    return vaddq_f32(a, b);
-}
-SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) {
-    return vsubq_f32(a, b);
-}
-SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) {
-    return vmulq_f32(a, b);
-}
-SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) {
-    return vdivq_f32(a, b);
-}
-SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) {
-    return vfmaq_f32(c, a, b);
-}
-SIMD_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) {
-    return vminq_f32(a, b);
-}
+SIMD_INLINE vec_f32 set_f32(float v) { return vdupq_n_f32(v); }
+SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) { return vaddq_f32(a, b); }
+SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) { return vsubq_f32(a, b); }
+SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) { return vmulq_f32(a, b); }
+SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) { return vdivq_f32(a, b); }
+SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return vfmaq_f32(c, a, b); }
+SIMD_INLINE vec_f32 min_f32(vec_f32 a, vec_f32 b) { return vminq_f32(a, b); }
 SIMD_INLINE vec_f32 select_less_f32(vec_f32 a, vec_f32 b, vec_f32 yes, vec_f32 no) {
     return vbslq_f32(vcltq_f32(a, b), yes, no);
 }
@@ -45,22 +32,16 @@ SIMD_INLINE vec_f32 scale_f32(vec_f32 n, vec_f32 one) {
 }
 
 /* Lane by lane the larger magnitude, a number rather than NaN. */
-SIMD_INLINE vec_f32 farther_f32(vec_f32 a, vec_f32 b) {
-    return vmaxnmq_f32(vabsq_f32(a), vabsq_f32(b));
-}
+SIMD_INLINE vec_f32 farther_f32(vec_f32 a, vec_f32 b) { return vmaxnmq_f32(vabsq_f32(a), vabsq_f32(b)); }
 /* No magnitude is limit or more. */
-SIMD_INLINE int is_near_f32(vec_f32 v, float limit) {
-    return !(vmaxnmvq_f32(v) >= limit);
-}
+SIMD_INLINE int is_near_f32(vec_f32 v, float limit) { return !(vmaxnmvq_f32(v) >= limit); }
 
 SIMD_INLINE vec_f32 widen_f32(uint16x4_t half, int dtype) {
-    if (dtype == CC1D_FLOAT16)
-        return vcvt_f32_f16(vreinterpret_f16_u16(half));
+    if (dtype == CC1D_FLOAT16) return vcvt_f32_f16(vreinterpret_f16_u16(half));
     return vreinterpretq_f32_u32(vshll_n_u16(half, 16));
 }
 SIMD_INLINE uint16x4_t narrow_f32(vec_f32 v, int dtype) {
-    if (dtype == CC1D_FLOAT16)
-        return vreinterpret_u16_f16(vcvt_f16_f32(v));
+    if (dtype == CC1D_FLOAT16) return vreinterpret_u16_f16(vcvt_f16_f32(v));
     const uint32x4_t u = vreinterpretq_u32_f32(v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
     const uint32x4_t sum = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
@@ -68,8 +49,7 @@ SIMD_INLINE uint16x4_t narrow_f32(vec_f32 v, int dtype) {
 }
 
 SIMD_INLINE vec_f32 load_f32(const void *from, int dtype) {
-    if (dtype == CC1D_FLOAT32)
-        return vreinterpretq_f32_u8(vld1q_u8(from));
+    if (dtype == CC1D_FLOAT32) return vreinterpretq_f32_u8(vld1q_u8(from));
     return widen_f32(vreinterpret_u16_u8(vld1_u8(from)), dtype);
 }
 SIMD_INLINE void store_f32(void *to, int dtype, vec_f32 v) {
@@ -81,8 +61,7 @@ SIMD_INLINE void store_f32(void *to, int dtype, vec_f32 v) {
 /* Partial vectors go through memory: there are no masked accesses. */
 SIMD_INLINE vec_f32 load_n_f32(const void *from, int dtype, int n) {
     float whole[4] = {0};
-    if (n == LANES_f32)
-        return load_f32(from, dtype);
+    if (n == LANES_f32) return load_f32(from, dtype);
     memcpy(whole, from, (size_t)n * cc1d_itemsize(dtype));
     return load_f32(whole, dtype);
 }
@@ -90,6 +69,16 @@ SIMD_INLINE void store_n_f32(void *to, int dtype, vec_f32 v, int n) {
     float whole[4];
     store_f32(whole, dtype, v);
     memcpy(to, whole, (size_t)n * cc1d_itemsize(dtype));
+}
+
+/* Several vectors of consecutive elements in an order of lanes that is the same for loads and stores. */
+SIMD_INLINE void load_any_f32(vec_f32 *v, const char *from, int dtype, int count) {
+    SIMD_EACH(i, count)
+    v[i] = load_f32(from + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype);
+}
+SIMD_INLINE void store_any_f32(char *to, int dtype, const vec_f32 *v, int count) {
+    SIMD_EACH(i, count)
+    store_f32(to + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype, v[i]);
 }
 
 SIMD_INLINE float sum_f32(vec_f32 v) {
@@ -103,27 +92,13 @@ SIMD_INLINE void accumulate_f32(double *to, vec_f32 v) {
 
 /* ---- double ------------------------------------------------------------------------------- */
 
-SIMD_INLINE vec_f64 set_f64(double v) {
-    return vdupq_n_f64(v);
-}
-SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) {
-    return vaddq_f64(a, b);
-}
-SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) {
-    return vsubq_f64(a, b);
-}
-SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) {
-    return vmulq_f64(a, b);
-}
-SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) {
-    return vdivq_f64(a, b);
-}
-SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) {
-    return vfmaq_f64(c, a, b);
-}
-SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) {
-    return vminq_f64(a, b);
-}
+SIMD_INLINE vec_f64 set_f64(double v) { return vdupq_n_f64(v); }
+SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) { return vaddq_f64(a, b); }
+SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) { return vsubq_f64(a, b); }
+SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) { return vmulq_f64(a, b); }
+SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) { return vdivq_f64(a, b); }
+SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return vfmaq_f64(c, a, b); }
+SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return vminq_f64(a, b); }
 SIMD_INLINE vec_f64 select_less_f64(vec_f64 a, vec_f64 b, vec_f64 yes, vec_f64 no) {
     return vbslq_f64(vcltq_f64(a, b), yes, no);
 }
@@ -132,12 +107,8 @@ SIMD_INLINE vec_f64 scale_f64(vec_f64 n, vec_f64 one) {
     return vreinterpretq_f64_u64(vaddq_u64(exponent, vreinterpretq_u64_f64(one)));
 }
 
-SIMD_INLINE vec_f64 farther_f64(vec_f64 a, vec_f64 b) {
-    return vmaxnmq_f64(vabsq_f64(a), vabsq_f64(b));
-}
-SIMD_INLINE int is_near_f64(vec_f64 v, double limit) {
-    return !(vmaxnmvq_f64(v) >= limit);
-}
+SIMD_INLINE vec_f64 farther_f64(vec_f64 a, vec_f64 b) { return vmaxnmq_f64(vabsq_f64(a), vabsq_f64(b)); }
+SIMD_INLINE int is_near_f64(vec_f64 v, double limit) { return !(vmaxnmvq_f64(v) >= limit); }
 
 SIMD_INLINE vec_f64 load_f64(const void *from, int dtype) {
     (void)dtype;
@@ -158,11 +129,16 @@ SIMD_INLINE void store_n_f64(void *to, int dtype, vec_f64 v, int n) {
     memcpy(to, whole, (size_t)n * sizeof(double));
 }
 
-SIMD_INLINE double sum_f64(vec_f64 v) {
-    return vgetq_lane_f64(v, 0) + vgetq_lane_f64(v, 1);
+SIMD_INLINE void load_any_f64(vec_f64 *v, const char *from, int dtype, int count) {
+    SIMD_EACH(i, count)
+    v[i] = load_f64(from + (size_t)i * LANES_f64 * sizeof(double), dtype);
 }
-SIMD_INLINE void accumulate_f64(double *to, vec_f64 v) {
-    vst1q_f64(to, vaddq_f64(vld1q_f64(to), v));
+SIMD_INLINE void store_any_f64(char *to, int dtype, const vec_f64 *v, int count) {
+    SIMD_EACH(i, count)
+    store_f64(to + (size_t)i * LANES_f64 * sizeof(double), dtype, v[i]);
 }
+
+SIMD_INLINE double sum_f64(vec_f64 v) { return vgetq_lane_f64(v, 0) + vgetq_lane_f64(v, 1); }
+SIMD_INLINE void accumulate_f64(double *to, vec_f64 v) { vst1q_f64(to, vaddq_f64(vld1q_f64(to), v)); }
 
 #endif

@@ -10,9 +10,7 @@ static void append(cc1d_spans *spans, int64_t t0, int64_t t1, bool direct) {
     spans->end[spans->count - 1] = t1;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* a rounded up to t0 + a multiple of unit, but at most limit. */
 static int64_t next_unit(int64_t a, int64_t t0, int64_t unit, int64_t limit) {
@@ -25,8 +23,8 @@ static int64_t id_or_none(const cc1d_problem *p, const cc1d_segment *s, int64_t 
 
 /* A unit is direct if `run`, the number of equal ids that end at its last neighbour, covers all of
  * its neighbourhood. */
-static void spans_by_id(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t unit,
-                        int64_t back, int64_t ahead, cc1d_spans *spans) {
+static void spans_by_id(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t unit, int64_t back,
+                        int64_t ahead, cc1d_spans *spans) {
     int64_t step = t0 - back, id = id_or_none(p, s, step), run = 1;
     for (int64_t t = t0; t < spans->t1; t += unit) {
         const int64_t t1 = smaller(t + unit, spans->t1);
@@ -39,12 +37,12 @@ static void spans_by_id(const cc1d_problem *p, const cc1d_segment *s, int64_t t0
     }
 }
 
-void cc1d_cpu_spans(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t limit,
-                    int64_t unit, int64_t back, int64_t ahead, cc1d_spans *spans) {
+void cc1d_cpu_spans(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, int64_t limit, int64_t unit,
+                    int64_t back, int64_t ahead, cc1d_spans *spans) {
     spans->count = 0;
     spans->t0 = t0;
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
-        spans->t1 = smaller(limit, t0 + CC1D_SPAN_BLOCK);
+        spans->t1 = smaller(limit, t0 + CC1D_SPAN_UNITS * unit);
         spans_by_id(p, s, t0, unit, back, ahead, spans);
         return;
     }
@@ -52,8 +50,7 @@ void cc1d_cpu_spans(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, in
     const int64_t first = next_unit(s->start + back, t0, unit, limit);
     /* The last whole unit whose neighbours end inside the sequence. */
     int64_t last = smaller(s->end - ahead, limit);
-    if (last < limit)
-        last = last > t0 ? t0 + (last - t0) / unit * unit : t0;
+    if (last < limit) last = last > t0 ? t0 + (last - t0) / unit * unit : t0;
     append(spans, t0, first, false);
     append(spans, first, last, true);
     append(spans, last > first ? last : first, limit, false);

@@ -2,13 +2,12 @@
 #include "split.h"
 
 enum {
-    ITEM_ELEMENTS =
-        1 << 15, /* enough to hide the claim of an item, few enough to balance over many threads */
-    TIME_STEPS =
-        8192, /* longest run of steps of one row: the rows of an item stay in the second-level cache */
-    CHANNEL_LANES =
-        512, /* channels of an item when they are contiguous: whole memory pages are walked in order */
-    BACKWARD_STEPS = 1024, /* steps of a partial sum: a sum costs (W + 1) * 8 bytes per channel */
+    ITEMS = 64,           /* wanted of a call: enough to balance over many threads */
+    ITEM_LEAST = 1 << 14, /* elements of an item: enough to hide that it must be claimed */
+    ITEM_MOST = 1 << 17,  /* no more than the second-level cache holds */
+    SUM_MOST = 1 << 19,   /* of an item of backward where channels are contiguous: its ends cost more */
+    TIME_STEPS = 8192,    /* longest run of steps of one row: memory is read in order */
+    CHANNEL_LANES = 512,  /* channels of an item when they are contiguous: as many as weights are kept for */
     MAX_TASKS = 128
 };
 
@@ -30,21 +29,29 @@ cc1d_path cc1d_cpu_path(const cc1d_problem *p) {
     return time ? CC1D_PATH_TIME : channel ? CC1D_PATH_CHANNEL : CC1D_PATH_GENERAL;
 }
 
+/* Elements of an item. */
+static int64_t item_elements(const cc1d_problem *p, int64_t items, int64_t most) {
+    const int64_t share = p->batch * p->dim * p->seqlen / items;
+    return share < ITEM_LEAST ? ITEM_LEAST : smaller(share, most);
+}
+
 cc1d_split cc1d_cpu_split(const cc1d_problem *p, cc1d_path path) {
     const bool backward = p->op == CC1D_OP_BACKWARD;
+    const int64_t elements = backward && path == CC1D_PATH_CHANNEL ? item_elements(p, ITEMS / 2, SUM_MOST)
+                                                                   : item_elements(p, ITEMS, ITEM_MOST);
     cc1d_split s;
     if (path == CC1D_PATH_CHANNEL) {
         s.d_chunk = smaller(p->dim, CHANNEL_LANES);
-        s.t_chunk = backward ? BACKWARD_STEPS : at_least_one(ITEM_ELEMENTS / at_least_one(s.d_chunk));
-        s.t_chunk = smaller(p->seqlen, s.t_chunk);
+        s.t_chunk =
+            smaller(p->seqlen, ceil_div(elements / at_least_one(s.d_chunk), CC1D_DW_RUN) * CC1D_DW_RUN);
     } else {
-        s.t_chunk = smaller(p->seqlen, backward ? BACKWARD_STEPS : TIME_STEPS);
-        s.d_chunk = smaller(p->dim, at_least_one(ITEM_ELEMENTS / at_least_one(s.t_chunk)));
+        s.t_chunk = smaller(p->seqlen, TIME_STEPS);
+        s.d_chunk = smaller(p->dim, at_least_one(elements / at_least_one(s.t_chunk)));
     }
     s.d_chunk = at_least_one(s.d_chunk);
     s.t_chunk = at_least_one(s.t_chunk);
     /* Short sequences: several batch rows to an item, and to a partial sum. */
-    s.b_chunk = smaller(at_least_one(p->batch), at_least_one(ITEM_ELEMENTS / (s.d_chunk * s.t_chunk)));
+    s.b_chunk = smaller(at_least_one(p->batch), at_least_one(elements / (s.d_chunk * s.t_chunk)));
     s.b_count = ceil_div(p->batch, s.b_chunk);
     s.d_count = ceil_div(p->dim, s.d_chunk);
     s.t_count = ceil_div(p->seqlen, s.t_chunk);

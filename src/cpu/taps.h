@@ -13,23 +13,19 @@ static inline char *cc1d_element(const cc1d_view *v, int64_t i, int64_t j, int64
 /* The seq_idx of a step; steps before the sequence count as its first one, as the initial states
  * do. 0 where there is none. */
 static inline int64_t cc1d_sequence_id(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
-    if (!cc1d_has(p, CC1D_SEQ_IDX))
-        return 0;
+    if (!cc1d_has(p, CC1D_SEQ_IDX)) return 0;
     return cc1d_index_at(&p->view[CC1D_SEQ_IDX], s->b, step > s->start ? step : s->start);
 }
 
 /* Where step `step` lies as a tap of step `now`, for channel d; NULL: it counts as 0. */
-static inline const char *cc1d_tap(const cc1d_problem *p, const cc1d_segment *s, int64_t d,
-                                   int64_t now, int64_t step) {
+static inline const char *cc1d_tap(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now,
+                                   int64_t step) {
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
         const int64_t id = cc1d_sequence_id(p, s, now);
-        if (id < 0 || cc1d_sequence_id(p, s, step) != id)
-            return NULL;
+        if (id < 0 || cc1d_sequence_id(p, s, step) != id) return NULL;
     }
-    if (step >= s->start)
-        return cc1d_element(&p->view[CC1D_X], s->b, d, step);
-    if (!cc1d_has(p, CC1D_INITIAL))
-        return NULL;
+    if (step >= s->start) return cc1d_element(&p->view[CC1D_X], s->b, d, step);
+    if (!cc1d_has(p, CC1D_INITIAL)) return NULL;
     return cc1d_element(&p->view[CC1D_INITIAL], s->n, d, step - s->start + p->width - 1);
 }
 

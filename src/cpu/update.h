@@ -35,8 +35,8 @@ static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t r
         cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(state, row, d0, i + shift),
                   state->stride[1], channels, item);
     for (int64_t i = kept; i < size; i++)
-        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1],
-                  cc1d_element(x, b, d0, steps - size + i), x->stride[1], channels, item);
+        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(x, b, d0, steps - size + i),
+                  x->stride[1], channels, item);
 }
 
 #endif

@@ -76,7 +76,8 @@ static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_cuda_device 
     arguments[launch->buffer_count] = launch->words;
     const uint32_t *grid = launch->groups, *block = launch->group_size;
     cu_result error;
-    if (launch->waits_itself && driver->launch_config && device->sm >= 90) {
+    if (launch->waits_itself && driver->launch_config &&
+        cc1d_nvrtc_target(device->sm, driver->version) >= 90) {
         /* Started while the launch before it ends; the kernel waits for that one's results itself. */
         cu_launch_attribute early = {.id = CU_LAUNCH_PROGRAMMATIC_SERIALIZATION, .value = {.allowed = 1}};
         const cu_launch_config config = {.grid = {grid[0], grid[1], grid[2]},

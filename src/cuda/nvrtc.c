@@ -296,6 +296,12 @@ static cc1d_status take_code(const compiler *c, nvrtc_program program, bool mach
     return CC1D_OK;
 }
 
+int cc1d_nvrtc_target(int sm, int driver_version) {
+    char why[512];
+    const compiler *c = get(driver_version, why, sizeof why);
+    return c ? choose_architecture(c, sm) : 0;
+}
+
 cc1d_status cc1d_nvrtc_compile(const char *name, const char *source, int sm, int driver_version,
                                char **code) {
     char why[512];

@@ -165,7 +165,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
                 if (t + u - HISTORY >= first && t + u - HISTORY < end)
                     store_column(dx_at, count, (offset_t)u * STRIDE(p.target, 2), done[u]);
         }
-        dx_at += CC1D_UNROLL * STRIDE(p.target, 2);
+        dx_at += (i64)CC1D_UNROLL * (i64)STRIDE(p.target, 2);
 #endif
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {

@@ -194,13 +194,12 @@ FN real sigmoid_denominator(real acc) { return 1.0 + exp(-acc); }
 FN real silu(real acc) { return acc / sigmoid_denominator(acc); }
 FN real sigmoid(real acc) { return 1.0 / sigmoid_denominator(acc); }
 #elif CC1D_X_DTYPE == 0
-/* e^-acc * one within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
+/* e^-acc / 2 within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
  * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. ln2 is split so that
- * n * 0.693359375 is exact. one is 1, and 2^-64 below acc = -64, where e^-acc alone would overflow although
- * acc * sigmoid(acc) is still a number. -acc is held in [-87, 133.2]: 1 + e^-acc is 1 below, and above even
- * the scaled exponential is infinite (its exponent field is all ones), as it should be. */
-FN float exp_of_minus(float acc, LOCAL float &one) {
-    float x = fmin(fmax(-acc, -87.0f), 133.2f);
+ * n * 0.693359375 is exact. -acc is held in [-87, 89.5]: 1 + e^-acc is 1 below, and above n is 129, whose
+ * 2^(n-1) has an exponent field of all ones: infinite, as it should be. */
+FN float half_exp_of_minus(float acc) {
+    float x = fmin(fmax(-acc, -87.0f), 89.5f);
     float shifted = fma(x, 1.44269504f, 12582912.0f);
     float n = shifted - 12582912.0f;
     float r = fma(n, 2.12194440e-4f, fma(n, -0.693359375f, x));
@@ -209,21 +208,19 @@ FN float exp_of_minus(float acc, LOCAL float &one) {
     q = fma(r, q, 0.16666521f);
     q = fma(r, q, 0.49999994f);
     float e = fma(r * r, q, r) + 1.0f;
-    uint one_bits = acc < -64.0f ? 0x1f800000u : 0x3f800000u;
-    one = AS_FLOAT(one_bits);
-    return e * AS_FLOAT((AS_UINT(shifted) << 23) + one_bits);
+    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3f000000u);
 }
 /* value / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp
- * + 2^-40. Where the step is not finite (value or the exponential infinite) the plain product already is the
- * limit: inf, -0, or NaN for -inf. */
+ * + 2^-40. Everything is a quarter, so that the reciprocal is a normal number wherever e^-acc is finite.
+ * Where the step is not finite (value or the exponential infinite) the plain product already is the limit:
+ * inf, -0, or NaN for -inf; where it is 0 the product has the right sign. */
 FN float times_sigmoid(float value, float acc) {
-    float one;
-    float d = exp_of_minus(acc, one) + one;
+    float d = fma(half_exp_of_minus(acc), 0.5f, 0.25f);
     float r = reciprocal_approximate(d);
-    value *= one;
+    value *= 0.25f;
     float y = value * r;
     float rest = fma(-y, d, value);
-    return rest == rest ? fma(rest, r, y) : y;
+    return fabs(rest) > 0.0f ? fma(rest, r, y) : y;
 }
 FN real silu(real acc) { return times_sigmoid(acc, acc); }
 FN real sigmoid(real acc) { return times_sigmoid(1.0f, acc); }

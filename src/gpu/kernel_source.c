@@ -14,7 +14,7 @@
 
 static const struct {
     char part0[3992];
-    char part1[3976];
+    char part1[3986];
 } text_backward_channel = {
         "/* backward_channel.h - dx and partial weight gradients where channels are contiguous, and for any other\n"
         " * strides: a thread owns CC1D_VEC channels and walks a run of time steps; step t - HISTORY's dx is complete\n"
@@ -183,7 +183,7 @@ static const struct {
         "                if (t + u - HISTORY >= first && t + u - HISTORY < end)\n"
         "                    store_column(dx_at, count, (offset_t)u * STRIDE(p.target, 2), done[u]);\n"
         "        }\n"
-        "        dx_at += CC1D_UNROLL * STRIDE(p.target, 2);\n"
+        "        dx_at += (i64)CC1D_UNROLL * (i64)STRIDE(p.target, 2);\n"
         "#endif\n"
         "#pragma unroll\n"
         "        for (int i = 0; i < HISTORY; i++) {\n"
@@ -562,8 +562,8 @@ const char *const cc1d_gpu_source_columns = (const char *)&text_columns;
 
 static const struct {
     char part0[3981];
-    char part1[3899];
-    char part2[1782];
+    char part1[3925];
+    char part2[1671];
 } text_common = {
         "/* common.h - what every kernel needs: dtypes, packs of 16 bytes or less, the activation, strides.\n"
         " *\n"
@@ -761,13 +761,12 @@ static const struct {
         "FN real silu(real acc) { return acc / sigmoid_denominator(acc); }\n"
         "FN real sigmoid(real acc) { return 1.0 / sigmoid_denominator(acc); }\n"
         "#elif CC1D_X_DTYPE == 0\n"
-        "/* e^-acc * one within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,\n"
+        "/* e^-acc / 2 within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,\n"
         " * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. ln2 is split so that\n"
-        " * n * 0.693359375 is exact. one is 1, and 2^-64 below acc = -64, where e^-acc alone would overflow although\n"
-        " * acc * sigmoid(acc) is still a number. -acc is held in [-87, 133.2]: 1 + e^-acc is 1 below, and above even\n"
-        " * the scaled exponential is infinite (its exponent field is all ones), as it should be. */\n"
-        "FN float exp_of_minus(float acc, LOCAL float &one) {\n"
-        "    float x = fmin(fmax(-acc, -87.0f), 133.2f);\n"
+        " * n * 0.693359375 is exact. -acc is held in [-87, 89.5]: 1 + e^-acc is 1 below, and above n is 129, whose\n"
+        " * 2^(n-1) has an exponent field of all ones: infinite, as it should be. */\n"
+        "FN float half_exp_of_minus(float acc) {\n"
+        "    float x = fmin(fmax(-acc, -87.0f), 89.5f);\n"
         "    float shifted = fma(x, 1.44269504f, 12582912.0f);\n"
         "    float n = shifted - 12582912.0f;\n"
         "    float r = fma(n, 2.12194440e-4f, fma(n, -0.693359375f, x));\n"
@@ -776,27 +775,25 @@ static const struct {
         "    q = fma(r, q, 0.16666521f);\n"
         "    q = fma(r, q, 0.49999994f);\n"
         "    float e = fma(r * r, q, r) + 1.0f;\n"
-        "    uint one_bits = acc < -64.0f ? 0x1f800000u : 0x3f800000u;\n"
-        "    one = AS_FLOAT(one_bits);\n"
-        "    return e * AS_FLOAT((AS_UINT(shifted) << 23) + one_bits);\n"
+        "    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3f000000u);\n"
         "}\n"
         "/* value / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp\n"
-        " * + 2^-40. Where the step is not finite (value or the exponential infinite) the plain product already is the\n"
-        " * limit: inf, -0, or NaN for -inf. */\n"
+        " * + 2^-40. Everything is a quarter, so that the reciprocal is a normal number wherever e^-acc is finite.\n"
+        " * Where the step is not finite (value or the exponential infinite) the plain product already is the limit:\n"
+        " * inf, -0, or NaN for -inf; where it is 0 the product has the right sign. */\n"
         "FN float times_sigmoid(float value, float acc) {\n"
-        "    float one;\n"
-        "    float d = exp_of_minus(acc, one) + one;\n"
+        "    float d = fma(half_exp_of_minus(acc), 0.5f, 0.25f);\n"
         "    float r = reciprocal_approximate(d);\n"
-        "    value *= one;\n"
+        "    value *= 0.25f;\n"
         "    float y = value * r;\n"
         "    float rest = fma(-y, d, value);\n"
-        "    return rest == rest ? fma(rest, r, y) : y;\n"
+        "    return fabs(rest) > 0.0f ? fma(rest, r, y) : y;\n"
         "}\n"
         "FN real silu(real acc) { return times_sigmoid(acc, acc); }\n"
         "FN real sigmoid(real acc) { return times_sigmoid(1.0f, acc); }\n"
         "#else\n"
-        "/* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most\n",
-        " * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, and the product back by 2^-12 twice, so that\n"
+        "/* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most\n"
+        " * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, and the product back by 2^-12 twice, so that\n",
         " * the reciprocal's operand is in range until the result is below the smallest 16-bit number (acc = -105). */\n"
         "FN real silu(real acc) {\n"
         "    const float scale = 2.44140625e-4f;\n"
@@ -1605,7 +1602,7 @@ static const struct {
 const char *const cc1d_gpu_source_sequence = (const char *)&text_sequence;
 
 static const struct {
-    char part0[3959];
+    char part0[3978];
 } text_states = {
         "/* states.h - the states at either end of a sequence, one thread per element: small, so any strides and any\n"
         " * width.\n"
@@ -1687,7 +1684,7 @@ static const struct {
         "        e.d = m.d;\n"
         "#if CC1D_HAS_LAST_GRADIENT\n"
         "        int j = m.i - (q.end - q.begin); /* this element's place in a final state that reaches so far back */\n"
-        "        if (j >= 0 &&\n"
+        "        if (j >= 0 && j < p.width - 1 &&\n"
         "            (CC1D_SEQ != 1 || p.seqlen == 0 || wide_same_sequence(SEQ_ARGUMENT p, q, e.b, p.seqlen - 1)))\n"
         "            sum = X_TO_REAL(LOAD(x_t, last + m.n * STRIDE(p.last, 0) + m.d * STRIDE(p.last, 1) +\n"
         "                                          (uint)j * STRIDE(p.last, 2)));\n"

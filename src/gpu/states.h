@@ -78,7 +78,7 @@ ENTRY(cc1d_backward_initial, cc1d_conv_params) {
         e.d = m.d;
 #if CC1D_HAS_LAST_GRADIENT
         int j = m.i - (q.end - q.begin); /* this element's place in a final state that reaches so far back */
-        if (j >= 0 &&
+        if (j >= 0 && j < p.width - 1 &&
             (CC1D_SEQ != 1 || p.seqlen == 0 || wide_same_sequence(SEQ_ARGUMENT p, q, e.b, p.seqlen - 1)))
             sum = X_TO_REAL(LOAD(x_t, last + m.n * STRIDE(p.last, 0) + m.d * STRIDE(p.last, 1) +
                                           (uint)j * STRIDE(p.last, 2)));

@@ -30,33 +30,21 @@ static int64_t random_in(int64_t low, int64_t high) {
 }
 
 /* True once in n times. */
-static int random_once_in(int n) {
-    return random_in(1, n) == 1;
-}
+static int random_once_in(int n) { return random_in(1, n) == 1; }
 
-static double random_value(void) {
-    return (double)(random_bits() >> 11) * 0x1p-51 - 2.0;
-}
+static double random_value(void) { return (double)(random_bits() >> 11) * 0x1p-51 - 2.0; }
 
 /* Any sign, any magnitude, and what is no number. */
 static double random_extreme(void) {
     switch (random_in(0, 9)) {
-    case 0:
-        return INFINITY;
-    case 1:
-        return -INFINITY;
-    case 2:
-        return NAN;
-    case 3:
-        return -0.0;
-    case 4:
-        return 1e-41 * random_value();
-    case 5:
-        return 3e38 * random_value();
-    case 6:
-        return 60 * random_value();
-    default:
-        return ldexp(random_value(), (int)random_in(-150, 150));
+    case 0: return INFINITY;
+    case 1: return -INFINITY;
+    case 2: return NAN;
+    case 3: return -0.0;
+    case 4: return 1e-41 * random_value();
+    case 5: return 3e38 * random_value();
+    case 6: return 60 * random_value();
+    default: return ldexp(random_value(), (int)random_in(-150, 150));
     }
 }
 
@@ -68,20 +56,15 @@ typedef struct box {
     cc1d_tensor tensor;
 } box;
 
-static const cc1d_tensor *box_tensor(const box *b) {
-    return b->map ? &b->tensor : NULL;
-}
+static const cc1d_tensor *box_tensor(const box *b) { return b->map ? &b->tensor : NULL; }
 
 static int64_t box_count(const box *b) {
     int64_t count = 1;
-    for (int i = 0; i < b->tensor.ndim; i++)
-        count *= b->tensor.shape[i];
+    for (int i = 0; i < b->tensor.ndim; i++) count *= b->tensor.shape[i];
     return count;
 }
 
-static size_t item_size(int32_t dtype) {
-    return cc1d_itemsize(dtype);
-}
+static size_t item_size(int32_t dtype) { return cc1d_itemsize(dtype); }
 
 /* The i-th element in row-major order of the shape. */
 static char *box_at(const box *b, int64_t i) {
@@ -108,8 +91,7 @@ static void box_map(box *b, size_t bytes, int at_end) {
 }
 
 static void box_free(box *b) {
-    if (b->map)
-        munmap(b->map, b->map_bytes);
+    if (b->map) munmap(b->map, b->map_bytes);
     b->map = NULL;
 }
 
@@ -125,12 +107,10 @@ static box box_make(int32_t dtype, int ndim, const int64_t *shape, const int *or
         b.tensor.strides[d] = stride;
         extent += (shape[d] - 1) * stride;
         stride *= shape[d];
-        if (i == ndim - 1)
-            stride += gap;
+        if (i == ndim - 1) stride += gap;
     }
     for (int d = 0; d < ndim; d++)
-        if (shape[d] == 0)
-            extent = 0;
+        if (shape[d] == 0) extent = 0;
     box_map(&b, (size_t)extent * item_size(dtype), (int)random_in(0, 1));
     return b;
 }
@@ -138,16 +118,14 @@ static box box_make(int32_t dtype, int ndim, const int64_t *shape, const int *or
 /* A box of its own with the same shape and strides, holding the same bytes. */
 static box box_copy(const box *from) {
     box b = *from;
-    if (!from->map)
-        return b;
+    if (!from->map) return b;
     box_map(&b, from->bytes, (int)random_in(0, 1));
     memcpy(b.tensor.data, from->tensor.data, from->bytes);
     return b;
 }
 
 static void box_fill(const box *b, int extreme) {
-    if (!b->map)
-        return;
+    if (!b->map) return;
     for (int64_t i = 0; i < box_count(b); i++)
         cc1d_store_f64(box_at(b, i), b->tensor.dtype,
                        extreme && random_once_in(8) ? random_extreme() : random_value());
@@ -164,18 +142,15 @@ static void box_set_index(const box *b, int64_t i, int64_t value) {
 /* The first element whose bits differ, any NaN being equal to any other; -1: none; -2: only bytes
  * that belong to no element. Clears the elements of both. */
 static int64_t box_difference(const box *a, const box *b) {
-    if (!a->map)
-        return -1;
+    if (!a->map) return -1;
     const size_t item = item_size(a->tensor.dtype);
     int64_t first = -1;
     for (int64_t i = box_count(a) - 1; i >= 0; i--) {
         char *x = box_at(a, i), *y = box_at(b, i);
         const double u = cc1d_load_f64(x, a->tensor.dtype), v = cc1d_load_f64(y, a->tensor.dtype);
-        if (memcmp(x, y, item) && !(u != u && v != v))
-            first = i;
+        if (memcmp(x, y, item) && !(u != u && v != v)) first = i;
     }
-    if (first >= 0)
-        return first;
+    if (first >= 0) return first;
     for (int64_t i = 0; i < box_count(a); i++) {
         memset(box_at(a, i), 0, item);
         memset(box_at(b, i), 0, item);

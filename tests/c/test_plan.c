@@ -176,6 +176,20 @@ static void test_weights_are_loaded_wide_where_they_may(void) {
     CHECK(plan.launch[0].key[CC1D_KEY_WEIGHT_WORDS] == 0);
 }
 
+/* Forward computes one load per team, however many rows there are to spread over. */
+static void test_packed_forward(void) {
+    const int64_t shapes[][3] = {{8, 512, 2048}, {1, 4096, 512}, {2, 1024, 4096}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int dtype = CC1D_FLOAT32; dtype <= CC1D_BFLOAT16; dtype++) {
+            const int64_t *n = shapes[i];
+            cc1d_problem p = convolution(CC1D_OP_FORWARD, dtype, TIME, n[0], n[1], n[2], 4);
+            p.view[CC1D_SEQ_IDX] = view_of(CC1D_INT32, n[0], n[2], 1, n[2], 1, 0);
+            cc1d_plan plan;
+            CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+            check_cover(&p, &plan.launch[0], n[0], n[2]);
+        }
+}
+
 static void test_update(void) {
     for (int how = 0; how < LAYOUTS; how++)
         for (int i = 0; i < 4; i++)
@@ -303,6 +317,7 @@ int main(void) {
         {"packs are aligned", test_packs_are_aligned},
         {"rows that lie differently", test_skewed_rows},
         {"wide loads of weights", test_weights_are_loaded_wide_where_they_may},
+        {"packed forward", test_packed_forward},
         {"update", test_update},
         {"huge sizes", test_huge},
         {"narrow offsets", test_offsets_stay_narrow_below_two_to_the_31},

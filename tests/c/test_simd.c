@@ -11,8 +11,7 @@ enum { MAX_OUTPUTS = 4 };
 static int failures;
 
 static int32_t random_dtype(void) {
-    static const int32_t dtypes[] = {CC1D_FLOAT32, CC1D_FLOAT32, CC1D_FLOAT16, CC1D_BFLOAT16,
-                                     CC1D_FLOAT64};
+    static const int32_t dtypes[] = {CC1D_FLOAT32, CC1D_FLOAT32, CC1D_FLOAT16, CC1D_BFLOAT16, CC1D_FLOAT64};
     return dtypes[random_in(0, 4)];
 }
 
@@ -26,9 +25,7 @@ static int64_t random_width(void) {
     return random_once_in(4) ? wide[random_in(0, 8)] : random_in(2, 4);
 }
 
-static int64_t random_length(void) {
-    return random_once_in(4) ? random_in(1, 1400) : random_in(1, 90);
-}
+static int64_t random_length(void) { return random_once_in(4) ? random_in(1, 1400) : random_in(1, 90); }
 
 /* ---- Tensors of a case --------------------------------------------------------------------- */
 
@@ -66,13 +63,9 @@ static box vector(int32_t dtype, int64_t count) {
     return box_make(dtype, 1, &count, order, random_once_in(4) ? 3 : 1, 0);
 }
 
-static box none(void) {
-    return (box){.map = NULL};
-}
+static box none(void) { return (box){.map = NULL}; }
 
-static int32_t random_index_dtype(void) {
-    return random_once_in(2) ? CC1D_INT32 : CC1D_INT64;
-}
+static int32_t random_index_dtype(void) { return random_once_in(2) ? CC1D_INT32 : CC1D_INT64; }
 
 /* Runs of equal ids, some of them padding, some of one step, some coming back later. */
 static box sequence_ids(const shape *s) {
@@ -100,11 +93,9 @@ static int compare_numbers(const void *a, const void *b) {
 static box boundaries(const shape *s) {
     int64_t at[16];
     box b = vector(random_index_dtype(), s->n + 1);
-    for (int64_t i = 0; i <= s->n; i++)
-        at[i] = i == 0 ? 0 : i == s->n ? s->t : random_in(0, s->t);
+    for (int64_t i = 0; i <= s->n; i++) at[i] = i == 0 ? 0 : i == s->n ? s->t : random_in(0, s->t);
     qsort(at, (size_t)s->n + 1, sizeof *at, compare_numbers);
-    for (int64_t i = 0; i <= s->n; i++)
-        box_set_index(&b, i, at[i]);
+    for (int64_t i = 0; i <= s->n; i++) box_set_index(&b, i, at[i]);
     return b;
 }
 
@@ -120,8 +111,7 @@ static shape random_shape(void) {
         s.t = s.t > 150 ? 150 : s.t;
         s.b = 1;
     }
-    if (s.w > 31)
-        s.d = s.d > 20 ? 20 : s.d;
+    if (s.w > 31) s.d = s.d > 20 ? 20 : s.d;
     s.dtype = random_dtype();
     s.weight_dtype = random_weight_dtype(s.dtype);
     return s;
@@ -139,8 +129,7 @@ static inputs random_inputs(void) {
     inputs in = {.s = random_shape()};
     shape *s = &in.s;
     const int packing = (int)random_in(0, 3);
-    if (packing == 1)
-        s->b = 1;
+    if (packing == 1) s->b = 1;
     s->n = packing == 1 ? random_in(1, 8) : s->b;
     in.activation = random_once_in(4) ? CC1D_ACTIVATION_NONE : CC1D_ACTIVATION_SILU;
     in.x = sequences(s);
@@ -158,8 +147,7 @@ static inputs random_inputs(void) {
 
 static void free_inputs(inputs *in) {
     box *const all[] = {&in->x, &in->weight, &in->bias, &in->ids, &in->bounds, &in->initial};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        box_free(all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 
 static void describe(const shape *s) {
@@ -182,18 +170,16 @@ typedef cc1d_status call(const void *context, outputs *out, const cc1d_exec *exe
 
 static outputs copy_outputs(const outputs *from) {
     outputs copy = *from;
-    for (int i = 0; i < MAX_OUTPUTS && from->names[i]; i++)
-        copy.box[i] = box_copy(&from->box[i]);
+    for (int i = 0; i < MAX_OUTPUTS && from->names[i]; i++) copy.box[i] = box_copy(&from->box[i]);
     return copy;
 }
 
 static void free_outputs(outputs *out) {
-    for (int i = 0; i < MAX_OUTPUTS && out->names[i]; i++)
-        box_free(&out->box[i]);
+    for (int i = 0; i < MAX_OUTPUTS && out->names[i]; i++) box_free(&out->box[i]);
 }
 
-static void run(const char *implementation, call *function, const void *context, outputs *out,
-                const shape *s, uint64_t seed) {
+static void run(const char *implementation, call *function, const void *context, outputs *out, const shape *s,
+                uint64_t seed) {
     const cc1d_exec exec = {.size = sizeof exec, .num_threads = 1};
     cc1d_set_cpu_implementation(implementation);
     if (function(context, out, &exec) != CC1D_OK) {
@@ -203,25 +189,22 @@ static void run(const char *implementation, call *function, const void *context,
     }
 }
 
-static void compare(const char *operation, call *function, const void *context,
-                    const outputs *before, const shape *s, uint64_t seed) {
+static void compare(const char *operation, call *function, const void *context, const outputs *before,
+                    const shape *s, uint64_t seed) {
     const char *name;
     for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {
-        if (strcmp(name, "scalar") == 0)
-            continue;
+        if (strcmp(name, "scalar") == 0) continue;
         outputs expected = copy_outputs(before), got = copy_outputs(before);
         run("scalar", function, context, &expected, s, seed);
         run(name, function, context, &got, s, seed);
         for (int k = 0; k < MAX_OUTPUTS && before->names[k]; k++) {
             const int64_t at = box_difference(&expected.box[k], &got.box[k]);
-            if (at == -1)
-                continue;
+            if (at == -1) continue;
             failures++;
             printf("seed %llu: %s on %s: %s differs from scalar at element %lld", (unsigned long long)seed,
                    operation, name, before->names[k], (long long)at);
             if (at >= 0)
-                printf(": %a, expected %a",
-                       cc1d_load_f64(box_at(&got.box[k], at), got.box[k].tensor.dtype),
+                printf(": %a, expected %a", cc1d_load_f64(box_at(&got.box[k], at), got.box[k].tensor.dtype),
                        cc1d_load_f64(box_at(&expected.box[k], at), got.box[k].tensor.dtype));
             printf("\n");
             describe(s);
@@ -291,8 +274,7 @@ static cc1d_status call_backward(const void *context, outputs *out, const cc1d_e
                                .dinitial_states = box_tensor(&out->box[3]),
                                .activation = c->in.activation};
     cc1d_status status = cc1d_backward_scratch(&args, &args.scratch_size);
-    if (status != CC1D_OK)
-        return status;
+    if (status != CC1D_OK) return status;
     args.scratch = malloc(args.scratch_size + 1);
     status = cc1d_backward(&args, exec);
     free(args.scratch);
@@ -345,8 +327,7 @@ static cc1d_status call_update(const void *context, outputs *out, const cc1d_exe
 
 static box random_indices(int64_t count, int64_t low, int64_t high) {
     box b = vector(random_index_dtype(), count);
-    for (int64_t i = 0; i < count; i++)
-        box_set_index(&b, i, random_in(low, high));
+    for (int64_t i = 0; i < count; i++) box_set_index(&b, i, random_in(low, high));
     return b;
 }
 
@@ -358,10 +339,8 @@ static void test_update(uint64_t seed) {
     s->n = s->b + 2;
     const int mode = (int)random_in(0, 3);
     int64_t length = s->w - 1 + random_in(0, 3);
-    if (mode == 2)
-        length += s->t - 1;
-    if (length == 0)
-        length = mode == 1 ? 1 : 0;
+    if (mode == 2) length += s->t - 1;
+    if (length == 0) length = mode == 1 ? 1 : 0;
     c.activation = random_once_in(4) ? CC1D_ACTIVATION_NONE : CC1D_ACTIVATION_SILU;
     c.x = sequences(s);
     c.weight = matrix(s->weight_dtype, s->d, s->w);
@@ -383,8 +362,7 @@ static void test_update(uint64_t seed) {
     compare("update", call_update, &c, &out, s, seed);
     free_outputs(&out);
     box *const all[] = {&c.x, &c.weight, &c.bias, &c.cache, &c.indices, &c.accepted};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        box_free(all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 
 int main(int argc, char **argv) {
@@ -394,12 +372,10 @@ int main(int argc, char **argv) {
     const char *const only = argc > 3 ? argv[3] : "fbu";
     const char *name;
     printf("implementations:");
-    for (int i = 0; (name = cc1d_cpu_implementation(i)); i++)
-        printf(" %s", name);
+    for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) printf(" %s", name);
     printf("\n");
     for (uint64_t seed = first; seed < first + cases && failures < 10; seed++) {
-        if (!strchr(only, "fbu"[seed % 3]))
-            continue;
+        if (!strchr(only, "fbu"[seed % 3])) continue;
         random_state = seed;
         tests[seed % 3](seed);
     }

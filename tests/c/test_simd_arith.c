@@ -1,5 +1,5 @@
-/* test_simd_arith.c - the arithmetic that defines the bits: exponential, conversions; and every implementation's
- * activation on every 16-bit input and on a dense sweep of floats. */
+/* test_simd_arith.c - the arithmetic that defines the bits: exponential, conversions; and every
+ * implementation's activation on every 16-bit input and on a dense sweep of floats. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,9 @@ static double spacing(double v, int mantissa, int lowest) {
 
 static double ulp_f32(double v) { return spacing(v, 24, -125); }
 static double ulp_of(double v, int32_t dtype) {
-    return dtype == CC1D_FLOAT16 ? spacing(v, 11, -13) : dtype == CC1D_BFLOAT16 ? spacing(v, 8, -125) : ulp_f32(v);
+    return dtype == CC1D_FLOAT16    ? spacing(v, 11, -13)
+           : dtype == CC1D_BFLOAT16 ? spacing(v, 8, -125)
+                                    : ulp_f32(v);
 }
 
 static double sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
@@ -97,7 +99,8 @@ static void test_special_values(void) {
 /* v to the nearest of the format's values, ties to even, decided in double. */
 static int is_nearest(double v, uint16_t bits, int32_t dtype) {
     uint16_t below = (uint16_t)(bits - 1), above = (uint16_t)(bits + 1);
-    const double got = cc1d_load_f32(&bits, dtype), a = cc1d_load_f32(&below, dtype), b = cc1d_load_f32(&above, dtype);
+    const double got = cc1d_load_f32(&bits, dtype), a = cc1d_load_f32(&below, dtype),
+                 b = cc1d_load_f32(&above, dtype);
     const double error = fabs(got - v);
     if (isnan(got) || isinf(got)) return 0;
     for (int i = 0; i < 2; i++) {
@@ -145,7 +148,8 @@ static void compare_rows(const void *x, int32_t dtype, int64_t count) {
     const cc1d_tensor row = check_tensor((void *)(uintptr_t)x, dtype, 3, 1, 1, count);
     const cc1d_tensor w = check_tensor(&weight, CC1D_FLOAT32, 2, 1, 1, 0);
     cc1d_tensor out = row;
-    cc1d_forward_args args = {.size = sizeof args, .x = &row, .weight = &w, .out = &out, .activation = CC1D_ACTIVATION_SILU};
+    cc1d_forward_args args = {
+        .size = sizeof args, .x = &row, .weight = &w, .out = &out, .activation = CC1D_ACTIVATION_SILU};
     const char *name;
     for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {
         cc1d_set_cpu_implementation("scalar");
@@ -159,7 +163,8 @@ static void compare_rows(const void *x, int32_t dtype, int64_t count) {
             const float b = cc1d_load_f32(got + (size_t)t * item, dtype);
             if (memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b))) continue;
             CHECK(!"the same bits");
-            printf("  %s: silu(%a) = %a, expected %a\n", name, cc1d_load_f32((const char *)x + (size_t)t * item, dtype), b, a);
+            printf("  %s: silu(%a) = %a, expected %a\n", name,
+                   cc1d_load_f32((const char *)x + (size_t)t * item, dtype), b, a);
             break;
         }
     }
@@ -187,7 +192,8 @@ static void test_floats(void) {
         if (check_failures) return;
     }
     /* Each lane alone on the far side of the fast path's limit. */
-    for (int i = 0; i < ROW; i++) x[i] = i % 67 == 0 ? -64.0f - (float)(i % 80) : i % 71 == 0 ? NAN : (float)(i % 127) - 63;
+    for (int i = 0; i < ROW; i++)
+        x[i] = i % 67 == 0 ? -64.0f - (float)(i % 80) : i % 71 == 0 ? NAN : (float)(i % 127) - 63;
     compare_rows(x, CC1D_FLOAT32, ROW);
 }
 

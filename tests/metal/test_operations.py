@@ -108,6 +108,7 @@ def test_special_values(metal, activation, layout):
     for place in ("x", "weight", "bias"):
         special.test_special_values_behave_as_in_conv1d(metal, activation, layout, place)
     special.test_float32_subnormals_survive(metal, activation, layout)
+    special.test_sign_of_zero(metal)
 
 
 @pytest.mark.parametrize("layout", BOTH)

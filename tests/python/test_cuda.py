@@ -429,6 +429,22 @@ def test_wild_sequence_bounds_stay_inside_the_tensors(bounds):
 
 
 @gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_packed_sequences_of_many_rows(layout, dtype):
+    """Enough rows that a thread could be given several loads of one: every step is written."""
+    x = torch.randn(2, 4096, 1536, dtype=dtype)
+    if layout == "channel_last":
+        x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    weight = torch.randn(4096, 4)
+    seq_idx = (torch.arange(1536) // 500).expand(2, -1).to(torch.int32)
+    want = ccmps.causal_conv1d_fn(x, weight, seq_idx=seq_idx)
+    out = torch.full_like(x, float("nan"), device="cuda")
+    ccmps.causal_conv1d_fn(x.cuda(), weight.cuda(), seq_idx=seq_idx.cuda(), out=out)
+    assert torch.equal(out.cpu(), want)  # without activation: one fma chain on either device
+
+
+@gpu
 @pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
 @pytest.mark.parametrize("shape", [(70_000, 2, 3), (1, 70_000, 3), (2, 3, 140_000)])
 def test_more_blocks_than_one_grid_dimension_holds(shape, layout):

@@ -197,7 +197,7 @@ def test_step(packed, with_residual):
 
     y, made_cache = module.step(x, residual=residual, output_final_state=True)
     assert torch.equal(made_cache[..., -1], x.reshape(3, D)) and not made_cache[..., :-1].any()
-    assert module.step(x, residual=residual)[1] is None
+    assert module.step(x, residual=residual, cu_seqlens=bounds)[1] is None
 
 
 def test_gradients_flow_through_the_cache():

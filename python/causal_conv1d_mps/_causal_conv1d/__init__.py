@@ -1,7 +1,7 @@
 """causal_conv1d, provided by causal_conv1d_mps.install().
 
-The names, functions and parameter names are those of Dao-AILab's package, so that code written
-for it runs unchanged; the work is done by causal_conv1d_mps.
+These functions have the names and parameters of Dao-AILab's package, so that code that calls them
+runs unchanged; the work is done by causal_conv1d_mps.
 """
 
 from causal_conv1d_mps.dropin import PROVIDED_VERSION as __version__

@@ -29,7 +29,7 @@ def _split(activation):
         return activation, None
     if callable(activation):
         return None, activation
-    if activation in _UNFUSED:
+    if isinstance(activation, str) and activation in _UNFUSED:
         return None, _UNFUSED[activation]
     known = ", ".join(repr(name) for name in (*_FUSED, *_UNFUSED))
     raise NotImplementedError(

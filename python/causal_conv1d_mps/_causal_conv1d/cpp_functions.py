@@ -2,8 +2,9 @@
 
 import torch
 
-from causal_conv1d_mps import functional
-from causal_conv1d_mps._autograd import gradients
+from causal_conv1d_mps import _checks, functional
+from causal_conv1d_mps._autograd import differentiable_gradients, gradients
+from causal_conv1d_mps._direct import is_direct
 
 __all__ = [
     "causal_conv1d_bwd_function",
@@ -52,7 +53,19 @@ def causal_conv1d_bwd_function(
     silu_activation,
 ):
     """Returns (dx, dweight, dbias, dinitial_states); dx is the caller's tensor if given."""
-    return gradients(
+    _checks.require_tensors(
+        ("x", "weight", "dout"),
+        x=x,
+        weight=weight,
+        bias=bias,
+        dout=dout,
+        seq_idx=seq_idx,
+        initial_states=initial_states,
+        dfinal_states=dfinal_states,
+        dx=dx,
+    )
+    with_states = bool(return_dinitial_states) and initial_states is not None
+    arguments = (
         dout,
         x,
         weight,
@@ -62,9 +75,14 @@ def causal_conv1d_bwd_function(
         initial_states,
         dfinal_states,
         int(bool(silu_activation)),
-        (True, True, bias is not None, bool(return_dinitial_states)),
-        dx=dx,
+        (True, True, bias is not None, with_states),
     )
+    if is_direct(x, weight, bias, dout, seq_idx, initial_states, dfinal_states, dx):
+        return gradients(*arguments, dx=dx)
+    if dx is not None:
+        _checks.target("dx", dx, x.shape, x)
+    found = tuple(differentiable_gradients(*arguments))
+    return found if dx is None else (dx.copy_(found[0]), *found[1:])
 
 
 @torch.no_grad()

@@ -1,0 +1,18 @@
+/* simd_each.h - loops over a few vectors, unrolled. */
+#ifndef CC1D_CPU_SIMD_EACH_H
+#define CC1D_CPU_SIMD_EACH_H
+
+/* Unrolls the next loop, whose count is a small constant after inlining. */
+#if defined(__clang__)
+/* In the kernel for any width the count is not constant: no reason for a warning. */
+#pragma clang diagnostic ignored "-Wpass-failed"
+#define SIMD_UNROLL _Pragma("clang loop unroll(enable)")
+#else
+#define SIMD_UNROLL _Pragma("GCC unroll 8")
+#endif
+
+/* Most vectors that are worked on at once, and the loop over them. */
+#define SIMD_VECTORS 4
+#define SIMD_EACH(i, count) SIMD_UNROLL for (int i = 0; i < (count); i++)
+
+#endif
