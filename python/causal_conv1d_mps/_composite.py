@@ -110,7 +110,8 @@ def forward(
     acc = torch.zeros_like(wide) if bias is None else bias.to(compute)[:, None].expand_as(wide)
     for k, tap in enumerate(taps):
         acc = acc + taps_weight[:, k, None] * tap
-    y = F.silu(acc) if activation == SILU else acc
+    # Not F.silu: without gradient mode its backward pass has no forward-mode derivative.
+    y = acc * torch.sigmoid(acc) if activation == SILU else acc
     if residual is not None:
         y = y + residual.to(compute)
     if live is not None:

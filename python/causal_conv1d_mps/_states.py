@@ -11,7 +11,6 @@ from ._compat import (
     HAS_OPERATORS,
     any_autocast,
     autocast_enabled,
-    is_dynamo_compiling,
     require_operators,
 )
 from ._direct import (
@@ -157,7 +156,7 @@ def without_derivative(y, *sources):
     """y, with a backward pass that says that there is none if a source asks for gradients."""
     if not (_is_grad_enabled() and any_requires_grad(*sources)):
         return y
-    if is_dynamo_compiling():
+    if HAS_OPERATORS and not is_direct(y, y, *sources):
         return _ops.WithoutDerivative.apply(y, *sources)
     return _NOT_DIFFERENTIABLE(y.requires_grad_())
 

@@ -328,6 +328,49 @@ def test_gradients_do_not_change_the_message(name):
         function(**arguments)
 
 
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("wrong", ["dtype", "shape", "batch"])
+def test_recorded_final_states_out(wrong, watched):
+    """While gradients are recorded the states are copied: what does not fit is refused before."""
+    targets = {
+        "dtype": (sevens(B, D, W - 1, dtype=F16), TypeError, "float32.*float16"),
+        "shape": (sevens(B, D, 1), ValueError, r"\(2, 6, 3\), got \(2, 6, 1\)"),
+        "batch": (sevens(B + 1, D, W - 1), ValueError, r"\(2, 6, 3\), got \(3, 6, 3\)"),
+    }
+    target, exception, message = targets[wrong]
+    function, arguments = forward(final_states_out=target)
+    del arguments["out"]
+    arguments["x"].requires_grad_()
+    if watched:
+        arguments["x"] = arguments["x"].as_subclass(type("Watched", (torch.Tensor,), {}))
+    with pytest.raises(exception, match=f"^final_states_out: expected .*{message}"):
+        function(**arguments)
+    assert (target == 7).all()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_numbers(watched):
+    """pad_slot_id and state_len, on the direct path and on the operators'."""
+    for value, exception in (
+        (None, TypeError),
+        ("0", TypeError),
+        (1.5, TypeError),
+        (2**63, ValueError),
+    ):
+        function, arguments = update(pad_slot_id=value)
+        if watched:
+            arguments["x"] = arguments["x"].to("meta")
+        with pytest.raises(exception, match=r"^pad_slot_id: expected .*integer.*got"):
+            function(**arguments)
+        assert same_bits(arguments["conv_state"], sevens(B, D, W - 1))
+    for value, exception in ((None, TypeError), (1.5, TypeError), (-1, ValueError)):
+        function, arguments = varlen(state_len=value)
+        if watched:
+            arguments = {k: v.to("meta") if k != "state_len" else v for k, v in arguments.items()}
+        with pytest.raises(exception, match=r"^state_len: expected an integer.*got"):
+            function(**arguments)
+
+
 def test_out_does_not_take_gradients():
     function, arguments = forward()
     arguments["x"].requires_grad_()

@@ -174,6 +174,12 @@ def test_an_unknown_activation_is_refused_with_the_list(installed):
         installed.causal_conv1d_fn(made(B, D, T), made(D, W), activation="sliu")
 
 
+@pytest.mark.parametrize("activation", [["silu"], {}, 1])
+def test_what_is_no_activation_at_all_is_refused_too(installed, activation):
+    with pytest.raises(NotImplementedError, match=r"^activation: expected .*'gelu'.*got "):
+        installed.causal_conv1d_fn(made(B, D, T), made(D, W), activation=activation)
+
+
 def test_cpp_functions(installed):
     """As fused training code calls them: no autograd, and a dx of the caller's."""
     from causal_conv1d import cpp_functions
@@ -213,6 +219,32 @@ def test_cpp_functions(installed):
     with torch.no_grad():
         assert torch.equal(y, ccmps.causal_conv1d_update(x, ours, weight, bias, "silu"))
     assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("with_dx", [False, True])
+def test_backward_function_under_compile_and_on_fake_tensors(installed, with_dx):
+    from causal_conv1d.cpp_functions import causal_conv1d_bwd_function
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    x, weight, bias, dout = made(B, D, T), made(D, W), made(D), made(B, D, T, seed=1)
+
+    def call(x, weight, bias, dout, dx):
+        return causal_conv1d_bwd_function(x, weight, bias, dout, None, None, None, dx, True, True)
+
+    def target():
+        return torch.zeros(B, D, T) if with_dx else None
+
+    expected, dx = call(x, weight, bias, dout, None), target()
+    found = torch.compile(call, fullgraph=True)(x, weight, bias, dout, dx)
+    assert expected[3] is None and found[3] is None, "there are no initial states"
+    for f, e in zip(found[:3], expected[:3], strict=True):
+        torch.testing.assert_close(f, e)
+    if with_dx:
+        assert torch.equal(dx, expected[0])
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(t) for t in (x, weight, bias, dout)]
+        shapes = [None if g is None else g.shape for g in call(*fakes, target())]
+    assert shapes == [x.shape, weight.shape, bias.shape, None]
 
 
 def test_fused_training_code(installed):
@@ -297,6 +329,17 @@ def test_a_module_made_by_hand_is_another(monkeypatch):
     monkeypatch.setitem(sys.modules, "causal_conv1d", types.ModuleType("causal_conv1d"))
     with pytest.raises(ImportError, match="already installed"):
         ccmps.install()
+
+
+def test_a_blocked_import_is_none(monkeypatch):
+    """None in sys.modules makes an import fail; install() takes its place for a while."""
+    monkeypatch.setitem(sys.modules, "causal_conv1d", None)
+    ccmps.install()
+    try:
+        assert importlib.import_module("causal_conv1d").causal_conv1d_fn
+    finally:
+        ccmps.uninstall()
+    assert sys.modules["causal_conv1d"] is None
 
 
 def test_in_a_fresh_process():

@@ -195,7 +195,7 @@ def test_step(packed, with_residual):
     assert y.shape == x.shape and torch.equal(y, expected)
     assert same is cache and torch.equal(cache, expected_cache)
 
-    y, made_cache = module.step(x, residual=residual, output_final_state=True)
+    y, made_cache = module.step(x, residual=residual, output_final_state=True, cu_seqlens=bounds)
     assert torch.equal(made_cache[..., -1], x.reshape(3, D)) and not made_cache[..., :-1].any()
     assert module.step(x, residual=residual, cu_seqlens=bounds)[1] is None
 
@@ -212,6 +212,120 @@ def test_gradients_flow_through_the_cache():
     total = first.square().sum() + second.square().sum()
     for found, wanted in zip(torch.autograd.grad(total, (x, module.weight)), expected, strict=True):
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("wanted", ["x", "bias", "cache", "residual"])
+def test_a_gradient_of_one_tensor_alone_is_recorded(wanted, length):
+    module = short(bias=True)
+    given = {"x": made(B, length, D), "residual": made(B, length, D), "cache": made(B, D, W)}
+    leaf = (module.bias if wanted == "bias" else given[wanted]).requires_grad_()
+    before = given["cache"].detach().clone()
+    y, later = module(**given)
+    assert later is not given["cache"] and torch.equal(given["cache"], before)
+    (gradient,) = torch.autograd.grad(y.square().sum(), leaf)
+    assert gradient.abs().sum() > 0
+    if wanted != "residual":  # the new step alone is not differentiable
+        given["residual"] = None
+        y, _ = module(**given)
+        assert torch.autograd.grad(y.square().sum(), leaf)[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_step_is_not_differentiable_and_says_so(with_residual, compiled):
+    module = ShortConvolution(D, W)
+    residual = made(B, 1, D, seed=1) if with_residual else None
+    step = torch.compile(module.step, fullgraph=True) if compiled else module.step
+    y, _ = step(made(B, 1, D), residual=residual, cache=torch.zeros(B, D, W))
+    with pytest.raises(RuntimeError, match="causal_conv1d_update is not differentiable"):
+        y.sum().backward()
+    with pytest.raises(RuntimeError, match=r"^cache: .*pass cache.detach\(\)"):
+        module.step(made(B, 1, D), residual, made(B, D, W).requires_grad_())
+
+
+class Decoder(torch.nn.Module):
+    def __init__(self, with_residual):
+        super().__init__()
+        self.convolution = ShortConvolution(D, W)
+        self.with_residual = with_residual
+
+    def forward(self, x, cache):
+        return self.convolution.step(x, x if self.with_residual else None, cache)[0]
+
+
+@pytest.mark.parametrize("with_residual", [False, True])
+def test_step_is_exported(with_residual):
+    decoder, x = Decoder(with_residual), made(B, 1, D)
+    program = torch.export.export(decoder, (x, torch.zeros(B, D, W)))
+    caches = [made(B, D, W), made(B, D, W)]
+    with torch.no_grad():
+        assert torch.equal(program.module()(x, caches[0]), decoder(x, caches[1]))
+    assert torch.equal(*caches)
+
+
+def test_step_runs_no_hooks():
+    module, calls = short(), []
+    module.register_forward_hook(lambda *arguments: calls.append(1))
+    module.step(made(B, 1, D), residual=made(B, 1, D), cache=torch.zeros(B, D, W))
+    assert not calls
+    module(made(B, 1, D), residual=made(B, 1, D), cache=torch.zeros(B, D, W))
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("cache_dtype", [None, torch.float32, torch.bfloat16])
+def test_autocast_prefill_is_decoding_bit_for_bit(cache_dtype, with_residual):
+    module, x = short(bias=True), made(B, T, D)
+    residual = made(B, T, D, seed=1) if with_residual else None
+
+    def added(start, end):
+        return residual[:, start:end] if with_residual else None
+
+    with torch.autocast("cpu", torch.bfloat16):
+        whole, cache = module(x, residual=residual, output_final_state=True)
+        assert whole.dtype == cache.dtype == torch.bfloat16
+        state = None if cache_dtype is None else torch.zeros(B, D, W, dtype=cache_dtype)
+        y, state = module(x[:, :5], added(0, 5), cache=state, output_final_state=True)
+        parts = [y]
+        for t in range(5, T):
+            call = module.step if t % 2 else module
+            y, state = call(x[:, t : t + 1], added(t, t + 1), cache=state)
+            parts.append(y)
+    assert {part.dtype for part in parts} == {torch.bfloat16}
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+    assert torch.equal(state.bfloat16(), cache)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_width_one_has_an_empty_cache(length):
+    module, x = ShortConvolution(D, 1).requires_grad_(False), made(B, length, D)
+    y, cache = module(x, cache=torch.zeros(B, D, 0))
+    assert cache.shape == (B, D, 0) and torch.equal(y, module(x)[0])
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_wrong_cache_is_named(length):
+    module, x = short(), made(B, length, D)
+    wrong = (
+        (made(B, D, W - 2), ValueError, rf"\({B}, {D}, S\) .*>= W-1 = {W - 1}, got"),
+        (made(B + 1, D, W), ValueError, "got"),
+        (made(B, D, W).double(), TypeError, "float32 .*got .*float64"),
+        ([0.0], TypeError, "Tensor, got list"),
+    )
+    for cache, exception, message in wrong:
+        with pytest.raises(exception, match=f"^cache: expected .*{message}"):
+            module(x, cache=cache)
+    with pytest.raises(ValueError, match=r"^cache: expected"):
+        module.step(x[:, :1], cache=made(B, D, W - 2))
+
+
+def test_step_takes_one_step():
+    module = short()
+    with pytest.raises(ValueError, match=r"^x: expected shape \(B, 1, D\), got \(2, 3, 6\)"):
+        module.step(made(B, 3, D), cache=torch.zeros(B, D, W))
+    with pytest.raises(ValueError, match=r"^x: expected shape \(1, 3, D\), got \(1, 2, 6\)"):
+        module.step(made(1, 2, D), cu_seqlens=torch.arange(4))
 
 
 def test_state_size():

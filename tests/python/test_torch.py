@@ -92,13 +92,13 @@ OPERATOR_CALLS = {
         operators.update,
         (made(B, D), made(B, D, W), made(D, W), made(D), None, None, None, -1, 1),
     ),
-    "update, weights with gradients": lambda: (
+    "update of a circular pool": lambda: (
         operators.update,
         (
             made(B, D, 2),
             made(4, D, W),
-            made(D, W, grad=True),
-            made(D, grad=True),
+            made(D, W),
+            made(D),
             torch.tensor([1, 6], dtype=torch.int32),
             torch.tensor([2, -1], dtype=torch.int32),
             None,
@@ -184,6 +184,27 @@ def test_compile_update(grad_mode):
             found, expected = compiled(x, states[0], weight, bias), step(x, states[1], weight, bias)
             torch.testing.assert_close(found, expected)
             assert torch.equal(*states)
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_update_refuses_backward_when_compiled(backend):
+    def step(x, state, weight):
+        return ccmps.causal_conv1d_update(x, state, weight) * 2
+
+    x, state, weight = made(B, D), made(B, D, W), made(D, W, grad=True)
+    y = torch.compile(step, fullgraph=True, backend=backend)(x, state, weight)
+    with pytest.raises(RuntimeError, match="causal_conv1d_update is not differentiable"):
+        y.sum().backward()
+
+
+def test_update_refuses_backward_of_a_subclass():
+    class Plain(torch.Tensor):
+        pass
+
+    x, state, weight = made(B, D).as_subclass(Plain), made(B, D, W), made(D, W, grad=True)
+    y = ccmps.causal_conv1d_update(x, state, weight)
+    with pytest.raises(RuntimeError, match="causal_conv1d_update is not differentiable"):
+        y.sum().backward()
 
 
 def test_compile_varlen_states_and_out():
@@ -447,6 +468,14 @@ def test_autocast_update_follows_the_state():
     assert torch.equal(state[..., -1], made(B, D).bfloat16())
     with pytest.raises(TypeError, match="conv_state"):
         ccmps.causal_conv1d_update(made(B, D), state, weight)
+
+
+def test_autocast_where_the_device_has_none():
+    with torch.autocast("cpu", torch.bfloat16):
+        x, weight = made(B, D, T).to("meta"), made(D, W).to("meta")
+        assert ccmps.causal_conv1d(x, weight).dtype == torch.float32
+        state = torch.empty(B, D, W, device="meta")
+        assert ccmps.causal_conv1d_update(x[..., 0], state, weight).dtype == torch.float32
 
 
 # --- tensors that are refused ----------------------------------------------------------------

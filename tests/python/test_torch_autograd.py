@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 
 import causal_conv1d_mps as ccmps
 from causal_conv1d_mps import _backend
@@ -146,6 +147,41 @@ def test_forward_mode():
         torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_forward_mode_through_the_backward_pass(create_graph):
+    """The graph is older than the tangent, which comes in with the cotangent."""
+    inputs = tensors((B, D, T), (D, W), (D,))
+    cotangent, tangent = tensors((B, D, T), (B, D, T), grad=False, seed=1)
+
+    def tangents(function, create_graph):
+        y = function(*inputs)
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(cotangent, tangent)
+            found = torch.autograd.grad(y, inputs, dual, create_graph=create_graph)
+            return [forward_ad.unpack_dual(gradient).tangent for gradient in found]
+
+    # F.silu has this derivative only with create_graph.
+    wanted = tangents(in_pytorch, create_graph=True)
+    for found, expected in zip(tangents(convolution, create_graph), wanted, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_tangents_are_refused_where_they_would_be_lost():
+    x, state, weight, tangent = tensors((B, D), (B, D, W), (D, W), (B, D), grad=False)
+    before = state.clone()
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, tangent)
+        with pytest.raises(NotImplementedError, match=r"causal_conv1d_update .*forward-mode"):
+            ccmps.causal_conv1d_update(dual, state, weight)
+        with pytest.raises(NotImplementedError, match=r"varlen_states .*forward-mode"):
+            ccmps.causal_conv1d_varlen_states(dual, torch.tensor([0, B]), 3)
+        assert torch.equal(state, before)
+        y = ccmps.causal_conv1d_update(x, state, weight)  # without a tangent nothing is lost
+    assert torch.equal(y, ccmps.causal_conv1d_update(x, before, weight))
+    with pytest.raises(NotImplementedError, match="forward-mode"):
+        torch.func.jvp(lambda v: ccmps.causal_conv1d_update(v, state, weight), (x,), (tangent,))
+
+
 @pytest.mark.parametrize(
     "in_dims", [(0, 0, 0), (0, None, None), (None, 0, None), (None, None, 0), (2, 1, 1)]
 )
@@ -207,6 +243,19 @@ def test_vmap_over_update_and_varlen_states():
         assert torch.equal(found[i], ccmps.causal_conv1d_varlen_states(rows[i], CU_SEQLENS, 3))
 
 
+def test_vmap_over_no_samples():
+    x, weight, states = tensors((0, B, D, T), (0, D, W), (0, B, D, W), grad=False)
+    assert torch.vmap(convolution, (0, 0, None))(x, weight, None).shape == x.shape
+    assert torch.vmap(convolution, (0, None, None))(x, torch.ones(D, W), None).shape == x.shape
+    gradient = torch.func.grad(lambda x, w: convolution(x, w, None).sum(), argnums=(0, 1))
+    found = torch.vmap(gradient)(x, weight)
+    assert [f.shape for f in found] == [x.shape, weight.shape]
+    assert torch.vmap(ccmps.causal_conv1d_update)(x[..., 0], states, weight).shape == (0, B, D)
+    bounds = torch.empty(0, 3, dtype=torch.int32)
+    rows = torch.vmap(lambda r, b: ccmps.causal_conv1d_varlen_states(r, b, 3))(x[:, 0].mT, bounds)
+    assert rows.shape == (0, 2, D, 3)
+
+
 @pytest.mark.parametrize("wanted", ["x", "weight", "bias", "initial_states", "residual"])
 def test_only_what_is_needed_is_computed(wanted, monkeypatch):
     names = ("x", "weight", "bias", "initial_states", "residual")
@@ -262,6 +311,27 @@ def test_out_refuses_gradients_and_says_so():
     with torch.no_grad():
         out = torch.empty_like(x)
         assert ccmps.causal_conv1d_fn(x, weight, out=out) is out
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_written_tensors_that_require_grad_are_refused(watched):
+    x, weight, step, state = tensors((B, D, T), (D, W), (B, D), (B, D, W), grad=False)
+    if watched:
+        x, step = (t.as_subclass(type("Watched", (torch.Tensor,), {})) for t in (x, step))
+    out = torch.full((B, D, T), 7.0, dtype=weight.dtype, requires_grad=True)
+    final = torch.full((B, D, W - 1), 7.0, dtype=weight.dtype, requires_grad=True)
+    before = state.clone()
+    with pytest.raises(RuntimeError, match=r"^out: .* requires grad"):
+        ccmps.causal_conv1d_fn(x, weight, out=out)
+    with pytest.raises(RuntimeError, match=r"^final_states_out: .*final_states_out.detach\(\)"):
+        ccmps.causal_conv1d_fn(x, weight, final_states_out=final)
+    with pytest.raises(RuntimeError, match=r"^conv_state: .*pass conv_state.detach\(\)"):
+        ccmps.causal_conv1d_update(step, state.requires_grad_(), weight)
+    assert (out == 7).all() and (final == 7).all() and torch.equal(state, before)
+    with torch.no_grad():
+        ccmps.causal_conv1d_fn(x, weight, out=out, final_states_out=final)
+        ccmps.causal_conv1d_update(step, state, weight)
+    assert not (out == 7).any() and not torch.equal(state, before)
 
 
 def test_update_refuses_backward_but_not_grad_mode():
