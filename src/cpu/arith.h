@@ -58,17 +58,20 @@
 #define CC1D_EXP_LN2_LOW_F64 0x1.abc9e3b39803fp-56
 
 /* w(r), highest coefficient first; STEP is one fma of Horner's scheme. */
+/* clang-format off */ /* it does not settle on one form of these */
 #define CC1D_EXP_FIRST_F32 0x1.6a2256p-10f
 #define CC1D_EXP_STEPS_F32(STEP) \
     STEP(-0x1.123b02p-7f)        \
     STEP(0x1.5558f8p-5f) STEP(-0x1.55549p-3f) STEP(0x1.fffffcp-2f) STEP(-1.0f)
 #define CC1D_EXP_FIRST_F64 (-1.0 / 6227020800.0)
-#define CC1D_EXP_STEPS_F64(STEP)                                                                       \
-    STEP(1.0 / 479001600.0)                                                                            \
-    STEP(-1.0 / 39916800.0)                                                                            \
-    STEP(1.0 / 3628800.0)                                                                              \
-    STEP(-1.0 / 362880.0) STEP(1.0 / 40320.0) STEP(-1.0 / 5040.0) STEP(1.0 / 720.0) STEP(-1.0 / 120.0) \
-        STEP(1.0 / 24.0) STEP(-1.0 / 6.0) STEP(0.5) STEP(-1.0)
+#define CC1D_EXP_STEPS_F64(STEP)                                                                  \
+    STEP(1.0 / 479001600.0)                                                                       \
+    STEP(-1.0 / 39916800.0)                                                                       \
+    STEP(1.0 / 3628800.0)                                                                         \
+    STEP(-1.0 / 362880.0)                                                                         \
+    STEP(1.0 / 40320.0) STEP(-1.0 / 5040.0) STEP(1.0 / 720.0) STEP(-1.0 / 120.0) STEP(1.0 / 24.0) \
+        STEP(-1.0 / 6.0) STEP(0.5) STEP(-1.0)
+/* clang-format on */
 
 static inline uint32_t cc1d_bits_f32(float v) {
     uint32_t u;

@@ -87,14 +87,12 @@ typedef void NAME(backward_rows_fn)(const REAL *weights, int64_t pitch, cc1d_col
         const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums, \
         REAL *earlier, int64_t steps, int64_t n) {                                                       \
         int64_t t = 0;                                                                                   \
-        for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS)                                             \
-            NAME(backward_rows)                                                                          \
-            (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n, \
-             constant, CC1D_##dtype, silu, SIMD_VECTORS);                                                \
-        for (; t < steps; t++)                                                                           \
-            NAME(backward_rows)                                                                          \
-            (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n, \
-             constant, CC1D_##dtype, silu, 1);                                                           \
+        for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS) NAME(backward_rows)                         \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
+         constant, CC1D_##dtype, silu, SIMD_VECTORS);                                                    \
+        for (; t < steps; t++) NAME(backward_rows)                                                       \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
+         constant, CC1D_##dtype, silu, 1);                                                               \
     }
 #define BACKWARD_ROWS_CONSTANT(dtype, constant, silu) CC1D_IF_##constant(BACKWARD_ROWS, dtype, constant, silu)
 EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 0)
@@ -121,12 +119,10 @@ SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment
     const int64_t id = cc1d_sequence_id(p, s, t), back = p->width - 1;
     REAL seed[LANES] = {0};
     if (id < 0) return SET(0);
-    if (!direct && cc1d_dfinal(p, s, tile->d + c, t))
-        NAME(gather)
-        (seed, dfinal,
-         s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] +
-             (t - s->end + back) * dfinal->stride[2],
-         dfinal->stride[1], n);
+    if (!direct && cc1d_dfinal(p, s, tile->d + c, t)) NAME(gather)
+    (seed, dfinal,
+     s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] + (t - s->end + back) * dfinal->stride[2],
+     dfinal->stride[1], n);
     VEC sum = LOAD(seed, DTYPE);
     for (int64_t k = 0; k <= back; k++) {
         const int64_t step = t + back - k;
@@ -183,9 +179,8 @@ SIMD_TARGET static void NAME(backward_tile)(const cc1d_problem *p, const cc1d_se
              c);
     }
     for (; c < tile->count; c += LANES)
-        for (int64_t u = u0; u < u1; u++)
-            NAME(backward_column)
-            (p, s, tile, carry, c, u, direct, tile->count - c < LANES ? (int)(tile->count - c) : LANES);
+        for (int64_t u = u0; u < u1; u++) NAME(backward_column)
+    (p, s, tile, carry, c, u, direct, tile->count - c < LANES ? (int)(tile->count - c) : LANES);
 }
 
 /* Adds the sums of a run to partial and clears them. */

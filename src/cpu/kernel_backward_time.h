@@ -163,11 +163,9 @@ SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_s
     else
         step = cc1d_collect_taps(p, s, x, d, t, (int)n, collected);
     for (int64_t i = 0; i < n && pads; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
-    for (int64_t at = 0; at < n; at += LANES)
-        NAME(backward_vectors)
-        (weights, taps + at * item, step * item, dout + at * item, pads ? padding + at : NULL, dpre + at,
-         sums, p->width, dtype, cc1d_is_silu(p), n - at < LANES ? (int)(n - at) : LANES, (int)(at / LANES),
-         1);
+    for (int64_t at = 0; at < n; at += LANES) NAME(backward_vectors)
+    (weights, taps + at * item, step * item, dout + at * item, pads ? padding + at : NULL, dpre + at, sums,
+     p->width, dtype, cc1d_is_silu(p), n - at < LANES ? (int)(n - at) : LANES, (int)(at / LANES), 1);
 }
 
 /* The pre-activation's gradients of steps t0..t1-1 of one channel, to dpre on. */
@@ -185,10 +183,9 @@ SIMD_TARGET static void NAME(backward_spans)(const cc1d_problem *p, const cc1d_s
                          dpre + (t - t0), sums, n, p->width);
             t += n;
         }
-        for (; t < span.t1; t += 16)
-            NAME(backward_group)
-            (p, s, weights, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x, cc1d_at(dout, t, item),
-             dpre + (t - t0), sums);
+        for (; t < span.t1; t += 16) NAME(backward_group)
+        (p, s, weights, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x, cc1d_at(dout, t, item),
+         dpre + (t - t0), sums);
     }
 }
 
@@ -285,11 +282,10 @@ SIMD_TARGET static void NAME(backward_time)(const cc1d_problem *p, const cc1d_se
     NAME(stretch) stretch;
     for (int64_t t = s->t0; t < s->t1; t = stretch.t1) {
         NAME(lay_out)(p, s, t, s->t1, &stretch);
-        for (int64_t d = s->d0; d < s->d1; d++)
-            NAME(backward_line)
-            (p, s, &stretch, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
-             cc1d_line_of(&p->view[CC1D_DOUT], s->b, d), cc1d_line_of(&p->view[CC1D_DX], s->b, d),
-             partial ? partial + (d - s->d0) : NULL, workspace);
+        for (int64_t d = s->d0; d < s->d1; d++) NAME(backward_line)
+        (p, s, &stretch, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
+         cc1d_line_of(&p->view[CC1D_DOUT], s->b, d), cc1d_line_of(&p->view[CC1D_DX], s->b, d),
+         partial ? partial + (d - s->d0) : NULL, workspace);
     }
 }
 

@@ -15,10 +15,9 @@ SIMD_TARGET static void NAME(load_tile)(const cc1d_problem *p, int64_t d, int64_
     tile->pitch = most < CC1D_TILE_CHANNELS + 16 ? most : CC1D_TILE_CHANNELS + 16; /* 16: no power of two */
     tile->count = tile->pitch < CC1D_TILE_CHANNELS ? tile->pitch : CC1D_TILE_CHANNELS;
     if (tile->count > limit - d) tile->count = limit - d;
-    for (int64_t k = 0; k < p->width; k++)
-        NAME(gather)
-        (tile->weights + k * tile->pitch, weight, d * weight->stride[0] + k * weight->stride[1],
-         weight->stride[0], tile->count);
+    for (int64_t k = 0; k < p->width; k++) NAME(gather)
+    (tile->weights + k * tile->pitch, weight, d * weight->stride[0] + k * weight->stride[1],
+     weight->stride[0], tile->count);
     REAL *to = tile->weights + p->width * tile->pitch;
     memset(to, 0, (size_t)tile->count * sizeof(REAL));
     if (bias->present) NAME(gather)(to, bias, d * bias->stride[0], bias->stride[0], tile->count);
@@ -80,14 +79,12 @@ typedef void NAME(forward_steps_fn)(const REAL *weights, int64_t pitch, cc1d_col
         const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column residual, cc1d_column out, \
         int64_t steps, int64_t n, int64_t width) {                                                \
         int64_t t = 0;                                                                            \
-        for (; steps - t >= 2; t += 2)                                                            \
-            NAME(forward_rows)                                                                    \
-            (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n,    \
-             constant ? constant : width, CC1D_##dtype, silu, 2);                                 \
-        if (t < steps)                                                                            \
-            NAME(forward_rows)                                                                    \
-            (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n,    \
-             constant ? constant : width, CC1D_##dtype, silu, 1);                                 \
+        for (; steps - t >= 2; t += 2) NAME(forward_rows)                                         \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n,        \
+         constant ? constant : width, CC1D_##dtype, silu, 2);                                     \
+        if (t < steps) NAME(forward_rows)                                                         \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n,        \
+         constant ? constant : width, CC1D_##dtype, silu, 1);                                     \
     }
 EACH_KERNEL(FORWARD_STEPS, 0)
 EACH_KERNEL(FORWARD_STEPS, 1)
@@ -158,9 +155,8 @@ SIMD_TARGET static void NAME(forward_tile)(const cc1d_problem *p, const cc1d_seg
         return;
     }
     for (int64_t t = span.t0; t < span.t1; t++)
-        for (int64_t c = 0; c < tile->count; c += LANES)
-            NAME(forward_collected_column)
-            (p, s, tile, c, t, tile->count - c < LANES ? (int)(tile->count - c) : LANES);
+        for (int64_t c = 0; c < tile->count; c += LANES) NAME(forward_collected_column)
+    (p, s, tile, c, t, tile->count - c < LANES ? (int)(tile->count - c) : LANES);
 }
 
 SIMD_TARGET static void NAME(forward_channel)(const cc1d_problem *p, const cc1d_segment *s) {

@@ -8,23 +8,20 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
     const int64_t item = (int64_t)cc1d_itemsize(x->dtype), width = p->width;
     REAL weights[(CC1D_MAX_WIDTH + 1) * LANES], taps[ROWS * LANES];
-    for (int64_t k = 0; k < width; k++)
-        NAME(gather)
-        (weights + k * LANES, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
+    for (int64_t k = 0; k < width; k++) NAME(gather)
+    (weights + k * LANES, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
     if (bias->present)
         NAME(gather)(weights + width * LANES, bias, d * bias->stride[0], bias->stride[0], n);
     else
         STORE(weights + width * LANES, DTYPE, SET(0));
-    for (int64_t j = 0; j < width - 1; j++)
-        NAME(gather)
-        (taps + j * LANES, state,
-         row * state->stride[0] + d * state->stride[1] +
-             cc1d_update_position(p, b, j - (width - 1)) * state->stride[2],
-         state->stride[1], n);
-    for (int64_t t = 0; t < p->seqlen; t++)
-        NAME(gather)
-        (taps + (width - 1 + t) * LANES, x, b * x->stride[0] + d * x->stride[1] + t * x->stride[2],
-         x->stride[1], n);
+    for (int64_t j = 0; j < width - 1; j++) NAME(gather)
+    (taps + j * LANES, state,
+     row * state->stride[0] + d * state->stride[1] +
+         cc1d_update_position(p, b, j - (width - 1)) * state->stride[2],
+     state->stride[1], n);
+    for (int64_t t = 0; t < p->seqlen; t++) NAME(gather)
+    (taps + (width - 1 + t) * LANES, x, b * x->stride[0] + d * x->stride[1] + t * x->stride[2], x->stride[1],
+     n);
     for (int64_t t = 0; t < p->seqlen; t++) {
         _Alignas(64) char packed[LANES * sizeof(REAL)];
         VEC y = LOAD_N(weights + width * LANES, DTYPE, n);
