@@ -20,7 +20,7 @@ if(CC1D_WERROR)
 endif()
 if(CC1D_SANITIZE)
   list(APPEND CC1D_FLAGS -fsanitize=${CC1D_SANITIZE} -fno-sanitize-recover=all
-    -fno-omit-frame-pointer -g)
+    -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=${CC1D_SANITIZE})
 endif()
 

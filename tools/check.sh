@@ -113,7 +113,7 @@ step_wheel() { # the wheel: only the package, under 1 MB, no PyTorch header or l
 
 sanitized() { # sanitized NAME CC1D_SANITIZE [CTEST-ARGUMENT...]: the C tests under these sanitizers
     cmake -S . -B "$work/$1" -DCC1D_BUILD_TESTS=ON -DCC1D_WERROR=ON -DCC1D_SANITIZE="$2" \
-        -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG='-O1 -g' >"$work/$1.log" &&
+        -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 >"$work/$1.log" &&
         cmake --build "$work/$1" --parallel "$jobs" >>"$work/$1.log" ||
         { cat "$work/$1.log"; return 1; }
     # A child after fork() that uses threads is one of the tests.
@@ -141,7 +141,7 @@ step_asan_python() { # the operation tables of the Python tests on a sanitized e
         --config-settings=build-dir=build/python-asan --upgrade --target "$target" \
         --config-settings=cmake.define.CC1D_SANITIZE=address,undefined \
         --config-settings=cmake.build-type=Debug \
-        --config-settings='cmake.define.CMAKE_C_FLAGS_DEBUG=-O1 -g' . || return 1
+        --config-settings=cmake.define.CMAKE_C_FLAGS_DEBUG=-O1 . || return 1
     best=$(python -c 'from causal_conv1d_mps import _C; print(_C.implementations()[0])') || return 1
     # The interpreter and PyTorch keep memory until they exit, so leaks are not looked for here.
     LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
