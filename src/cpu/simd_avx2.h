@@ -7,7 +7,7 @@
 #include "convert.h"
 #include "simd_each.h"
 
-#define SIMD_TARGET __attribute__((target("avx2,fma,f16c")))
+#define SIMD_TARGET SIMD_UNCHECKED __attribute__((target("avx2,fma,f16c")))
 #define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
 
 typedef __m256 vec_f32;

@@ -7,7 +7,7 @@
 #include "convert.h"
 #include "simd_each.h"
 
-#define SIMD_TARGET __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
+#define SIMD_TARGET SIMD_UNCHECKED __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
 #define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
 
 typedef __m512 vec_f32;

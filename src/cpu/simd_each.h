@@ -2,6 +2,14 @@
 #ifndef CC1D_CPU_SIMD_EACH_H
 #define CC1D_CPU_SIMD_EACH_H
 
+/* Sanitizers take many minutes over code that is unrolled like this; the tests put every tensor between guard
+ * pages instead, and the scalar kernels run under sanitizers as everything else does. */
+#if defined(__GNUC__)
+#define SIMD_UNCHECKED __attribute__((no_sanitize("address"), no_sanitize("undefined")))
+#else
+#define SIMD_UNCHECKED
+#endif
+
 /* Unrolls the next loop, whose count is a small constant after inlining. */
 #if defined(__clang__)
 /* In the kernel for any width the count is not constant: no reason for a warning. */

@@ -7,8 +7,8 @@
 #include "convert.h"
 #include "simd_each.h"
 
-#define SIMD_TARGET /* part of every AArch64 processor */
-#define SIMD_INLINE static inline __attribute__((always_inline))
+#define SIMD_TARGET SIMD_UNCHECKED /* part of every AArch64 processor */
+#define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
 
 typedef float32x4_t vec_f32;
 typedef float64x2_t vec_f64;

@@ -178,10 +178,10 @@ static void test_weights_are_loaded_wide_where_they_may(void) {
 
 /* Forward computes one load per team, however many rows there are to spread over. */
 static void test_packed_forward(void) {
-    const int64_t shapes[][3] = {{8, 512, 2048}, {1, 4096, 512}, {2, 1024, 4096}};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    const int64_t many_rows[][3] = {{8, 512, 2048}, {1, 4096, 512}, {2, 1024, 4096}};
+    for (size_t i = 0; i < sizeof many_rows / sizeof *many_rows; i++)
         for (int dtype = CC1D_FLOAT32; dtype <= CC1D_BFLOAT16; dtype++) {
-            const int64_t *n = shapes[i];
+            const int64_t *n = many_rows[i];
             cc1d_problem p = convolution(CC1D_OP_FORWARD, dtype, TIME, n[0], n[1], n[2], 4);
             p.view[CC1D_SEQ_IDX] = view_of(CC1D_INT32, n[0], n[2], 1, n[2], 1, 0);
             cc1d_plan plan;
