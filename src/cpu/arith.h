@@ -4,28 +4,42 @@
  * Nothing here leaves a compiler a choice: an addition that is fed by a product is an explicit fma.
  * (gcc contracts by default.) All constants are shared with the vector form in kernel_arith.h.
  *
- * v * sigmoid(a) = v / (1 + exp(-a)), for every a, within 2 ulp
- * --------------------------------------------------------------
+ * v * sigmoid(a) = v / (1 + exp(-a)), for every a, within 2.05 ulp
+ * ------------------------------------------------------------------
  * With n = round(-a / ln 2) and r = a + n ln 2, |r| <= 0.347, exp(-a) = 2^n exp(-r).
  *   - n comes from adding 1.5 * 2^23 (double: 2^52) to -a * log2(e): the sum's low bits are n.
- *   - r: fma(n, LN2_HIGH, a) is exact. Where n != 0, a and n * LN2_HIGH are multiples of 2^-25
- * (2^-54) and the sum is below 1/2, so it fits. Adding n * LN2_LOW rounds once, by at most 2^-26
- * (double: everything 2^-29 times that).
- *   - exp(-r) = 1 + r w(r), w in fma Horner. float: degree 6, minimax of the relative error with
- * the first two coefficients fixed, 2^-27.8 with the coefficients rounded. double: Taylor to degree
- * 13, 2^-57.2.
- *   - 1 + e = (1 + 2^n r w) + 2^n in this order (r * 2^n is exact), because rounding exp(-r) first
- * would cost more. Errors of 1 + e relative to 2^n for n >= 0, r > 0, the worst sign: r 0.7 *
- * 2^-26, w 0.35 * 2^-25, the fma 2^-26, the last sum 2^-25: 2.2 * 2^-25 in all, of a number >= 0.7,
- * so 1.55 * 2^-24 relative; the quotient's rounding adds 2^-24 relative to a mantissa near 1, half
- * of that near 2. For n < 0 and near a = 0 the two sums round 1 + e itself, 2^-24 each of a number
- * >= 1. The bound is thus 2.05 ulp; tests/c/test_simd_arith.c measures < 2 on a dense sweep.
+ *   - r: fma(n, LN2_HIGH, a) is exact. Where n != 0, a and n * LN2_HIGH are multiples of 2^-25 (2^-54) and
+ * the sum is below 1/2, so it fits. Adding n * LN2_LOW rounds once, by at most 2^-26 (double: everything
+ * 2^-29 times that).
+ *   - exp(-r) = 1 + r w(r), w in fma Horner. float: degree 6, minimax of the relative error with the first
+ * two coefficients fixed, 2^-27.8 with the coefficients rounded. double: Taylor to degree 13, 2^-57.2.
+ *   - 1 + e = (1 + 2^n r w) + 2^n in this order (r * 2^n is exact), because rounding exp(-r) first would cost
+ * more. Errors of 1 + e relative to 2^n for n >= 0, r > 0, the worst sign: r 0.7 * 2^-26, w 0.35 * 2^-25, the
+ * fma 2^-26, the last sum 2^-25: 2.2 * 2^-25 in all, of a number >= 0.7, so 1.55 * 2^-24 relative; the
+ * quotient's rounding adds 2^-24 relative to a mantissa near 1, half of that near 2. For n < 0 and near a = 0
+ * the two sums round 1 + e itself, 2^-24 each of a number >= 1. tests/c/test_simd_arith.c measures < 2 on a
+ * dense sweep.
  *
- * Below a = -88 (-709) e would overflow although the quotient is still representable. There
- * everything is scaled by `one` = 2^-64 (2^-512): v * sigmoid(a) = (v * one) / (one + e * one), v *
- * one exact. Where even the scaled e is out of range (a < -132.7) a is replaced by a value whose
- * 2^n * one is +inf, so that the quotient is -0, and NaN for a = -inf: just what a / (1 + exp(-a))
- * is. r < 0 there keeps inf - inf away. */
+ * 1 / d without a division, in float, for d = 1 + e where |a| < 64: faster where vectors are long
+ * -------------------------------------------------------------------------------------------------
+ * y = SEED - bits of d, as bits, is 1 / d within 5.06 %: it negates the exponent and runs straight through
+ * the mantissa. With u = 1 - d y, 1 / d = y (1 + u) (1 + u^2) within u^4, 2^-17.2. One Newton step of that is
+ * within 2^-34 and its rounding. Gradients take this sigmoid; silu in float divides, because that is exact
+ * and its loop has no other use for the divider.
+ *
+ * Below a = -88 (-709) e would overflow although the quotient is still representable.
+ * There everything is scaled by `one` = 2^-64 (2^-512): v * sigmoid(a) = (v * one) / (one + e * one), v * one
+ * exact. Where even the scaled e is out of range (a < -132.7) a is replaced by a value whose 2^n * one is
+ * +inf, so that the quotient is -0, and NaN for a = -inf: just what a / (1 + exp(-a)) is. r < 0 there keeps
+ * inf - inf away.
+ *
+ * brief: the same for results that are rounded to 16 bits, within 2^-16.5
+ * ------------------------------------------------------------------------
+ * f = -a log2(e) - n comes from one fma, |f| <= 0.5; the constant's own error, 2^-26.1 relative to an
+ * exponent of at most 92.4, moves 2^f by 2^-20.1. 2^f: degree 4, minimax of the relative error, 2^-18.5 with
+ * the coefficients rounded. Together 2^-18.1, of which the quotient sees e / (1 + e) times; the quotient is v
+ * y (1 + u) (1 + u^2): 2^-17.2 more. Where |a| >= 64 the long form is used. Gradients always take the long
+ * form: they become sums. */
 #ifndef CC1D_CPU_ARITH_H
 #define CC1D_CPU_ARITH_H
 
@@ -63,6 +77,12 @@
 #define CC1D_EXP_STEPS_F32(STEP) \
     STEP(-0x1.123b02p-7f)        \
     STEP(0x1.5558f8p-5f) STEP(-0x1.55549p-3f) STEP(0x1.fffffcp-2f) STEP(-1.0f)
+#define CC1D_EXP_BRIEF_4 0x1.3997d6p-7f
+#define CC1D_EXP_BRIEF_3 0x1.ca144p-5f
+#define CC1D_EXP_BRIEF_2 0x1.ec06dap-3f
+#define CC1D_EXP_BRIEF_1 0x1.62e0dcp-1f
+#define CC1D_EXP_BRIEF_0 0x1.ffffe8p-1f
+#define CC1D_RECIPROCAL_SEED 0x7ef31000u
 #define CC1D_EXP_FIRST_F64 (-1.0 / 6227020800.0)
 #define CC1D_EXP_STEPS_F64(STEP)                                                                  \
     STEP(1.0 / 479001600.0)                                                                       \
@@ -97,6 +117,19 @@ static inline double cc1d_from_bits_f64(uint64_t u) {
     return v;
 }
 
+/* 1 + exp(-a), near. */
+static inline float cc1d_denominator_f32(float a) {
+    const float t = fmaf(a, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
+    const float n = t - CC1D_EXP_MAGIC_F32;
+    const float r = fmaf(n, CC1D_EXP_LN2_LOW_F32, fmaf(n, CC1D_EXP_LN2_HIGH_F32, a));
+    float w = CC1D_EXP_FIRST_F32;
+#define CC1D_STEP(coefficient) w = fmaf(w, r, coefficient);
+    CC1D_EXP_STEPS_F32(CC1D_STEP)
+#undef CC1D_STEP
+    const float scale = cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(1.0f));
+    return fmaf(r * scale, w, 1.0f) + scale;
+}
+
 /* v * sigmoid(a) for v = a or v = 1. A NaN in a reaches the result only through v. */
 static inline float cc1d_times_sigmoid_f32(float v, float a) {
     float c = a > CC1D_EXP_LOWER_F32 ? a : CC1D_EXP_FAR_F32;
@@ -111,6 +144,32 @@ static inline float cc1d_times_sigmoid_f32(float v, float a) {
     const float one = a < CC1D_EXP_SCALED_F32 ? CC1D_EXP_SMALL_F32 : 1.0f;
     const float scale = cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(one));
     return v * one / (fmaf(r * scale, w, one) + scale);
+}
+
+/* Whether the forms below are their own, |a| being less than the magnitude of SCALED. */
+static inline int cc1d_is_near_f32(float a) { return fabsf(a) < -CC1D_EXP_SCALED_F32; }
+
+/* sigmoid(a), near without a division. */
+static inline float cc1d_sigmoid_f32(float a) {
+    if (!cc1d_is_near_f32(a)) return cc1d_times_sigmoid_f32(1.0f, a);
+    const float d = cc1d_denominator_f32(a);
+    const float y = cc1d_from_bits_f32(CC1D_RECIPROCAL_SEED - cc1d_bits_f32(d));
+    const float u = fmaf(-d, y, 1.0f), yu = fmaf(y, u, y), s = fmaf(yu, u * u, yu);
+    return fmaf(s, fmaf(-d, s, 1.0f), s);
+}
+
+/* v * sigmoid(a), brief. */
+static inline float cc1d_times_sigmoid_brief_f32(float v, float a) {
+    if (!cc1d_is_near_f32(a)) return cc1d_times_sigmoid_f32(v, a);
+    const float t = fmaf(a, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
+    const float f = fmaf(a, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32 - t), ff = f * f;
+    const float odd = fmaf(CC1D_EXP_BRIEF_3, f, CC1D_EXP_BRIEF_2),
+                even = fmaf(CC1D_EXP_BRIEF_1, f, CC1D_EXP_BRIEF_0);
+    const float w = fmaf(fmaf(CC1D_EXP_BRIEF_4, ff, odd), ff, even);
+    const float d = 1.0f + cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(w));
+    const float y = cc1d_from_bits_f32(CC1D_RECIPROCAL_SEED - cc1d_bits_f32(d));
+    const float u = fmaf(-d, y, 1.0f), vy = v * y, vyu = fmaf(vy, u, vy);
+    return fmaf(vyu, u * u, vyu);
 }
 
 /* Like cc1d_times_sigmoid_f32, in double. */
@@ -131,11 +190,12 @@ static inline double cc1d_times_sigmoid_f64(double v, double a) {
 
 /* acc / (1 + exp(-acc)) */
 static inline float cc1d_silu_f32(float acc) { return cc1d_times_sigmoid_f32(acc, acc); }
+static inline float cc1d_silu_brief_f32(float acc) { return cc1d_times_sigmoid_brief_f32(acc, acc); }
 static inline double cc1d_silu_f64(double acc) { return cc1d_times_sigmoid_f64(acc, acc); }
 
 /* dout * silu'(acc) = (dout * s) * (1 + acc * (1 - s)), s = sigmoid(acc) */
 static inline float cc1d_dsilu_f32(float dout, float acc) {
-    const float s = cc1d_times_sigmoid_f32(1.0f, acc);
+    const float s = cc1d_sigmoid_f32(acc);
     return dout * s * fmaf(acc, 1.0f - s, 1.0f);
 }
 static inline double cc1d_dsilu_f64(double dout, double acc) {

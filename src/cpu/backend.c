@@ -198,14 +198,19 @@ static void reduce_task(void *context, int64_t index) {
     const cc1d_view *dweight = &p->view[CC1D_DWEIGHT], *dbias = &p->view[CC1D_DBIAS];
     const int64_t rows = j->split.b_count * j->split.t_count, terms = p->width + 1;
     const int64_t d1 = (index + 1) * STAGE_CHANNELS < p->dim ? (index + 1) * STAGE_CHANNELS : p->dim;
-    for (int64_t d = index * STAGE_CHANNELS; d < d1; d++) {
-        for (int64_t k = 0; k < terms; k++) {
-            double sum = 0;
-            for (int64_t row = 0; row < rows; row++) sum += j->partials[(row * terms + k) * p->dim + d];
-            const cc1d_view *to = k < p->width ? dweight : dbias;
-            if (!to->present) continue;
-            const int64_t element = d * to->stride[0] + (k < p->width ? k * to->stride[1] : 0);
-            cc1d_store_f64(to->data + element * (int64_t)cc1d_itemsize(to->dtype), to->dtype, sum);
+    const int64_t d0 = index * STAGE_CHANNELS;
+    for (int64_t k = 0; k < terms; k++) {
+        const cc1d_view *to = k < p->width ? dweight : dbias;
+        double sums[STAGE_CHANNELS];
+        if (!to->present) continue;
+        for (int64_t i = 0; i < d1 - d0; i++) sums[i] = 0;
+        for (int64_t row = 0; row < rows; row++) {
+            const double *from = &j->partials[(row * terms + k) * p->dim + d0];
+            for (int64_t i = 0; i < d1 - d0; i++) sums[i] += from[i];
+        }
+        for (int64_t i = 0; i < d1 - d0; i++) {
+            const int64_t element = (d0 + i) * to->stride[0] + (k < p->width ? k * to->stride[1] : 0);
+            cc1d_store_f64(to->data + element * (int64_t)cc1d_itemsize(to->dtype), to->dtype, sums[i]);
         }
     }
 }

@@ -9,6 +9,9 @@
 #include "../problem.h"
 #include "arith.h"
 
+/* Whether silu takes its brief form: where the result is rounded to 16 bits. */
+static inline bool cc1d_is_brief(int32_t dtype) { return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16; }
+
 static inline float cc1d_bf16_to_f32(uint16_t h) { return cc1d_from_bits_f32((uint32_t)h << 16); }
 
 static inline uint16_t cc1d_f32_to_bf16(float v) {

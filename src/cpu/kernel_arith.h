@@ -1,17 +1,13 @@
 /* kernel_arith.h - part of kernel_text.h: arith.h in vectors, operation for operation.
  *
  * Functions work on `count` vectors at once, step by step, because one vector's chain of dependent
- * operations is far longer than what a processor looks ahead. */
+ * operations is far longer than what a processor looks ahead.
+ *
+ * near: every |a| is below -EXP_SCALED, so that no clamp and no scaling can make a difference. */
 
-/* v[i] * sigmoid(a[i]) to v[i]. near: every |a[i]| is below -EXP_SCALED, so that no clamp and no
- * scaling can make a difference. */
-SIMD_INLINE void NAME(times_sigmoid_in)(VEC *v, const VEC *a, int near, int count) {
-    VEC c[SIMD_VECTORS], n[SIMD_VECTORS], r[SIMD_VECTORS], w[SIMD_VECTORS];
-    VEC one[SIMD_VECTORS], scale[SIMD_VECTORS];
-    SIMD_EACH(i, count)
-    c[i] = near ? a[i] : SELECT_LESS(SET(CONSTANT(EXP_LOWER)), a[i], a[i], SET(CONSTANT(EXP_FAR)));
-    SIMD_EACH(i, count)
-    c[i] = near ? c[i] : MIN(c[i], SET(CONSTANT(EXP_UPPER)));
+/* exp(-c) = 2^n (1 + r w), where scale holds n in its low bits. */
+SIMD_INLINE void NAME(exponentials)(VEC *scale, VEC *r, VEC *w, const VEC *c, int count) {
+    VEC n[SIMD_VECTORS];
     SIMD_EACH(i, count)
     scale[i] = FMA(c[i], SET(-CONSTANT(EXP_LOG2E)), SET(CONSTANT(EXP_MAGIC)));
     SIMD_EACH(i, count)
@@ -28,43 +24,146 @@ SIMD_INLINE void NAME(times_sigmoid_in)(VEC *v, const VEC *a, int near, int coun
     CONSTANT(EXP_STEPS)
     (CC1D_STEP)
 #undef CC1D_STEP
-        SIMD_EACH(i, count) one[i] =
-            near ? SET(1) : SELECT_LESS(a[i], SET(CONSTANT(EXP_SCALED)), SET(CONSTANT(EXP_SMALL)), SET(1));
+}
+
+/* How v * sigmoid(a) is computed: silu, silu for 16-bit results, or v = 1 in backward. */
+enum { NAME(LONG), NAME(BRIEF), NAME(SIGMOID) };
+
+#if IS_FLOAT
+/* d[i] = 1 + exp(-a[i]), near, brief. */
+SIMD_INLINE void NAME(denominators_brief)(VEC *d, const VEC *a, int count) {
+    VEC scale[SIMD_VECTORS], f[SIMD_VECTORS], ff[SIMD_VECTORS], even[SIMD_VECTORS], odd[SIMD_VECTORS];
     SIMD_EACH(i, count)
-    scale[i] = SCALE(scale[i], one[i]);
+    scale[i] = FMA(a[i], SET(-CC1D_EXP_LOG2E_F32), SET(CC1D_EXP_MAGIC_F32));
+    SIMD_EACH(i, count)
+    f[i] = SUB(SET(CC1D_EXP_MAGIC_F32), scale[i]);
+    SIMD_EACH(i, count)
+    f[i] = FMA(a[i], SET(-CC1D_EXP_LOG2E_F32), f[i]);
+    SIMD_EACH(i, count)
+    ff[i] = MUL(f[i], f[i]);
+    SIMD_EACH(i, count)
+    odd[i] = FMA(SET(CC1D_EXP_BRIEF_3), f[i], SET(CC1D_EXP_BRIEF_2));
+    SIMD_EACH(i, count)
+    even[i] = FMA(SET(CC1D_EXP_BRIEF_1), f[i], SET(CC1D_EXP_BRIEF_0));
+    SIMD_EACH(i, count)
+    odd[i] = FMA(SET(CC1D_EXP_BRIEF_4), ff[i], odd[i]);
+    SIMD_EACH(i, count)
+    even[i] = FMA(odd[i], ff[i], even[i]);
+    SIMD_EACH(i, count)
+    d[i] = ADD(SET(1), SCALE(scale[i], even[i]));
+}
+
+/* v[i] becomes v[i] / d[i] within 2^-17.2. */
+SIMD_INLINE void NAME(divide_briefly)(VEC *v, const VEC *d, int count) {
+    VEC y[SIMD_VECTORS], u[SIMD_VECTORS];
+    SIMD_EACH(i, count)
+    y[i] = NAME(seed)(d[i]);
+    SIMD_EACH(i, count)
+    u[i] = NAME(fnma)(d[i], y[i], SET(1));
+    SIMD_EACH(i, count)
+    v[i] = MUL(v[i], y[i]);
+    SIMD_EACH(i, count)
+    v[i] = FMA(v[i], u[i], v[i]);
+    SIMD_EACH(i, count)
+    u[i] = MUL(u[i], u[i]);
+    SIMD_EACH(i, count)
+    v[i] = FMA(v[i], u[i], v[i]);
+}
+#endif
+
+/* d[i] = 1 + exp(-a[i]), near. */
+SIMD_INLINE void NAME(denominators)(VEC *d, const VEC *a, int form, int count) {
+    VEC scale[SIMD_VECTORS], r[SIMD_VECTORS], w[SIMD_VECTORS];
+#if IS_FLOAT
+    if (form == NAME(BRIEF)) {
+        NAME(denominators_brief)(d, a, count);
+        return;
+    }
+#endif
+    (void)form;
+    NAME(exponentials)(scale, r, w, a, count);
+    SIMD_EACH(i, count)
+    scale[i] = SCALE(scale[i], SET(1));
     SIMD_EACH(i, count)
     r[i] = MUL(r[i], scale[i]);
     SIMD_EACH(i, count)
-    w[i] = FMA(r[i], w[i], one[i]);
+    w[i] = FMA(r[i], w[i], SET(1));
     SIMD_EACH(i, count)
-    v[i] = DIV(near ? v[i] : MUL(v[i], one[i]), ADD(w[i], scale[i]));
+    d[i] = ADD(w[i], scale[i]);
 }
 
-/* Rare, so it is one function of its own. */
-__attribute__((noinline)) SIMD_TARGET static void NAME(times_sigmoid_far)(VEC *v, const VEC *a, int count) {
-    for (int i = 0; i < count; i++) NAME(times_sigmoid_in)(v + i, a + i, 0, 1);
+/* v[i] becomes v[i] / d[i], near; SIGMOID: v[i] is 1. */
+SIMD_INLINE void NAME(quotients)(VEC *v, const VEC *d, int form, int count) {
+#if IS_FLOAT
+    if (form != NAME(LONG)) {
+        NAME(divide_briefly)(v, d, count);
+        if (form == NAME(BRIEF)) return;
+        VEC u[SIMD_VECTORS];
+        SIMD_EACH(i, count)
+        u[i] = NAME(fnma)(d[i], v[i], SET(1));
+        SIMD_EACH(i, count)
+        v[i] = FMA(v[i], u[i], v[i]);
+        return;
+    }
+#endif
+    (void)form;
+    SIMD_EACH(i, count)
+    v[i] = DIV(v[i], d[i]);
 }
 
-SIMD_INLINE void NAME(times_sigmoid)(VEC *v, const VEC *a, int count) {
-    VEC far = a[0];
+SIMD_INLINE void NAME(times_sigmoid_near)(VEC *v, const VEC *a, int form, int count) {
+    VEC d[SIMD_VECTORS];
+    NAME(denominators)(d, a, form, count);
+    NAME(quotients)(v, d, form, count);
+}
+
+/* For any a, one vector at a time. Rare, so it is a function of its own. */
+__attribute__((noinline)) SIMD_TARGET static void NAME(times_sigmoid_far)(VEC *v, const VEC *a, int form,
+                                                                          int count) {
+    for (int i = 0; i < count; i++) {
+        VEC scale, r, w, near = v[i],
+                         c = SELECT_LESS(SET(CONSTANT(EXP_LOWER)), a[i], a[i], SET(CONSTANT(EXP_FAR)));
+        c = MIN(c, SET(CONSTANT(EXP_UPPER)));
+        NAME(exponentials)(&scale, &r, &w, &c, 1);
+        const VEC one = SELECT_LESS(a[i], SET(CONSTANT(EXP_SCALED)), SET(CONSTANT(EXP_SMALL)), SET(1));
+        scale = SCALE(scale, one);
+        const VEC far = DIV(MUL(v[i], one), ADD(FMA(MUL(r, scale), w, one), scale));
+        NAME(times_sigmoid_near)(&near, a + i, form, 1);
+        v[i] = SELECT_LESS(FARTHER(SET(0), a[i]), SET(-CONSTANT(EXP_SCALED)), near, far);
+    }
+}
+
+/* v[i] * sigmoid(a[i]) to v[i]. Returns whether all were near: no result is a NaN. */
+SIMD_INLINE int NAME(times_sigmoid)(VEC *v, const VEC *a, int form, int count) {
+    VEC far = SET(0);
     SIMD_EACH(i, count)
     far = FARTHER(far, a[i]);
     if (IS_NEAR(far, -CONSTANT(EXP_SCALED))) {
-        NAME(times_sigmoid_in)(v, a, 1, count);
-        return;
+        NAME(times_sigmoid_near)(v, a, form, count);
+        return 1;
     }
     VEC to[SIMD_VECTORS], from[SIMD_VECTORS]; /* copies, so that v and a themselves stay in registers */
     SIMD_EACH(i, count)
     to[i] = v[i];
     SIMD_EACH(i, count)
     from[i] = a[i];
-    NAME(times_sigmoid_far)(to, from, count);
+    NAME(times_sigmoid_far)(to, from, form, count);
     SIMD_EACH(i, count)
     v[i] = to[i];
+    return 0;
 }
 
-SIMD_INLINE void NAME(activate)(VEC *acc, int silu, int count) {
-    if (silu) NAME(times_sigmoid)(acc, acc, count);
+/* silu's form for elements of a type. */
+SIMD_INLINE int NAME(form_of)(int dtype) { return cc1d_is_brief(dtype) ? NAME(BRIEF) : NAME(LONG); }
+
+SIMD_INLINE int NAME(activate)(VEC *acc, int silu, int dtype, int count) {
+    return silu && NAME(times_sigmoid)(acc, acc, NAME(form_of)(dtype), count);
+}
+
+/* dout[i] * silu'(acc[i]), s[i] being the sigmoid. */
+SIMD_INLINE void NAME(slopes)(VEC *dout, const VEC *acc, const VEC *s, int count) {
+    SIMD_EACH(i, count)
+    dout[i] = MUL(MUL(dout[i], s[i]), FMA(acc[i], SUB(SET(1), s[i]), SET(1)));
 }
 
 /* dout[i] becomes the gradient of the pre-activation. */
@@ -73,7 +172,6 @@ SIMD_INLINE void NAME(deactivate)(VEC *dout, const VEC *acc, int silu, int count
     VEC s[SIMD_VECTORS];
     SIMD_EACH(i, count)
     s[i] = SET(1);
-    NAME(times_sigmoid)(s, acc, count);
-    SIMD_EACH(i, count)
-    dout[i] = MUL(MUL(dout[i], s[i]), FMA(acc[i], SUB(SET(1), s[i]), SET(1)));
+    NAME(times_sigmoid)(s, acc, NAME(SIGMOID), count);
+    NAME(slopes)(dout, acc, s, count);
 }

@@ -8,106 +8,168 @@ typedef struct NAME(carry) {
     REAL *earlier; /* W - 1 rows: the pre-activation's gradients of the last W-1 steps, the oldest first */
 } NAME(carry);
 
-/* acc of `count` successive steps of one vector of channels. x: the oldest tap of the first. */
-SIMD_INLINE void NAME(convolve_steps)(VEC *acc, const REAL *weights, int64_t pitch, cc1d_column x,
-                                      int64_t width, int constant, int dtype, int count) {
-    const VEC bias = LOAD(weights + width * pitch, DTYPE);
-    SIMD_EACH(i, count)
-    acc[i] = bias;
-    if (constant) { /* each step is loaded once */
-        SIMD_EACH(j, constant + count - 1) {
-            const VEC tap = LOAD(x.base + j * x.pitch, dtype);
-            SIMD_EACH(i, count)
-            if (i <= j && j < i + constant) acc[i] = FMA(LOAD(weights + (j - i) * pitch, DTYPE), tap, acc[i]);
-        }
-        return;
-    }
-    for (int64_t k = 0; k < width; k++) {
-        const VEC weight = LOAD(weights + k * pitch, DTYPE);
-        SIMD_EACH(i, count)
-        acc[i] = FMA(weight, LOAD(x.base + (k + i) * x.pitch, dtype), acc[i]);
-    }
-}
+/* ---- REALs: one loop, which is bound by memory ------------------------------------------------------- */
 
 /* `count` direct steps of one vector of channels, from the step of dout on. x: the oldest tap of the first
- * step. dx: of the step W-1 before it; NULL where it is not wanted. */
-SIMD_INLINE void NAME(backward_steps)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
-                                      cc1d_column dx, REAL *sums, REAL *earlier, int constant, int dtype,
-                                      int silu, int count) {
-    VEC acc[SIMD_VECTORS], gradient[SIMD_VECTORS + 3];
+ * step. dx: of the step W-1 before it. sums, earlier: rows of `pitch`. sums may be NULL, dx without a base.
+ */
+SIMD_INLINE void NAME(backward_vector)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                       cc1d_column dx, REAL *sums, REAL *earlier, int width, int silu,
+                                       int count) {
+    VEC acc[SIMD_VECTORS], all[SIMD_VECTORS + 3], *now = all + width - 1;
     SIMD_EACH(i, count) /* as in forward_channels */
-    __builtin_prefetch(x.base + (constant - 1 + CC1D_PREFETCH_STEPS + i) * x.pitch, 0, 2);
+    __builtin_prefetch(x.base + (width - 1 + CC1D_PREFETCH_STEPS + i) * x.pitch, 0, 2);
     SIMD_EACH(i, count)
     __builtin_prefetch(dout.base + (CC1D_PREFETCH_STEPS + i) * dout.pitch, 0, 2);
-    NAME(convolve_steps)(acc, weights, pitch, x, constant, constant, dtype, count);
     SIMD_EACH(i, count)
-    gradient[constant - 1 + i] = LOAD(dout.base + i * dout.pitch, dtype);
-    NAME(deactivate)(gradient + constant - 1, acc, silu, count);
-    SIMD_EACH(k, constant) {
-        VEC sum = LOAD(sums + k * pitch, DTYPE);
+    acc[i] = LOAD(weights + width * pitch, DTYPE);
+    SIMD_EACH(j, width + count - 1) { /* each step is loaded once */
+        const VEC tap = LOAD(x.base + j * x.pitch, DTYPE);
         SIMD_EACH(i, count)
-        sum = FMA(gradient[constant - 1 + i], LOAD(x.base + (k + i) * x.pitch, dtype), sum);
-        STORE(sums + k * pitch, DTYPE, sum);
+        if (i <= j && j < i + width) acc[i] = FMA(LOAD(weights + (j - i) * pitch, DTYPE), tap, acc[i]);
     }
-    VEC sum = LOAD(sums + constant * pitch, DTYPE);
-    SIMD_EACH(i, count) /* an fma, as in backward_vectors */
-    sum = FMA(gradient[constant - 1 + i], SET(1), sum);
-    STORE(sums + constant * pitch, DTYPE, sum);
-    SIMD_EACH(j, constant - 1)
-    gradient[j] = LOAD(earlier + j * pitch, DTYPE);
+    SIMD_EACH(i, count)
+    now[i] = LOAD(dout.base + i * dout.pitch, DTYPE);
+    NAME(deactivate)(now, acc, silu, count);
+    if (sums) {
+        SIMD_EACH(k, width) {
+            VEC sum = LOAD(sums + k * pitch, DTYPE);
+            SIMD_EACH(i, count)
+            sum = FMA(now[i], LOAD(x.base + (k + i) * x.pitch, DTYPE), sum);
+            STORE(sums + k * pitch, DTYPE, sum);
+        }
+        VEC sum = LOAD(sums + width * pitch, DTYPE);
+        SIMD_EACH(i, count) /* an fma, so that no compiler makes another one of it and a product above */
+        sum = FMA(now[i], SET(1), sum);
+        STORE(sums + width * pitch, DTYPE, sum);
+    }
+    SIMD_EACH(j, width - 1)
+    all[j] = LOAD(earlier + j * pitch, DTYPE);
     if (dx.base) {
         SIMD_EACH(i, count) {
             VEC y = SET(0);
-            SIMD_EACH(k, constant)
-            y = FMA(LOAD(weights + k * pitch, DTYPE), gradient[i + constant - 1 - k], y);
-            STORE(dx.base + i * dx.pitch, dtype, y);
+            SIMD_EACH(k, width)
+            y = FMA(LOAD(weights + k * pitch, DTYPE), all[i + width - 1 - k], y);
+            STORE(dx.base + i * dx.pitch, DTYPE, y);
         }
     }
-    SIMD_EACH(j, constant - 1)
-    STORE(earlier + j * pitch, DTYPE, gradient[j + count]);
+    SIMD_EACH(j, width - 1)
+    STORE(earlier + j * pitch, DTYPE, all[j + count]);
 }
 
 /* The same of n channels, whole vectors. */
 SIMD_INLINE void NAME(backward_rows)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
-                                     cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int constant,
-                                     int dtype, int silu, int count) {
+                                     cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
+                                     int silu, int count) {
     for (int64_t c = 0; c < n; c += LANES) {
-        const int64_t bytes = c * (int64_t)cc1d_itemsize(dtype);
-        NAME(backward_steps)
+        const int64_t bytes = c * (int64_t)sizeof(REAL);
+        NAME(backward_vector)
         (weights + c, pitch, cc1d_beside(x, bytes), cc1d_beside(dout, bytes), cc1d_beside(dx, bytes),
-         sums + c, earlier + c, constant, dtype, silu, count);
+         sums ? sums + c : NULL, earlier + c, width, silu, count);
     }
 }
 
-typedef void NAME(backward_rows_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
-                                    cc1d_column dx, REAL *sums, REAL *earlier, int64_t steps, int64_t n);
+/* ---- 16-bit elements: stages ------------------------------------------------------------------------- */
 
-#define BACKWARD_ROWS(dtype, constant, silu)                                                             \
-    SIMD_TARGET static void NAME(backward_rows_##dtype##_##constant##_##silu)(                           \
-        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums, \
-        REAL *earlier, int64_t steps, int64_t n) {                                                       \
-        int64_t t = 0;                                                                                   \
-        for (; steps - t >= SIMD_VECTORS; t += SIMD_VECTORS) NAME(backward_rows)                         \
-        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
-         constant, CC1D_##dtype, silu, SIMD_VECTORS);                                                    \
-        for (; t < steps; t++) NAME(backward_rows)                                                       \
-        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
-         constant, CC1D_##dtype, silu, 1);                                                               \
+/* The sums of `steps` direct steps of n channels, whole vectors, and dx of the steps W-1 before. taps,
+ * gradient: rows of n. sums, earlier: rows of `pitch`. sums may be NULL, dx without a base. */
+SIMD_INLINE void NAME(spread)(const REAL *weights, int64_t pitch, const REAL *taps, const REAL *gradient,
+                              REAL *sums, REAL *earlier, cc1d_column dx, int64_t n, int width, int dtype,
+                              int steps) {
+    for (int64_t c = 0; c < n; c += LANES) {
+        /* The gradients of the W-1 earlier steps and of these; their taps. */
+        VEC all[CC1D_BLOCK_STEPS + 3], tap[CC1D_BLOCK_STEPS + 3], weight[4];
+        SIMD_EACH(i, steps)
+        all[width - 1 + i] = LOAD(gradient + i * n + c, DTYPE);
+        SIMD_EACH(j, width + steps - 1)
+        tap[j] = LOAD(taps + j * n + c, DTYPE);
+        if (sums) SIMD_EACH(k, width + 1) {
+                VEC sum = LOAD(sums + k * pitch + c, DTYPE);
+                SIMD_EACH(i, steps)
+                sum = k == width ? ADD(all[width - 1 + i], sum) : FMA(all[width - 1 + i], tap[k + i], sum);
+                STORE(sums + k * pitch + c, DTYPE, sum);
+            }
+        SIMD_EACH(j, width - 1)
+        all[j] = LOAD(earlier + j * pitch + c, DTYPE);
+        SIMD_EACH(j, width - 1)
+        STORE(earlier + j * pitch + c, DTYPE, all[j + steps]);
+        if (!dx.base) continue;
+        SIMD_EACH(k, width)
+        weight[k] = LOAD(weights + k * pitch + c, DTYPE);
+        SIMD_EACH(i, steps) {
+            VEC y = SET(0);
+            SIMD_EACH(k, width)
+            y = FMA(weight[k], all[i + width - 1 - k], y);
+            STORE(dx.base + i * dx.pitch + c * (int64_t)cc1d_itemsize(dtype), dtype, y);
+        }
     }
-#define BACKWARD_ROWS_CONSTANT(dtype, constant, silu) CC1D_IF_##constant(BACKWARD_ROWS, dtype, constant, silu)
-EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 0)
-EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 1)
-#undef BACKWARD_ROWS
+}
+
+/* `steps` direct steps of n channels, whole vectors, that fit a block. x: the oldest tap of the first; dx: of
+ * the step W-1 before it. */
+SIMD_INLINE void NAME(backward_patch)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                      cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
+                                      int dtype, int silu, int steps) {
+    _Alignas(64) REAL taps[(CC1D_BLOCK_STEPS + 3) * CC1D_BLOCK_CHANNELS], gradient[CC1D_BLOCK];
+    NAME(block) block;
+    NAME(prefetch_steps)(cc1d_later(x, width - 1), n, dtype, steps);
+    NAME(prefetch_steps)(dout, n, dtype, steps);
+    NAME(convolve_steps)(block.acc, taps, weights, pitch, x, n, width, dtype, steps);
+    block.near = 0;
+    if (silu) NAME(block_denominators)(&block, steps * n, NAME(LONG));
+    for (int i = 0; i < steps; i++)
+        NAME(block_slopes)(&block, i * n, cc1d_later(dout, i).base, gradient + i * n, n, dtype, silu);
+    NAME(spread)(weights, pitch, taps, gradient, sums, earlier, dx, n, width, dtype, steps);
+}
+
+/* The same of any number of channels. */
+SIMD_INLINE void NAME(backward_patches)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                        cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
+                                        int dtype, int silu, int steps) {
+    for (int64_t c = 0; c < n; c += CC1D_BLOCK_CHANNELS) {
+        const int64_t bytes = c * (int64_t)cc1d_itemsize(dtype);
+        NAME(backward_patch)
+        (weights + c, pitch, cc1d_beside(x, bytes), cc1d_beside(dout, bytes), cc1d_beside(dx, bytes),
+         sums ? sums + c : NULL, earlier + c, n - c < CC1D_BLOCK_CHANNELS ? n - c : CC1D_BLOCK_CHANNELS,
+         width, dtype, silu, steps);
+    }
+}
+
+/* Direct steps of n channels, whole vectors; arguments as above. */
+typedef void NAME(backward_steps_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                     cc1d_column dx, REAL *sums, REAL *earlier, int64_t count, int64_t n);
+
+#define BACKWARD_SOME(dtype, constant, silu, steps)                                                        \
+    if (CC1D_##dtype == DTYPE) NAME(backward_rows)                                                         \
+    (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n, constant, \
+     silu, steps);                                                                                         \
+    else NAME(backward_patches)(weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t),  \
+                                sums, earlier, n, constant, CC1D_##dtype, silu, steps);
+#define BACKWARD_STEPS(dtype, constant, silu)                                                            \
+    SIMD_TARGET static void NAME(backward_steps_##dtype##_##constant##_##silu)(                          \
+        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums, \
+        REAL *earlier, int64_t count, int64_t n) {                                                       \
+        int64_t t = 0;                                                                                   \
+        for (; count - t >= CC1D_BLOCK_STEPS; t += CC1D_BLOCK_STEPS)                                     \
+            BACKWARD_SOME(dtype, constant, silu, CC1D_BLOCK_STEPS)                                       \
+        for (; t < count; t++) BACKWARD_SOME(dtype, constant, silu, 1)                                   \
+    }
+#define BACKWARD_STEPS_CONSTANT(dtype, constant, silu) \
+    CC1D_IF_##constant(BACKWARD_STEPS, dtype, constant, silu)
+EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 0)
+EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 1)
+#undef BACKWARD_SOME
+#undef BACKWARD_STEPS
 
 /* NULL: this width goes step by step. */
-static NAME(backward_rows_fn) * NAME(pick_backward_rows)(const cc1d_problem *p) {
-#define BACKWARD_ROWS(dtype, constant, silu)                                  \
+static NAME(backward_steps_fn) * NAME(pick_backward_steps)(const cc1d_problem *p) {
+#define BACKWARD_STEPS(dtype, constant, silu)                                 \
     if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
-        return NAME(backward_rows_##dtype##_##constant##_##silu);
-    EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 0)
-    EACH_KERNEL(BACKWARD_ROWS_CONSTANT, 1)
-#undef BACKWARD_ROWS
-#undef BACKWARD_ROWS_CONSTANT
+        return NAME(backward_steps_##dtype##_##constant##_##silu);
+    EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 0)
+    EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 1)
+#undef BACKWARD_STEPS
+#undef BACKWARD_STEPS_CONSTANT
     return NULL;
 }
 
@@ -167,16 +229,17 @@ SIMD_TARGET static void NAME(backward_column)(const cc1d_problem *p, const cc1d_
 /* Steps u0..u1-1 of all channels of the tile. */
 SIMD_TARGET static void NAME(backward_tile)(const cc1d_problem *p, const cc1d_segment *s,
                                             const NAME(tile) * tile, NAME(carry) carry,
-                                            NAME(backward_rows_fn) * rows, int64_t u0, int64_t u1,
+                                            NAME(backward_steps_fn) * steps, int64_t u0, int64_t u1,
                                             bool direct) {
     const int64_t back = p->width - 1;
     int64_t c = 0;
-    if (rows && direct && u0 - back >= s->t0 && u1 <= s->t1) {
+    if (steps && direct) { /* not past the end of the sequence, then */
+        cc1d_column dx = cc1d_column_of(&p->view[CC1D_DX], s->b, tile->d, u0 - back);
+        if (u0 - back < s->t0) dx.base = NULL;
         c = tile->count / LANES * LANES;
-        rows(tile->weights, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, tile->d, u0 - back),
-             cc1d_column_of(&p->view[CC1D_DOUT], s->b, tile->d, u0),
-             cc1d_column_of(&p->view[CC1D_DX], s->b, tile->d, u0 - back), carry.sums, carry.earlier, u1 - u0,
-             c);
+        steps(tile->weights, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, tile->d, u0 - back),
+              cc1d_column_of(&p->view[CC1D_DOUT], s->b, tile->d, u0), dx, u0 < s->t1 ? carry.sums : NULL,
+              carry.earlier, u1 - u0, c);
     }
     for (; c < tile->count; c += LANES)
         for (int64_t u = u0; u < u1; u++) NAME(backward_column)
@@ -200,7 +263,7 @@ static int64_t NAME(earliest)(int64_t a, int64_t b) { return a < b ? a : b; }
 
 SIMD_TARGET static void NAME(backward_channel)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
                                                void *workspace) {
-    NAME(backward_rows_fn) *rows = NAME(pick_backward_rows)(p);
+    NAME(backward_steps_fn) *steps = NAME(pick_backward_steps)(p);
     const int64_t back = p->width - 1, limit = cc1d_has(p, CC1D_DX) ? s->t1 + back : s->t1;
     NAME(tile) tile;
     cc1d_spans spans;
@@ -219,7 +282,7 @@ SIMD_TARGET static void NAME(backward_channel)(const cc1d_problem *p, const cc1d
                     next = NAME(earliest)(next, span.t1);
                     if (u < s->t1) next = NAME(earliest)(next, s->t1);
                     if (u < s->t0 + back) next = NAME(earliest)(next, s->t0 + back);
-                    NAME(backward_tile)(p, s, &tile, carry, rows, u, next, span.direct);
+                    NAME(backward_tile)(p, s, &tile, carry, steps, u, next, span.direct);
                     if (next == s->t1 || (next < s->t1 && (next - s->t0) % CC1D_DW_RUN == 0))
                         NAME(end_run)(p, &tile, carry, to);
                 }

@@ -2,139 +2,102 @@
  * memory, or have been packed so. A block of steps goes through two passes: the gradients of the
  * pre-activation, with the weight gradients' sums, into a buffer; then dx from the buffer. */
 
-/* Vectors that make the 16 lanes of a weight gradient's sum, and vectors after which the code repeats. */
+/* Vectors that make the 16 lanes of a weight gradient's sum. */
 #define GROUP (16 / LANES)
-#define CHUNK (GROUP > SIMD_VECTORS ? GROUP : SIMD_VECTORS)
 
-/* `count` vectors of steps, the first of which is vector `first` of its group. Lanes from n on count as zero;
- * so do those where padding, if given, is positive. sums[k * GROUP + i]: lanes i * LANES.. of coefficient k's
- * sum, k = W the bias; NULL where the steps count in another block. */
-SIMD_INLINE void NAME(backward_vectors)(const REAL *weights, const char *x, int64_t tap_step,
-                                        const char *dout, const REAL *padding, REAL *dpre, VEC *sums,
-                                        int64_t width, int dtype, int silu, int n, int first, int count) {
-    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
-    VEC acc[SIMD_VECTORS], gradient[SIMD_VECTORS];
-    NAME(convolve_row)(acc, weights, x, tap_step, width, dtype, n, count);
+/* Adds dpre[t] * tap of n steps, whole groups, to sums[k * GROUP + i]: lanes i * LANES.. of coefficient k's
+ * sum, k = W the bias. x: REALs, the oldest tap of the first step. */
+SIMD_INLINE void NAME(sum_steps_of)(VEC *sums, const REAL *dpre, const char *x, int64_t n, int64_t width) {
+    for (int64_t t = 0; t < n; t += 16) SIMD_EACH(h, GROUP) {
+            const int64_t at = t + h * LANES;
+            const VEC gradient = LOAD(dpre + at, DTYPE);
+            SIMD_UNROLL
+            for (int64_t k = 0; k < width; k++) {
+                const VEC tap = LOAD(x + (at + k) * (int64_t)sizeof(REAL), DTYPE);
+                sums[k * GROUP + h] = FMA(gradient, tap, sums[k * GROUP + h]);
+            }
+            sums[width * GROUP + h] = ADD(gradient, sums[width * GROUP + h]);
+        }
+}
+
+SIMD_TARGET static void NAME(sum_steps)(VEC *sums, const REAL *dpre, const char *x, int64_t n,
+                                        int64_t width) {
+#define SUM_STEPS(constant)                                   \
+    if (width == constant) { /* the sums stay in registers */ \
+        VEC kept[(constant + 1) * GROUP];                     \
+        SIMD_EACH(i, (constant + 1) * GROUP)                  \
+        kept[i] = sums[i];                                    \
+        NAME(sum_steps_of)(kept, dpre, x, n, constant);       \
+        SIMD_EACH(i, (constant + 1) * GROUP)                  \
+        sums[i] = kept[i];                                    \
+    } else
+    CC1D_EACH_WIDTH(SUM_STEPS)
+    NAME(sum_steps_of)(sums, dpre, x, n, width);
+#undef SUM_STEPS
+}
+
+/* The pre-activation's gradients of n direct steps, whole groups of one block of sums, to dpre on. x: the
+ * oldest tap of the first. */
+SIMD_TARGET static void NAME(backward_run)(const cc1d_problem *p, const REAL *weights, const char *x,
+                                           const char *dout, REAL *dpre, VEC *sums, int64_t n) {
+    _Alignas(64) REAL widened[CC1D_DW_BLOCK + CC1D_MAX_WIDTH + LANES];
+    NAME(block) block;
+    const int dtype = p->view[CC1D_X].dtype, silu = cc1d_is_silu(p);
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    if (dtype != DTYPE) {
+        NAME(widen_row)(widened, x, n + p->width - 1, dtype);
+        x = (const char *)widened;
+    }
+    for (int64_t i = 0, m; i < n; i += m) {
+        m = n - i < CC1D_BLOCK ? n - i : CC1D_BLOCK;
+        if (silu) {
+            NAME(convolve_block)(block.acc, weights, x + i * (int64_t)sizeof(REAL), m, p->width);
+            NAME(block_denominators)(&block, m, NAME(LONG));
+        }
+        NAME(block_slopes)(&block, 0, dout + i * item, dpre + i, m, dtype, silu);
+    }
+    NAME(sum_steps)(sums, dpre, x, n, p->width);
+}
+
+SIMD_INLINE void NAME(dx_at)(const REAL *weights, const REAL *dpre, char *out, int64_t width, int dtype,
+                             int64_t at, int count) {
+    VEC sum[SIMD_VECTORS];
     SIMD_EACH(i, count)
-    gradient[i] = NAME(load_lanes)(dout + i * vector, dtype, n);
-    NAME(deactivate)(gradient, acc, silu, count);
-    if (padding) gradient[0] = SELECT_LESS(SET(0), LOAD(padding, DTYPE), SET(0), gradient[0]);
-    SIMD_EACH(i, count)
-    NAME(store_lanes)(dpre + i * LANES, DTYPE, gradient[i], n);
-    if (!sums) return;
-    if (n != LANES) gradient[0] = LOAD_N(dpre, DTYPE, n);
+    sum[i] = SET(0);
     SIMD_UNROLL
     for (int64_t k = 0; k < width; k++) {
-        SIMD_EACH(i, count) {
-            VEC *sum = &sums[k * GROUP + (first + i) % GROUP];
-            *sum = FMA(gradient[i], NAME(load_lanes)(x + k * tap_step + i * vector, dtype, n), *sum);
-        }
+        SIMD_EACH(i, count)
+        sum[i] = FMA(SET(weights[k]), LOAD(dpre + at + i * LANES + width - 1 - k, DTYPE), sum[i]);
     }
-    SIMD_EACH(i, count) { /* an fma, so that no compiler makes another one of it and a product above */
-        VEC *sum = &sums[width * GROUP + (first + i) % GROUP];
-        *sum = FMA(gradient[i], SET(1), *sum);
-    }
+    SIMD_EACH(i, count)
+    STORE(out + (at + i * LANES) * (int64_t)cc1d_itemsize(dtype), dtype, sum[i]);
 }
 
-/* n direct steps, whole groups. x: the oldest tap of the first. */
-SIMD_INLINE void NAME(backward_run)(const REAL *weights, const char *x, const char *dout, REAL *dpre,
-                                    VEC *sums, int64_t n, int64_t width, int dtype, int silu) {
-    const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    int64_t i = 0;
-    for (; n - i >= CHUNK * LANES; i += CHUNK * LANES) SIMD_EACH(h, CHUNK / SIMD_VECTORS) {
-            const int64_t at = i + h * SIMD_VECTORS * LANES;
-            NAME(backward_vectors)
-            (weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype, silu, LANES,
-             h * SIMD_VECTORS % GROUP, SIMD_VECTORS);
-        }
-    for (; i < n; i += GROUP * LANES) SIMD_EACH(h, GROUP) {
-            const int64_t at = i + h * LANES;
-            NAME(backward_vectors)
-            (weights, x + at * item, item, dout + at * item, NULL, dpre + at, sums, width, dtype, silu, LANES,
-             h, 1);
-        }
-}
-
-/* The sums stay in registers where there are few. */
-SIMD_INLINE void NAME(backward_run_constant)(const REAL *weights, const char *x, const char *dout, REAL *dpre,
-                                             VEC *sums, int64_t n, int64_t width, int constant, int dtype,
-                                             int silu) {
-    VEC kept[5 * GROUP];
-    if (constant == 0) {
-        NAME(backward_run)(weights, x, dout, dpre, sums, n, width, dtype, silu);
-        return;
-    }
-    SIMD_EACH(i, (constant + 1) * GROUP)
-    kept[i] = sums[i];
-    NAME(backward_run)(weights, x, dout, dpre, kept, n, constant, dtype, silu);
-    SIMD_EACH(i, (constant + 1) * GROUP)
-    sums[i] = kept[i];
-}
-
-typedef void NAME(backward_run_fn)(const REAL *weights, const char *x, const char *dout, REAL *dpre,
-                                   VEC *sums, int64_t n, int64_t width);
-
-#define BACKWARD_RUN(dtype, constant, silu)                                                                \
-    SIMD_TARGET static void NAME(backward_##dtype##_##constant##_##silu)(                                  \
-        const REAL *weights, const char *x, const char *dout, REAL *dpre, VEC *sums, int64_t n,            \
-        int64_t width) {                                                                                   \
-        NAME(backward_run_constant)(weights, x, dout, dpre, sums, n, width, constant, CC1D_##dtype, silu); \
-    }
-EACH_KERNEL(BACKWARD_RUN, 0)
-EACH_KERNEL(BACKWARD_RUN, 1)
-#undef BACKWARD_RUN
-
-static NAME(backward_run_fn) * NAME(pick_backward_run)(const cc1d_problem *p) {
-#define BACKWARD_RUN(dtype, constant, silu)                                   \
-    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
-        return NAME(backward_##dtype##_##constant##_##silu);
-    EACH_KERNEL(BACKWARD_RUN, 0)
-    EACH_KERNEL(BACKWARD_RUN, 1)
-#undef BACKWARD_RUN
-    return NULL;
+SIMD_INLINE void NAME(dx_as)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width,
+                             int dtype) {
+    const int64_t whole = n / LANES * LANES;
+    EACH_VECTORS(whole, 1, NAME(dx_at), weights, dpre, out, width, dtype)
+    if (whole == n) return;
+    VEC sum = SET(0);
+    for (int64_t k = 0; k < width; k++)
+        sum = FMA(SET(weights[k]), LOAD(dpre + whole + width - 1 - k, DTYPE), sum);
+    STORE_N(out + whole * (int64_t)cc1d_itemsize(dtype), dtype, sum, (int)(n - whole));
 }
 
 /* dx of n steps whose own sequence fills the buffer around them. dpre: of the first of them. */
-SIMD_INLINE void NAME(dx_run)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width,
-                              int dtype) {
-    const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    int64_t t = 0;
-    for (; n - t >= SIMD_VECTORS * LANES; t += SIMD_VECTORS * LANES) {
-        VEC sum[SIMD_VECTORS];
-        SIMD_EACH(i, SIMD_VECTORS)
-        sum[i] = SET(0);
-        SIMD_UNROLL
-        for (int64_t k = 0; k < width; k++) {
-            SIMD_EACH(i, SIMD_VECTORS)
-            sum[i] = FMA(SET(weights[k]), LOAD(dpre + t + i * LANES + width - 1 - k, DTYPE), sum[i]);
-        }
-        SIMD_EACH(i, SIMD_VECTORS)
-        STORE(out + (t + i * LANES) * item, dtype, sum[i]);
-    }
-    for (; t < n; t += LANES) {
-        VEC sum = SET(0);
-        for (int64_t k = 0; k < width; k++)
-            sum = FMA(SET(weights[k]), LOAD(dpre + t + width - 1 - k, DTYPE), sum);
-        STORE_N(out + t * item, dtype, sum, n - t < LANES ? (int)(n - t) : LANES);
-    }
-}
-
-typedef void NAME(dx_run_fn)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width);
-
-#define DX_RUN(dtype, constant, unused)                                                                     \
-    SIMD_TARGET static void NAME(dx_##dtype##_##constant)(const REAL *weights, const REAL *dpre, char *out, \
-                                                          int64_t n, int64_t width) {                       \
-        NAME(dx_run)(weights, dpre, out, n, constant ? constant : width, CC1D_##dtype);                     \
-    }
-EACH_KERNEL(DX_RUN, 0)
+SIMD_TARGET static void NAME(dx_run)(const REAL *weights, const REAL *dpre, char *out, int64_t n,
+                                     int64_t width, int dtype) {
+#define DX_RUN(as)                                        \
+    if (dtype == CC1D_##as && width == 4)                 \
+        NAME(dx_as)(weights, dpre, out, n, 4, CC1D_##as); \
+    else if (dtype == CC1D_##as && width == 3)            \
+        NAME(dx_as)(weights, dpre, out, n, 3, CC1D_##as); \
+    else if (dtype == CC1D_##as && width == 2)            \
+        NAME(dx_as)(weights, dpre, out, n, 2, CC1D_##as); \
+    else if (dtype == CC1D_##as)                          \
+        NAME(dx_as)(weights, dpre, out, n, width, CC1D_##as);
+    EACH_DTYPE(DX_RUN)
 #undef DX_RUN
-
-static NAME(dx_run_fn) * NAME(pick_dx_run)(const cc1d_problem *p) {
-#define DX_RUN(dtype, constant, unused) \
-    if (cc1d_is_kernel(p, CC1D_##dtype, constant)) return NAME(dx_##dtype##_##constant);
-    EACH_KERNEL(DX_RUN, 0)
-#undef DX_RUN
-    return NULL;
 }
 
 /* Which steps of a stretch t0..t1-1 have plain neighbourhoods, whatever the channel. */
@@ -142,17 +105,14 @@ typedef struct NAME(stretch) {
     int64_t t0, t1;
     cc1d_spans taps;  /* of the stretch and the W-1 steps after it: whose taps are direct */
     cc1d_spans ahead; /* of the stretch: which reach only steps of their own sequence */
-    NAME(backward_run_fn) * run;
-    NAME(dx_run_fn) * dx;
 } NAME(stretch);
 
-/* n <= 16 steps from t on of channel d, direct or not. */
+/* n <= 16 steps from t on of channel d, direct or not. sums: NULL where the steps count in another block. */
 SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_segment *s,
                                              const REAL *weights, int64_t d, int64_t t, int64_t n,
                                              bool direct, cc1d_line x, const char *dout, REAL *dpre,
                                              VEC *sums) {
     _Alignas(64) char collected[CC1D_MAX_WIDTH * 16 * sizeof(REAL)];
-    REAL padding[16] = {0};
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
     const bool pads = !direct && cc1d_has(p, CC1D_SEQ_IDX);
@@ -162,10 +122,22 @@ SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_s
         taps = cc1d_at(x, t - (p->width - 1), item);
     else
         step = cc1d_collect_taps(p, s, x, d, t, (int)n, collected);
-    for (int64_t i = 0; i < n && pads; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
-    for (int64_t at = 0; at < n; at += LANES) NAME(backward_vectors)
-    (weights, taps + at * item, step * item, dout + at * item, pads ? padding + at : NULL, dpre + at, sums,
-     p->width, dtype, cc1d_is_silu(p), n - at < LANES ? (int)(n - at) : LANES, (int)(at / LANES), 1);
+    for (int64_t at = 0; at < n; at += LANES) {
+        const int lanes = n - at < LANES ? (int)(n - at) : LANES;
+        const char *from = taps + at * item;
+        VEC gradient = LOAD_N(dout + at * item, dtype, lanes);
+        const VEC acc = NAME(convolve_lanes)(weights, from, step, p->width, dtype, lanes);
+        NAME(deactivate)(&gradient, &acc, cc1d_is_silu(p), 1);
+        STORE_N(dpre + at, DTYPE, gradient, lanes);
+        for (int64_t i = at; i < at + lanes && pads; i++)
+            if (cc1d_sequence_id(p, s, t + i) < 0) dpre[i] = 0;
+        gradient = LOAD_N(dpre + at, DTYPE, lanes); /* without what is past the end */
+        for (int64_t k = 0; k <= p->width && sums; k++) {
+            VEC *sum = &sums[k * GROUP + at / LANES];
+            *sum = k == p->width ? ADD(gradient, *sum)
+                                 : FMA(gradient, LOAD_N(from + k * step * item, dtype, lanes), *sum);
+        }
+    }
 }
 
 /* The pre-activation's gradients of steps t0..t1-1 of one channel, to dpre on. */
@@ -179,8 +151,9 @@ SIMD_TARGET static void NAME(backward_spans)(const cc1d_problem *p, const cc1d_s
         int64_t t = span.t0;
         if (span.direct && sums && t < span.t1) {
             const int64_t n = (span.t1 - t) / 16 * 16;
-            stretch->run(weights, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item),
-                         dpre + (t - t0), sums, n, p->width);
+            NAME(backward_run)
+            (p, weights, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item), dpre + (t - t0), sums,
+             n);
             t += n;
         }
         for (; t < span.t1; t += 16) NAME(backward_group)
@@ -226,7 +199,8 @@ SIMD_TARGET static void NAME(dx_spans)(const cc1d_problem *p, const cc1d_segment
         for (int64_t t = span.t0; t < span.t1; t += step) {
             const int64_t n = span.t1 - t < step ? span.t1 - t : step;
             if (span.direct)
-                stretch->dx(weights, dpre + (t - t0), cc1d_at(dx, t, item), n, p->width);
+                NAME(dx_run)
+                (weights, dpre + (t - t0), cc1d_at(dx, t, item), n, p->width, p->view[CC1D_DX].dtype);
             else
                 NAME(dx_collected)(p, s, weights, d, t, (int)n, dpre + (t - t0), cc1d_at(dx, t, item));
         }
@@ -251,9 +225,10 @@ static void NAME(lay_out)(const cc1d_problem *p, const cc1d_segment *s, int64_t 
     stretch->t1 = cc1d_has(p, CC1D_SEQ_IDX) && limit - t0 > MOST ? t0 + MOST : limit;
     const int64_t halo = s->end - stretch->t1 < back ? s->end : stretch->t1 + back;
     cc1d_cpu_spans(p, s, t0, halo, 16, back, 0, &stretch->taps);
-    cc1d_cpu_spans(p, s, t0, stretch->t1, 16, 0, back, &stretch->ahead);
-    stretch->run = NAME(pick_backward_run)(p);
-    stretch->dx = NAME(pick_dx_run)(p);
+    /* Past the end the buffer holds zeros: nothing to look out for unless ids or a gradient of the final
+     * state do. */
+    const bool plain = !cc1d_has(p, CC1D_SEQ_IDX) && !cc1d_has(p, CC1D_DFINAL);
+    cc1d_cpu_spans(p, s, t0, stretch->t1, 16, 0, plain ? 0 : back, &stretch->ahead);
 }
 
 /* One channel of a stretch, block by block. */
@@ -314,4 +289,3 @@ SIMD_TARGET static void NAME(backward_general)(const cc1d_problem *p, const cc1d
 }
 
 #undef GROUP
-#undef CHUNK

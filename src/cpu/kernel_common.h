@@ -16,20 +16,27 @@ enum { CC1D_MAX_WIDTH = 256 };
 /* Steps that are packed at a time where no dimension is contiguous. */
 enum { CC1D_PACK_STEPS = 256 };
 
-/* Where channels are contiguous: the most channels whose weights are kept at hand, the room for these, and
- * how many steps ahead memory is asked for. */
-enum { CC1D_TILE_CHANNELS = 512, CC1D_TILE_WEIGHTS = 16 * 257, CC1D_PREFETCH_STEPS = 8 };
-
 /* Most steps of an update that the vector kernels take. */
 enum { CC1D_UPDATE_STEPS = 64 };
 
+/* Where channels are contiguous: how many steps ahead memory is asked for; processors do not foresee such
+ * steps. */
+enum { CC1D_PREFETCH_STEPS = 12 };
+
+/* Elements that are worked on at a time in stages (kernel_block.h); where channels are contiguous, so many
+ * steps of so many channels. */
+enum { CC1D_BLOCK = 256, CC1D_BLOCK_STEPS = 4, CC1D_BLOCK_CHANNELS = CC1D_BLOCK / CC1D_BLOCK_STEPS };
+
+/* DO(width) for every width that has code of its own. */
+#define CC1D_EACH_WIDTH(DO) DO(2) DO(3) DO(4)
+
 /* DO(dtype, width, silu) for every kernel that is compiled for itself; width 0: any. */
-#define CC1D_EACH_WIDTH(DO, dtype, silu) \
+#define CC1D_EACH_KERNEL(DO, dtype, silu) \
     DO(dtype, 2, silu) DO(dtype, 3, silu) DO(dtype, 4, silu) DO(dtype, 0, silu)
-#define CC1D_EACH_F32(DO, silu)        \
-    CC1D_EACH_WIDTH(DO, FLOAT32, silu) \
-    CC1D_EACH_WIDTH(DO, FLOAT16, silu) CC1D_EACH_WIDTH(DO, BFLOAT16, silu)
-#define CC1D_EACH_F64(DO, silu) CC1D_EACH_WIDTH(DO, FLOAT64, silu)
+#define CC1D_EACH_F32(DO, silu)         \
+    CC1D_EACH_KERNEL(DO, FLOAT32, silu) \
+    CC1D_EACH_KERNEL(DO, FLOAT16, silu) CC1D_EACH_KERNEL(DO, BFLOAT16, silu)
+#define CC1D_EACH_F64(DO, silu) CC1D_EACH_KERNEL(DO, FLOAT64, silu)
 
 /* DO(...) unless the width is 0. */
 #define CC1D_IF_0(DO, dtype, width, silu)

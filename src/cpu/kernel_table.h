@@ -6,14 +6,18 @@
 #define DTYPE CC1D_FLOAT32
 #define NAME(name) name##_f32
 #define CONSTANT(name) CC1D_##name##_F32
+#define IS_FLOAT 1
 #define EACH_KERNEL CC1D_EACH_F32
+#define EACH_DTYPE(DO) DO(FLOAT32) DO(FLOAT16) DO(BFLOAT16)
 #include "kernel_text.h"
 
 #define REAL double
 #define DTYPE CC1D_FLOAT64
 #define NAME(name) name##_f64
 #define CONSTANT(name) CC1D_##name##_F64
+#define IS_FLOAT 0
 #define EACH_KERNEL CC1D_EACH_F64
+#define EACH_DTYPE(DO) DO(FLOAT64)
 #include "kernel_text.h"
 
 static void forward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s) {

@@ -21,40 +21,36 @@ SIMD_TARGET static void NAME(gather)(REAL *to, const cc1d_view *v, int64_t offse
 /* weights[0..W-1] and, as weights[W], the bias of channel d. */
 SIMD_TARGET static void NAME(row_weights)(const cc1d_problem *p, int64_t d, REAL *weights) {
     const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
-    NAME(gather)(weights, weight, d * weight->stride[0], weight->stride[1], p->width);
+    const int64_t first = d * weight->stride[0], step = weight->stride[1];
+    if (weight->dtype == DTYPE) /* short rows are many: no detour */
+        for (int64_t k = 0; k < p->width; k++)
+            memcpy(weights + k, weight->data + (first + k * step) * (int64_t)sizeof(REAL), sizeof(REAL));
+    else
+        NAME(gather)(weights, weight, first, step, p->width);
     weights[p->width] = 0;
-    if (bias->present) NAME(gather)(weights + p->width, bias, d * bias->stride[0], 1, 1);
+    if (bias->present && bias->dtype == DTYPE)
+        memcpy(weights + p->width, bias->data + d * bias->stride[0] * (int64_t)sizeof(REAL), sizeof(REAL));
+    else if (bias->present)
+        NAME(gather)(weights + p->width, bias, d * bias->stride[0], 1, 1);
 }
 
-SIMD_INLINE VEC NAME(load_lanes)(const void *from, int dtype, int n) {
-    return n == LANES ? LOAD(from, dtype) : LOAD_N(from, dtype, n);
+/* n elements of memory, not only whole vectors, as REAL; zeros fill the last vector. */
+SIMD_TARGET static void NAME(widen_row)(REAL *to, const char *from, int64_t n, int dtype) {
+    const int64_t whole = n / LANES * LANES, item = (int64_t)cc1d_itemsize(dtype);
+#define WIDEN(as)                                                    \
+    for (int64_t i = 0; dtype == CC1D_##as && i < whole; i += LANES) \
+        STORE(to + i, DTYPE, LOAD(from + i * item, CC1D_##as));
+    EACH_DTYPE(WIDEN)
+#undef WIDEN
+    if (whole < n) STORE(to + whole, DTYPE, LOAD_N(from + whole * item, dtype, (int)(n - whole)));
 }
 
-/* `count` vectors in the order of LOAD_ANY, or one of n lanes. */
-SIMD_INLINE void NAME(load_row)(VEC *v, const char *from, int dtype, int n, int count) {
-    if (n == LANES)
-        LOAD_ANY(v, from, dtype, count);
-    else
-        v[0] = LOAD_N(from, dtype, n);
-}
-
-SIMD_INLINE void NAME(store_lanes)(void *to, int dtype, VEC v, int n) {
-    if (n == LANES)
-        STORE(to, dtype, v);
-    else
-        STORE_N(to, dtype, v, n);
-}
-
-/* acc of `count` vectors of consecutive steps of one channel, `n` lanes of each. Tap k of the first
- * step lies at x + k * step. */
-SIMD_INLINE void NAME(convolve_row)(VEC *acc, const REAL *weights, const char *x, int64_t step, int64_t width,
-                                    int dtype, int n, int count) {
-    const int64_t vector = LANES * (int64_t)cc1d_itemsize(dtype);
-    SIMD_EACH(i, count)
-    acc[i] = SET(weights[width]);
-    SIMD_UNROLL
-    for (int64_t k = 0; k < width; k++) {
-        SIMD_EACH(i, count)
-        acc[i] = FMA(SET(weights[k]), NAME(load_lanes)(x + k * step + i * vector, dtype, n), acc[i]);
-    }
+/* The pre-activation of n <= LANES consecutive steps of one channel. Tap k of the first lies at taps + k *
+ * step elements. */
+SIMD_TARGET static VEC NAME(convolve_lanes)(const REAL *weights, const char *taps, int64_t step,
+                                            int64_t width, int dtype, int n) {
+    const int64_t bytes = step * (int64_t)cc1d_itemsize(dtype);
+    VEC acc = SET(weights[width]);
+    for (int64_t k = 0; k < width; k++) acc = FMA(SET(weights[k]), LOAD_N(taps + k * bytes, dtype, n), acc);
+    return acc;
 }

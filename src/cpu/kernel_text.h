@@ -6,6 +6,8 @@
  *   NAME(name)        a function's or type's name for this REAL, name##_f32 or name##_f64
  *   CONSTANT(name)    an arith.h constant, CC1D_##name##_F32 or _F64
  *   DTYPE             CC1D_FLOAT32 or CC1D_FLOAT64, REAL as an element type
+ *   IS_FLOAT          1 or 0
+ *   EACH_DTYPE(DO)    DO(dtype) for every element type that is computed in REAL
  *   EACH_KERNEL(DO, silu)  DO(dtype, width, silu) for every compiled kernel of this REAL
  * The vocabulary's operations are used under the names below; docs/cpu.md lists them. */
 #define VEC NAME(vec)
@@ -25,6 +27,8 @@
 #define LOAD_N NAME(load_n)
 #define STORE NAME(store)
 #define STORE_N NAME(store_n)
+#define STORE_NUMBER NAME(store_number)
+#define IS_PAIRS NAME(is_pairs)
 #define LOAD_ANY NAME(load_any)
 #define STORE_ANY NAME(store_any)
 #define SUM NAME(sum)
@@ -33,6 +37,8 @@
 #include "kernel_arith.h"
 
 #include "kernel_taps.h"
+
+#include "kernel_block.h"
 
 #include "kernel_time.h"
 
@@ -80,6 +86,8 @@ SIMD_TARGET static void NAME(backward)(const cc1d_problem *p, cc1d_path path, co
 #undef LOAD_N
 #undef STORE
 #undef STORE_N
+#undef STORE_NUMBER
+#undef IS_PAIRS
 #undef LOAD_ANY
 #undef STORE_ANY
 #undef SUM
@@ -88,4 +96,7 @@ SIMD_TARGET static void NAME(backward)(const cc1d_problem *p, cc1d_path path, co
 #undef NAME
 #undef CONSTANT
 #undef DTYPE
+#undef IS_FLOAT
+#undef EACH_DTYPE
 #undef EACH_KERNEL
+#undef EACH_VECTORS

@@ -1,67 +1,185 @@
 /* kernel_time.h - part of kernel_text.h: forward where the steps of a channel are contiguous in
  * memory, or have been packed so. A vector holds consecutive steps. */
 
-/* `count` vectors of steps; a single one may have less than LANES lanes, n. Tap k of the first step lies at
- * x + k * tap_step. */
-SIMD_INLINE void NAME(forward_vectors)(const REAL *weights, const char *x, int64_t tap_step,
-                                       const char *residual, char *out, int64_t width, int dtype, int silu,
-                                       int n, int count) {
-    VEC y[SIMD_VECTORS], tap[SIMD_VECTORS];
+/* The pre-activations of `count` vectors of steps. x: the oldest tap of the first step. */
+SIMD_INLINE void NAME(convolve)(VEC *y, const REAL *weights, const char *x, int64_t width, int dtype,
+                                int count) {
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
     SIMD_EACH(i, count)
     y[i] = SET(weights[width]);
     SIMD_UNROLL
     for (int64_t k = 0; k < width; k++) {
-        NAME(load_row)(tap, x + k * tap_step, dtype, n, count);
         SIMD_EACH(i, count)
-        y[i] = FMA(SET(weights[k]), tap[i], y[i]);
+        y[i] = FMA(SET(weights[k]), LOAD(x + (k + i * LANES) * item, dtype), y[i]);
     }
-    NAME(activate)(y, silu, count);
-    if (residual) {
-        NAME(load_row)(tap, residual, dtype, n, count);
-        SIMD_EACH(i, count)
-        y[i] = ADD(y[i], tap[i]);
-    }
-    if (n == LANES)
-        STORE_ANY(out, dtype, y, count);
-    else
-        STORE_N(out, dtype, y[0], n);
 }
+
+SIMD_INLINE void NAME(convolve_at)(REAL *acc, const REAL *weights, const char *x, int64_t width, int dtype,
+                                   int64_t at, int count) {
+    VEC y[SIMD_VECTORS];
+    NAME(convolve)(y, weights, x + at * (int64_t)cc1d_itemsize(dtype), width, dtype, count);
+    SIMD_EACH(i, count)
+    STORE(acc + at + i * LANES, DTYPE, y[i]);
+}
+
+/* n steps, whole vectors, at most CC1D_BLOCK, to acc. */
+SIMD_INLINE void NAME(convolve_as)(REAL *acc, const REAL *weights, const char *x, int64_t n, int64_t width,
+                                   int dtype) {
+#define CONVOLVE(constant) \
+    if (width == constant) EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, constant, dtype) else
+    CC1D_EACH_WIDTH(CONVOLVE)
+    EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, width, dtype)
+#undef CONVOLVE
+}
+
+/* x: REALs. */
+SIMD_TARGET static void NAME(convolve_block)(REAL *acc, const REAL *weights, const char *x, int64_t n,
+                                             int64_t width) {
+    NAME(convolve_as)(acc, weights, x, n, width, DTYPE);
+}
+
+/* ---- Where memory holds what is computed in: one loop, which is bound by memory ---------------------- */
+
+SIMD_INLINE void NAME(forward_at)(const REAL *weights, const char *x, const char *residual, char *out,
+                                  int64_t width, int silu, int64_t at, int count) {
+    const int64_t bytes = at * (int64_t)sizeof(REAL), vector = LANES * (int64_t)sizeof(REAL);
+    VEC y[SIMD_VECTORS];
+    NAME(convolve)(y, weights, x + bytes, width, DTYPE, count);
+    NAME(activate)(y, silu, DTYPE, count);
+    if (residual) {
+        SIMD_EACH(i, count)
+        y[i] = ADD(y[i], LOAD(residual + bytes + i * vector, DTYPE));
+    }
+    SIMD_EACH(i, count)
+    STORE(out + bytes + i * vector, DTYPE, y[i]);
+}
+
+SIMD_TARGET static void NAME(forward_reals)(const REAL *weights, const char *x, const char *residual,
+                                            char *out, int64_t n, int64_t width, int silu) {
+#define FORWARD(constant)                                                            \
+    if (width == constant && silu)                                                   \
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, 1) \
+    else if (width == constant)                                                      \
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, 0) \
+    else
+    CC1D_EACH_WIDTH(FORWARD)
+    if (silu)
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, 1)
+    else
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, 0)
+#undef FORWARD
+}
+
+#if IS_FLOAT
+/* ---- 16-bit elements: stages ------------------------------------------------------------------------- */
+
+/* Two vectors of steps in the order of LOAD_ANY, where that is pairs: an odd step's tap is the even step's
+ * next one, so each is loaded once. x: as it lies in memory. */
+SIMD_INLINE void NAME(convolve_pairs_at)(REAL *acc, const REAL *weights, const char *x, int64_t width,
+                                         int64_t at, int count) {
+    enum { ITEM = 2 };
+    VEC even[SIMD_VECTORS / 2], odd[SIMD_VECTORS / 2], tap[2], next[2];
+    SIMD_EACH(i, count / 2) {
+        const char *from = x + (at + 2 * i * LANES) * ITEM;
+        even[i] = odd[i] = SET(weights[width]);
+        LOAD_ANY(tap, from, CC1D_BFLOAT16, 2);
+        SIMD_UNROLL
+        for (int64_t k = 0; k < width; k += 2) { /* no further than the last tap, which is k + 1 or k */
+            even[i] = FMA(SET(weights[k]), tap[0], even[i]);
+            odd[i] = FMA(SET(weights[k]), tap[1], odd[i]);
+            if (k + 1 == width) break;
+            LOAD_ANY(next, from + (k + 2 < width ? k + 2 : k + 1) * ITEM, CC1D_BFLOAT16, 2);
+            even[i] = FMA(SET(weights[k + 1]), tap[1], even[i]);
+            odd[i] = FMA(SET(weights[k + 1]), k + 2 < width ? next[0] : next[1], odd[i]);
+            tap[0] = next[0], tap[1] = next[1];
+        }
+    }
+    SIMD_EACH(i, count / 2) {
+        STORE(acc + at + 2 * i * LANES, DTYPE, even[i]);
+        STORE(acc + at + (2 * i + 1) * LANES, DTYPE, odd[i]);
+    }
+}
+
+SIMD_TARGET static void NAME(convolve_pairs)(REAL *acc, const REAL *weights, const char *x, int64_t n,
+                                             int64_t width) {
+#define CONVOLVE(constant) \
+    if (width == constant) EACH_VECTORS(n, 2, NAME(convolve_pairs_at), acc, weights, x, constant) else
+    CC1D_EACH_WIDTH(CONVOLVE)
+    EACH_VECTORS(n, 2, NAME(convolve_pairs_at), acc, weights, x, width)
+#undef CONVOLVE
+}
+
+/* n whole vectors, or pairs of them where that is the order. */
+SIMD_INLINE void NAME(forward_halves)(const REAL *weights, const char *x, const char *residual, char *out,
+                                      int64_t n, int64_t width, int dtype, int silu) {
+    enum { ITEM = 2 };
+    NAME(block) block;
+    for (int64_t i = 0, m; i < n; i += m) {
+        m = n - i < CC1D_BLOCK ? n - i : CC1D_BLOCK;
+        for (int64_t at = 0; at < m * ITEM; at += 64)
+            __builtin_prefetch(x + (i + 2 * CC1D_BLOCK) * ITEM + at, 0, 3);
+        /* Not through a buffer: loads across two vectors that have just been stored would wait for both, and
+         * those for the results before them to leave for memory. */
+        if (IS_PAIRS(dtype, 2))
+            NAME(convolve_pairs)(block.acc, weights, x + i * ITEM, m, width);
+        else
+            NAME(convolve_as)(block.acc, weights, x + i * ITEM, m, width, dtype);
+        NAME(block_activate)(&block, m, silu, NAME(BRIEF));
+        NAME(block_finish)
+        (&block, 0, residual ? residual + i * ITEM : NULL, out + i * ITEM, m, dtype, IS_PAIRS(dtype, 2));
+    }
+}
+
+SIMD_TARGET static void NAME(forward_float16)(const REAL *weights, const char *x, const char *residual,
+                                              char *out, int64_t n, int64_t width, int silu) {
+    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_FLOAT16, silu);
+}
+
+SIMD_TARGET static void NAME(forward_bfloat16)(const REAL *weights, const char *x, const char *residual,
+                                               char *out, int64_t n, int64_t width, int silu) {
+    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_BFLOAT16, silu);
+}
+#endif
 
 /* n direct steps. x: the oldest tap of the first. */
-SIMD_INLINE void NAME(forward_run)(const REAL *weights, const char *x, const char *residual, char *out,
-                                   int64_t n, int64_t width, int dtype, int silu) {
-    const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    int64_t i = 0;
-#define FORWARD_STEPS(lanes, count)                                                                          \
-    NAME(forward_vectors)                                                                                    \
-    (weights, x + i * item, item, residual ? residual + i * item : NULL, out + i * item, width, dtype, silu, \
-     lanes, count)
-    for (; n - i >= SIMD_VECTORS * LANES; i += SIMD_VECTORS * LANES) FORWARD_STEPS(LANES, SIMD_VECTORS);
-    for (; n - i >= LANES; i += LANES) FORWARD_STEPS(LANES, 1);
-    if (i < n) FORWARD_STEPS((int)(n - i), 1);
-#undef FORWARD_STEPS
+SIMD_TARGET static void NAME(forward_run)(const cc1d_problem *p, const REAL *weights, const char *x,
+                                          const char *residual, char *out, int64_t n) {
+    const int dtype = p->view[CC1D_X].dtype, silu = cc1d_is_silu(p);
+    const int64_t item = (int64_t)cc1d_itemsize(dtype), unit = IS_PAIRS(dtype, 2) ? 2 * LANES : LANES;
+    int64_t i = n / unit * unit;
+    if (dtype == DTYPE) NAME(forward_reals)(weights, x, residual, out, i, p->width, silu);
+#if IS_FLOAT
+    if (dtype == CC1D_FLOAT16) NAME(forward_float16)(weights, x, residual, out, i, p->width, silu);
+    if (dtype == CC1D_BFLOAT16) NAME(forward_bfloat16)(weights, x, residual, out, i, p->width, silu);
+#endif
+    for (; i < n; i += LANES) {
+        const int lanes = n - i < LANES ? (int)(n - i) : LANES;
+        VEC y = NAME(convolve_lanes)(weights, x + i * item, 1, p->width, dtype, lanes);
+        NAME(activate)(&y, silu, dtype, 1);
+        if (residual) y = ADD(y, LOAD_N(residual + i * item, dtype, lanes));
+        STORE_N(out + i * item, dtype, y, lanes);
+    }
 }
 
-typedef void NAME(forward_run_fn)(const REAL *weights, const char *x, const char *residual, char *out,
-                                  int64_t n, int64_t width);
-
-#define FORWARD_RUN(dtype, constant, silu)                                                                \
-    SIMD_TARGET static void NAME(forward_##dtype##_##constant##_##silu)(                                  \
-        const REAL *weights, const char *x, const char *residual, char *out, int64_t n, int64_t width) {  \
-        NAME(forward_run)(weights, x, residual, out, n, constant ? constant : width, CC1D_##dtype, silu); \
-    }
-EACH_KERNEL(FORWARD_RUN, 0)
-EACH_KERNEL(FORWARD_RUN, 1)
-#undef FORWARD_RUN
-
-static NAME(forward_run_fn) * NAME(pick_forward_run)(const cc1d_problem *p) {
-#define FORWARD_RUN(dtype, constant, silu)                                    \
-    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
-        return NAME(forward_##dtype##_##constant##_##silu);
-    EACH_KERNEL(FORWARD_RUN, 0)
-    EACH_KERNEL(FORWARD_RUN, 1)
-#undef FORWARD_RUN
-    return NULL;
+/* The pre-activation of n <= LANES steps from t on near the start of their sequence, without a seq_idx. */
+SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
+                                            cc1d_line x, int64_t d, int64_t t, int n) {
+    const cc1d_view *initial = &p->view[CC1D_INITIAL];
+    const int dtype = p->view[CC1D_X].dtype;
+    const int64_t back = p->width - 1,
+                  before = s->start - (t - back); /* taps from before the sequence, >= 1 */
+    REAL taps[CC1D_MAX_WIDTH + 3 * LANES];
+    VEC acc = SET(weights[p->width]);
+    for (int64_t i = 0; i < before; i += LANES) STORE(taps + i, DTYPE, SET(0));
+    if (initial->present)
+        NAME(gather)
+        (taps, initial,
+         s->n * initial->stride[0] + d * initial->stride[1] + (t - s->start) * initial->stride[2],
+         initial->stride[2], before);
+    NAME(widen_row)
+    (taps + before, cc1d_at(x, s->start, (int64_t)cc1d_itemsize(dtype)), back + n - before, dtype);
+    for (int64_t k = 0; k <= back; k++) acc = FMA(SET(weights[k]), LOAD(taps + k, DTYPE), acc);
+    return acc;
 }
 
 /* One vector of steps that are not direct. */
@@ -70,11 +188,13 @@ SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1
                                                 const char *residual, char *out, int n) {
     _Alignas(64) char taps[CC1D_MAX_WIDTH * LANES * sizeof(REAL)];
     const int dtype = p->view[CC1D_X].dtype;
-    const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    const int64_t step = cc1d_collect_taps(p, s, x, d, t, n, taps);
     VEC y;
-    NAME(convolve_row)(&y, weights, taps, step * item, p->width, dtype, n, 1);
-    NAME(activate)(&y, cc1d_is_silu(p), 1);
+    if (cc1d_has(p, CC1D_SEQ_IDX))
+        y = NAME(convolve_lanes)(weights, taps, cc1d_collect_taps(p, s, x, d, t, n, taps), p->width, dtype,
+                                 n);
+    else
+        y = NAME(convolve_start)(p, s, weights, x, d, t, n);
+    NAME(activate)(&y, cc1d_is_silu(p), dtype, 1);
     if (residual) y = ADD(y, LOAD_N(residual, dtype, n));
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
         REAL padding[LANES];
@@ -86,9 +206,8 @@ SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1
 
 /* One channel's steps of the spans. */
 SIMD_TARGET static void NAME(forward_line)(const cc1d_problem *p, const cc1d_segment *s,
-                                           const cc1d_spans *spans, NAME(forward_run_fn) * run,
-                                           const REAL *weights, int64_t d, cc1d_line x, cc1d_line residual,
-                                           cc1d_line out) {
+                                           const cc1d_spans *spans, const REAL *weights, int64_t d,
+                                           cc1d_line x, cc1d_line residual, cc1d_line out) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
     for (int i = 0; i < spans->count; i++) {
         const cc1d_span span = cc1d_span_at(spans, i);
@@ -98,7 +217,7 @@ SIMD_TARGET static void NAME(forward_line)(const cc1d_problem *p, const cc1d_seg
             const char *add = residual.base ? cc1d_at(residual, t, item) : NULL;
             char *to = cc1d_at(out, t, item);
             if (span.direct)
-                run(weights, cc1d_at(x, t - (p->width - 1), item), add, to, n, p->width);
+                NAME(forward_run)(p, weights, cc1d_at(x, t - (p->width - 1), item), add, to, n);
             else
                 NAME(forward_collected)(p, s, weights, x, d, t, add, to, (int)n);
         }
@@ -106,7 +225,6 @@ SIMD_TARGET static void NAME(forward_line)(const cc1d_problem *p, const cc1d_seg
 }
 
 SIMD_TARGET static void NAME(forward_time)(const cc1d_problem *p, const cc1d_segment *s) {
-    NAME(forward_run_fn) *run = NAME(pick_forward_run)(p);
     REAL weights[CC1D_MAX_WIDTH + 1];
     cc1d_spans spans;
     for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
@@ -114,7 +232,7 @@ SIMD_TARGET static void NAME(forward_time)(const cc1d_problem *p, const cc1d_seg
         for (int64_t d = s->d0; d < s->d1; d++) {
             NAME(row_weights)(p, d, weights);
             NAME(forward_line)
-            (p, s, &spans, run, weights, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
+            (p, s, &spans, weights, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
              cc1d_line_of(&p->view[CC1D_RESIDUAL], s->b, d), cc1d_line_of(&p->view[CC1D_OUT], s->b, d));
         }
     }
@@ -124,7 +242,6 @@ SIMD_TARGET static void NAME(forward_general)(const cc1d_problem *p, const cc1d_
     enum { STEPS = CC1D_PACK_STEPS };
     _Alignas(64) char x[(CC1D_MAX_WIDTH + STEPS) * sizeof(REAL)];
     _Alignas(64) char residual[STEPS * sizeof(REAL)], out[STEPS * sizeof(REAL)];
-    NAME(forward_run_fn) *run = NAME(pick_forward_run)(p);
     const cc1d_view *to = &p->view[CC1D_OUT];
     REAL weights[CC1D_MAX_WIDTH + 1];
     cc1d_spans spans;
@@ -135,7 +252,7 @@ SIMD_TARGET static void NAME(forward_general)(const cc1d_problem *p, const cc1d_
         for (int64_t d = s->d0; d < s->d1; d++) {
             NAME(row_weights)(p, d, weights);
             NAME(forward_line)
-            (p, s, &spans, run, weights, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, limit, x),
+            (p, s, &spans, weights, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, limit, x),
              cc1d_pack(&p->view[CC1D_RESIDUAL], s->b, d, t, limit, residual), (cc1d_line){out, t});
             cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], out, 1, limit - t,
                       (int64_t)cc1d_itemsize(to->dtype));

@@ -32,6 +32,11 @@ typedef enum cc1d_path {
 #define CC1D_DW_BLOCK 1024
 #define CC1D_DW_RUN 64
 
+/* Where channels are contiguous: the most channels that are worked on together, and the room for their
+ * weights. What belongs to them stays in the first-level cache. 16: rows of weights and sums are no power of
+ * two apart. */
+enum { CC1D_TILE_CHANNELS = 512, CC1D_TILE_WEIGHTS = 8 * (CC1D_TILE_CHANNELS + 16) };
+
 typedef struct cc1d_cpu_kernels {
     const char *name;    /* "scalar", "avx2", "avx512", "neon" */
     int (*usable)(void); /* capability: processor and operating system */

@@ -16,6 +16,8 @@
 #pragma clang diagnostic ignored "-Wpass-failed"
 #define SIMD_UNROLL _Pragma("clang loop unroll(enable)")
 #else
+/* It does not follow that loops over whole vectors have filled a block. */
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #define SIMD_UNROLL _Pragma("GCC unroll 8")
 #endif
 

@@ -7,7 +7,6 @@ enum {
     ITEM_MOST = 1 << 17,  /* no more than the second-level cache holds */
     SUM_MOST = 1 << 19,   /* of an item of backward where channels are contiguous: its ends cost more */
     TIME_STEPS = 8192,    /* longest run of steps of one row: memory is read in order */
-    CHANNEL_LANES = 512,  /* channels of an item when they are contiguous: as many as weights are kept for */
     MAX_TASKS = 128
 };
 
@@ -41,7 +40,7 @@ cc1d_split cc1d_cpu_split(const cc1d_problem *p, cc1d_path path) {
                                                                    : item_elements(p, ITEMS, ITEM_MOST);
     cc1d_split s;
     if (path == CC1D_PATH_CHANNEL) {
-        s.d_chunk = smaller(p->dim, CHANNEL_LANES);
+        s.d_chunk = smaller(p->dim, CC1D_TILE_CHANNELS);
         s.t_chunk =
             smaller(p->seqlen, ceil_div(elements / at_least_one(s.d_chunk), CC1D_DW_RUN) * CC1D_DW_RUN);
     } else {
@@ -81,8 +80,11 @@ cc1d_item cc1d_cpu_item(const cc1d_problem *p, const cc1d_split *s, cc1d_path pa
 }
 
 size_t cc1d_cpu_workspace(const cc1d_problem *p) {
-    /* Vectors take less: a block of steps of one channel, or two rows per coefficient of the channels that a
-     * weight tile holds. The scalar kernels take a block and the W-1 steps after it. */
-    const size_t bytes = (512 + (size_t)p->width) * 16 * (p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4);
-    return (bytes + 63) / 64 * 64;
+    /* A block of steps and the W-1 after it, with a vector to spare; where channels are contiguous two rows
+     * per coefficient of the channels that are worked on together. */
+    const int64_t block = CC1D_DW_BLOCK + p->width + 16;
+    const int64_t rows =
+        smaller(2 * CC1D_TILE_WEIGHTS, 2 * p->width * (smaller(p->dim, CC1D_TILE_CHANNELS) + 32));
+    const size_t item = p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4;
+    return ((size_t)(block > rows ? block : rows) * item + 63) / 64 * 64;
 }

@@ -25,28 +25,35 @@ static double ulp_of(double v, int32_t dtype) {
 
 static double sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
 
-/* The derivation beside cc1d_times_sigmoid_f32 promises 2.05. */
+typedef struct float_errors {
+    double silu, sigmoid; /* ulp */
+    double brief;         /* relative */
+} float_errors;
+
+static void grow(double *worst, double error) {
+    if (error > *worst) *worst = error;
+}
+
+static void measure(float a, float_errors *worst) {
+    const double s = sigmoid(a), y = a * s;
+    grow(&worst->silu, fabs(cc1d_silu_f32(a) - y) / ulp_f32(y));
+    grow(&worst->sigmoid, fabs(cc1d_sigmoid_f32(a) - s) / ulp_f32(s));
+    if (fabs(y) > 0x1p-100) grow(&worst->brief, fabs(cc1d_silu_brief_f32(a) - y) / fabs(y));
+}
+
+/* The derivations in arith.h promise 2.05 ulp and 2^-16.5. */
 static void test_float_error(void) {
-    double worst_silu = 0, worst_sigmoid = 0;
+    float_errors worst = {0};
     for (uint64_t u = 0; u < 0x100000000u; u += stride_of_sweep()) {
         const float a = cc1d_from_bits_f32((uint32_t)u);
-        if (!isfinite(a)) continue;
-        const double s = sigmoid(a), y = a * s;
-        const double e = fabs(cc1d_silu_f32(a) - y) / ulp_f32(y);
-        const double f = fabs(cc1d_times_sigmoid_f32(1, a) - s) / ulp_f32(s);
-        if (e > worst_silu) worst_silu = e;
-        if (f > worst_sigmoid) worst_sigmoid = f;
+        if (isfinite(a)) measure(a, &worst);
     }
-    for (double a = -160; a < 100; a += stride_of_sweep() * 0x1p-26) {
-        const double s = sigmoid((float)a), y = (float)a * s;
-        const double e = fabs(cc1d_silu_f32((float)a) - y) / ulp_f32(y);
-        const double f = fabs(cc1d_times_sigmoid_f32(1, (float)a) - s) / ulp_f32(s);
-        if (e > worst_silu) worst_silu = e;
-        if (f > worst_sigmoid) worst_sigmoid = f;
-    }
-    printf("  float: silu %.3f ulp, sigmoid %.3f ulp\n", worst_silu, worst_sigmoid);
-    CHECK(worst_silu < 2.05 && worst_silu > 0.5);
-    CHECK(worst_sigmoid < 2.05 && worst_sigmoid > 0.5);
+    for (double a = -160; a < 100; a += stride_of_sweep() * 0x1p-26) measure((float)a, &worst);
+    printf("  float: silu %.3f ulp, sigmoid %.3f ulp, brief silu 2^%.2f\n", worst.silu, worst.sigmoid,
+           log2(worst.brief));
+    CHECK(worst.silu < 2.05 && worst.silu > 0.5);
+    CHECK(worst.sigmoid < 2.05 && worst.sigmoid > 0.5);
+    CHECK(worst.brief < 0x1.7p-17 && worst.brief > 0x1p-20); /* 0x1.7p-17: 2^-16.5 */
 }
 
 static void test_double_error(void) {
@@ -71,7 +78,7 @@ static void test_halves_error(void) {
             const float a = cc1d_load_f32(&bits, dtypes[i]);
             if (!isfinite(a)) continue;
             const double y = a * sigmoid(a);
-            cc1d_store_f32(&got, dtypes[i], cc1d_silu_f32(a));
+            cc1d_store_f32(&got, dtypes[i], cc1d_silu_brief_f32(a));
             cc1d_store_f64(&best, dtypes[i], y);
             const double difference =
                 fabs((double)cc1d_load_f32(&got, dtypes[i]) - (double)cc1d_load_f32(&best, dtypes[i]));
@@ -91,6 +98,9 @@ static void test_special_values(void) {
     CHECK(cc1d_silu_f32(-1e38f) == 0 && signbit(cc1d_silu_f32(-1e38f)));
     CHECK(cc1d_silu_f64(-1e308) == 0 && signbit(cc1d_silu_f64(-1e308)));
     CHECK(cc1d_silu_f32(-0.0f) == 0 && signbit(cc1d_silu_f32(-0.0f)) && !signbit(cc1d_silu_f32(0.0f)));
+    CHECK(cc1d_silu_brief_f32(INFINITY) == INFINITY && isnan(cc1d_silu_brief_f32(-INFINITY)));
+    CHECK(isnan(cc1d_silu_brief_f32(NAN)) && cc1d_silu_brief_f32(3e38f) == 3e38f);
+    CHECK(signbit(cc1d_silu_brief_f32(-0.0f)) && !signbit(cc1d_silu_brief_f32(0.0f)));
     CHECK(cc1d_silu_f32(3e38f) == 3e38f && cc1d_silu_f32(0x1p-149f) == 0.0f);
     CHECK(cc1d_dsilu_f32(1, 0) == 0.5f && cc1d_dsilu_f32(1, 100) == 1 && cc1d_dsilu_f32(1, -200) == 0);
     CHECK(isnan(cc1d_dsilu_f32(1, INFINITY)) && isnan(cc1d_dsilu_f32(1, NAN)));
@@ -195,6 +205,9 @@ static void test_floats(void) {
     for (int i = 0; i < ROW; i++)
         x[i] = i % 67 == 0 ? -64.0f - (float)(i % 80) : i % 71 == 0 ? NAN : (float)(i % 127) - 63;
     compare_rows(x, CC1D_FLOAT32, ROW);
+    static uint16_t halves[ROW]; /* and of the brief form's */
+    for (int i = 0; i < ROW; i++) cc1d_store_f32(halves + i, CC1D_BFLOAT16, x[i]);
+    compare_rows(halves, CC1D_BFLOAT16, ROW);
 }
 
 int main(void) {
