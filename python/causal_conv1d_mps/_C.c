@@ -6,6 +6,7 @@
 
 #include "_borrow.h"
 #include "_call.h"
+#include "_eager.h"
 #include "_launch.h"
 #include "cuda/cuda.h"
 
@@ -191,6 +192,17 @@ static PyMethodDef methods[] = {
     {"varlen_states", FAST(varlen_states), METH_FASTCALL,
      "varlen_states(x, cu_seqlens, states, num_threads)\n"
      "Write the last steps of every packed sequence to states: cc1d_varlen_states_args."},
+    {"eager_forward", FAST(cc1d_py_eager_forward), METH_FASTCALL,
+     "eager_forward(x, weight, bias, activation)\n"
+     "y of a plain eager call on CPU tensors, differentiable; None: take the general way."},
+    {"eager_backward", FAST(cc1d_py_eager_backward), METH_FASTCALL,
+     "eager_backward(dout, saved, needs, activation)\nIts gradients, or None."},
+    {"eager_update", FAST(cc1d_py_eager_update), METH_FASTCALL,
+     "eager_update(x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, "
+     "pad_slot_id, activation)\nLike eager_forward; not where a tensor requires a gradient."},
+    {"is_direct", FAST(cc1d_py_is_direct), METH_FASTCALL,
+     "is_direct(x, weight, *others)\nSee causal_conv1d_mps._direct.is_direct."},
+    {"bind_torch", cc1d_py_bind_torch, METH_O, "What these need of PyTorch, as a dict."},
     {"launches", FAST(cc1d_py_launches), METH_FASTCALL,
      "launches(operation, *arguments of that function)\n"
      "The Metal launches of a call, not run: a list of (kernel, key, buffers, words, threads, group_size)."},

@@ -2,9 +2,9 @@
 
 import torch
 
-from . import _backend, _composite
-from ._compat import HAS_OPERATORS, is_batched_gradient
-from ._direct import is_direct, new_final_states, scratch_allocator
+from . import _C, _backend, _composite
+from ._compat import HAS_OPERATORS, is_batched_gradient, is_dynamo_compiling
+from ._direct import is_direct, scratch_allocator
 
 _empty_like = torch.empty_like
 
@@ -60,47 +60,35 @@ def residual_gradient(dout, seq_idx):
 
 
 class CausalConv1dFunction(torch.autograd.Function):
-    """Old-style (no setup_context): this class is only applied outside functorch."""
+    """Records a call that has run: `ready` is (y, final_states or None, activation).
+
+    The others are none, or initial_states, residual, seq_idx and cu_seqlens: an argument costs time
+    in both passes. Old-style (no setup_context): this class is only applied outside functorch.
+    """
 
     @staticmethod
-    def forward(
-        ctx,
-        x,
-        weight,
-        bias,
-        initial_states,
-        residual,
-        seq_idx,
-        cu_seqlens,
-        activation,
-        with_final_states,
-    ):
-        y = _empty_like(x)
-        final_states = new_final_states(x, weight, cu_seqlens) if with_final_states else None
-        _backend.require(x).forward(
-            x,
-            weight,
-            bias,
-            seq_idx,
-            cu_seqlens,
-            initial_states,
-            residual,
-            y,
-            final_states,
-            activation,
-            torch.get_num_threads(),
-        )
-        ctx.save_for_backward(x, weight, bias, initial_states, seq_idx, cu_seqlens)
-        ctx.activation = activation
+    def forward(ctx, ready, x, weight, bias, *others):
+        y, final_states, ctx.activation = ready
+        if others:
+            initial_states, _, seq_idx, cu_seqlens = others
+            ctx.save_for_backward(x, weight, bias, initial_states, seq_idx, cu_seqlens)
+        else:
+            ctx.save_for_backward(x, weight, bias)
         ctx.set_materialize_grads(False)
-        return (y, final_states) if with_final_states else y
+        return y if final_states is None else (y, final_states)
 
     @staticmethod
     def backward(ctx, dout, dfinal_states=None):
-        x, weight, bias, initial_states, seq_idx, cu_seqlens = ctx.saved_tensors
-        *needs, needs_dresidual = ctx.needs_input_grad[:5]
+        saved, asked = ctx.saved_tensors, ctx.needs_input_grad
+        if dfinal_states is None and not is_dynamo_compiling():
+            found = _C.eager_backward(dout, saved, asked, ctx.activation)
+            if found is not None:
+                return found
+        x, weight, bias, *others = saved
+        initial_states, seq_idx, cu_seqlens = others or (None, None, None)
+        needs = [*asked[1:4], bool(others) and asked[4]]
         dx = dweight = dbias = dstates = dresidual = None
-        if dout is not None and needs_dresidual:
+        if dout is not None and others and asked[5]:
             dresidual = residual_gradient(dout, seq_idx)
         if dout is None:
             dout = x.new_zeros(()).expand(x.shape)
@@ -124,7 +112,7 @@ class CausalConv1dFunction(torch.autograd.Function):
                 ctx.activation,
                 needs,
             )
-        return dx, dweight, dbias, dstates, dresidual, None, None, None, None
+        return (None, dx, dweight, dbias, dstates, dresidual, None, None)[: len(asked)]
 
 
 def differentiable_gradients(*arguments):

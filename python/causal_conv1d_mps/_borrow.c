@@ -152,6 +152,8 @@ static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1
     return result;
 }
 
+bool cc1d_has_exchange(PyObject *object) { return exchange_of(object) != NULL; }
+
 int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep) {
     *keep = NULL;
     const dl_exchange *exchange = exchange_of(object);

@@ -14,6 +14,9 @@
  * Returns 0, or -1 with an exception. */
 int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep);
 
+/* Whether the type offers the table: PyTorch >= 2.10. */
+bool cc1d_has_exchange(PyObject *object);
+
 /* The same for a PyTorch tensor of any device, from its attributes: data is where its storage lies (on Metal
  * the buffer, which is no address), byte_offset where the tensor starts in it. For Metal launches, where
  * PyTorch binds the memory. */

@@ -1,6 +1,7 @@
 /* _call.c - see _call.h. */
 #include "_call.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "validate.h"
@@ -37,9 +38,24 @@ static bool is_written(int role) {
            (role >= CC1D_DX && role <= CC1D_DINITIAL);
 }
 
+void cc1d_clear(cc1d_call *call) { memset(call, 0, offsetof(cc1d_call, tensor)); }
+
+static void given(cc1d_call *call, int role, PyObject *object) {
+    call->given[role] = &call->tensor[role];
+    call->object[role] = object;
+}
+
+int cc1d_give(cc1d_call *call, cc1d_operation op, cc1d_role role, PyObject *object) {
+    if (cc1d_borrow(object, cc1d_role_name(op, role), is_written(role), &call->tensor[role],
+                    &call->keep[role]))
+        return -1;
+    given(call, role, object);
+    return 0;
+}
+
 int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count, bool on_metal,
                 cc1d_call *call) {
-    memset(call, 0, sizeof *call);
+    cc1d_clear(call);
     if (count != signature->count) {
         PyErr_Format(PyExc_TypeError, "expected %d positional arguments, got %zd", signature->count, count);
         return -1;
@@ -57,13 +73,13 @@ int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_
                 return -1;
             }
         } else if (arguments[i] != Py_None) {
+            if (!on_metal) {
+                if (cc1d_give(call, signature->op, (cc1d_role)kind, arguments[i])) return -1;
+                continue;
+            }
             const char *name = cc1d_role_name(signature->op, (cc1d_role)kind);
-            cc1d_tensor *tensor = &call->tensor[kind];
-            if (on_metal ? cc1d_describe(arguments[i], name, tensor)
-                         : cc1d_borrow(arguments[i], name, is_written(kind), tensor, &call->keep[kind]))
-                return -1;
-            call->given[kind] = tensor;
-            call->object[kind] = arguments[i];
+            if (cc1d_describe(arguments[i], name, &call->tensor[kind])) return -1;
+            given(call, kind, arguments[i]);
         }
     }
     return 0;

@@ -42,12 +42,19 @@ def convolve(
         code = ACTIVATIONS[activation]
     except (KeyError, TypeError):
         code = _checks.activation_code(activation)
-    bare = seq_idx is cu_seqlens is initial_states is residual is out is final_states_out is None
-    if not (
-        is_direct(x, weight, bias)
-        and (bare or is_direct(x, weight, seq_idx, cu_seqlens, initial_states, residual))
-        and (bare or is_direct(x, weight, out, final_states_out))
-        and (kernels := _backend.of(x)) is not None
+    if (
+        not is_direct(
+            x,
+            weight,
+            bias,
+            seq_idx,
+            cu_seqlens,
+            initial_states,
+            residual,
+            out,
+            final_states_out,
+        )
+        or (kernels := _backend.of(x)) is None
     ):
         return _convolve_watched(
             x,
@@ -65,41 +72,48 @@ def convolve(
     if any_autocast():
         x, initial_states, residual = autocast(x, initial_states, residual)
     with_states = return_final_states or final_states_out is not None
-    final_states = None
+    final_states = final_states_out
     try:
-        if _is_grad_enabled() and any_requires_grad(
+        recorded = _is_grad_enabled() and any_requires_grad(
             x, weight, bias, initial_states, residual, out, final_states_out
-        ):
+        )
+        if recorded:
             if out is not None:
                 _checks.refuse_grad_with_out()
             if final_states_out is not None:
                 _check_final_states_out(final_states_out, x, weight, cu_seqlens)
+        y = _empty_like(x) if out is None else out
+        if with_states and (recorded or final_states_out is None):
+            final_states = new_final_states(x, weight, cu_seqlens)
+        kernels.forward(
+            x,
+            weight,
+            bias,
+            seq_idx,
+            cu_seqlens,
+            initial_states,
+            residual,
+            y,
+            final_states,
+            code,
+            _num_threads(),
+        )
+        if recorded:
             y = _autograd.apply(
-                x, weight, bias, initial_states, residual, seq_idx, cu_seqlens, code, with_states
+                (y, final_states, code),
+                x,
+                weight,
+                bias,
+                initial_states,
+                residual,
+                seq_idx,
+                cu_seqlens,
             )
             if with_states:
                 y, final_states = y
                 if final_states_out is not None:
                     final_states = final_states_out.copy_(final_states)
         else:
-            y = _empty_like(x) if out is None else out
-            if with_states:
-                final_states = final_states_out
-                if final_states is None:
-                    final_states = new_final_states(x, weight, cu_seqlens)
-            kernels.forward(
-                x,
-                weight,
-                bias,
-                seq_idx,
-                cu_seqlens,
-                initial_states,
-                residual,
-                y,
-                final_states,
-                code,
-                _num_threads(),
-            )
             if out is not None:
                 increment_version(out)
             if final_states_out is not None:

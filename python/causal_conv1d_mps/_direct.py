@@ -5,16 +5,11 @@ Everything here is on the path of every eager call, so each line is counted in n
 
 import torch
 from torch.autograd import forward_ad
-from torch.utils._device import DeviceContext
 
+from . import _C
 from ._compat import HAS_OPERATORS, is_dynamo_compiling
 
-PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
-
 transforms_active = torch._C._are_functorch_transforms_active
-dispatch_modes = torch._C._len_torch_dispatch_stack
-function_modes = torch._C._is_torch_function_mode_enabled
-jit_tracing_state = torch._C._get_tracing_state
 # Tells autograd that a kernel has written into a tensor.
 increment_version = torch.autograd.graph.increment_version
 
@@ -38,29 +33,7 @@ def is_direct(x, weight, *others):
     without behaviour of their own, and if their memory holds their values: x.conj().imag is a view
     that PyTorch negates when it is read.
     """
-    if (
-        is_dynamo_compiling()
-        or transforms_active()
-        or dispatch_modes() > 0
-        or (function_modes() and _another_than_default_device())
-        or jit_tracing_state() is not None
-        or forward_ad._current_level >= 0
-        or type(x) not in PLAIN
-        or type(weight) not in PLAIN
-        or x.is_neg()
-        or weight.is_neg()
-    ):
-        return False
-    for tensor in others:  # a loop, because a generator costs more than the tests
-        if tensor is not None and (type(tensor) not in PLAIN or tensor.is_neg()):
-            return False
-    return True
-
-
-def _another_than_default_device():
-    """torch.set_default_device is a function mode too, which only factory functions heed."""
-    modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))
-    return any(type(mode) is not DeviceContext for mode in modes)
+    return not is_dynamo_compiling() and _C.is_direct(x, weight, *others)
 
 
 def refuse_tangents(name, *tensors):
@@ -83,12 +56,12 @@ def any_requires_grad(*tensors):
 def scratch_allocator(x):
     """The callback through which a kernel asks for scratch memory."""
     if x.is_cpu:
-        return _cpu_scratch
+        return cpu_scratch
     device = x.device
     return lambda nbytes: torch.empty(nbytes, dtype=torch.uint8, device=device)
 
 
-def _cpu_scratch(nbytes):
+def cpu_scratch(nbytes):
     return torch.empty(nbytes, dtype=torch.uint8, device="cpu")
 
 

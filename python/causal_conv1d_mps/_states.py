@@ -5,12 +5,13 @@ A call runs straight on the kernel if nothing watches it, else through the regis
 
 import torch
 
-from . import _backend, _checks
+from . import _C, _backend, _checks
 from ._checks import ACTIVATIONS
 from ._compat import (
     HAS_OPERATORS,
     any_autocast,
     autocast_enabled,
+    is_dynamo_compiling,
     require_operators,
 )
 from ._direct import (
@@ -54,15 +55,35 @@ def causal_conv1d_update(
         previous call's steps had been kept.
     Returns y, of x's shape. Not differentiable.
     """
+    if not is_dynamo_compiling():
+        y = _C.eager_update(
+            x,
+            conv_state,
+            weight,
+            bias,
+            cache_seqlens,
+            conv_state_indices,
+            num_accepted_tokens,
+            pad_slot_id,
+            activation,
+        )
+        if y is not None:
+            return y
     try:
         code = ACTIVATIONS[activation]
     except (KeyError, TypeError):
         code = _checks.activation_code(activation)
-    bare = cache_seqlens is conv_state_indices is num_accepted_tokens is None
     if (
         conv_state is not None
-        and is_direct(x, weight, bias, conv_state)
-        and (bare or is_direct(x, weight, cache_seqlens, conv_state_indices, num_accepted_tokens))
+        and is_direct(
+            x,
+            weight,
+            bias,
+            conv_state,
+            cache_seqlens,
+            conv_state_indices,
+            num_accepted_tokens,
+        )
         and (kernels := _backend.of(x)) is not None
     ):
         if conv_state.requires_grad:

@@ -5,6 +5,8 @@ Shapes: B batch, D dim, T seqlen, W width, N packed sequences, S state length.
 
 import torch
 
+from . import _C, _eager
+from ._compat import is_dynamo_compiling
 from ._convolution import convolve
 from ._states import causal_conv1d_update, causal_conv1d_varlen_states
 
@@ -16,6 +18,8 @@ __all__ = [
     "causal_conv1d_varlen_states",
 ]
 
+_eager.bind()
+
 
 def causal_conv1d(x, weight, bias=None, activation=None):
     """Depthwise causal convolution over the last dimension, with fused bias and activation.
@@ -24,6 +28,10 @@ def causal_conv1d(x, weight, bias=None, activation=None):
     activation: None, "silu" or "swish".
     Returns y (B, D, T) in x's dtype and memory order. Differentiable.
     """
+    if not is_dynamo_compiling():
+        y = _C.eager_forward(x, weight, bias, activation)
+        if y is not None:
+            return y
     return convolve(x, weight, bias, activation)
 
 
@@ -56,6 +64,11 @@ def causal_conv1d_fn(
     out: the tensor to write y to (not with gradients).
     Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual.
     """
+    if (
+        seq_idx is initial_states is final_states_out is cu_seqlens is residual is out is None
+        and not return_final_states
+    ):
+        return causal_conv1d(x, weight, bias, activation)
     return convolve(
         x,
         weight,
@@ -74,4 +87,4 @@ def causal_conv1d_fn(
 def causal_conv1d_fwd(x, weight, bias=None, silu_activation=False):
     """The forward pass only: like causal_conv1d, and the result never requires grad."""
     with torch.no_grad():
-        return convolve(x, weight, bias, "silu" if silu_activation else None)
+        return causal_conv1d(x, weight, bias, "silu" if silu_activation else None)

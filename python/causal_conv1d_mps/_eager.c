@@ -1,0 +1,278 @@
+/* _eager.c - see _eager.h.
+ *
+ * At a small shape a call costs what surrounds its kernel. Here that is one borrowed view per tensor, one
+ * call of torch.empty_like per result, and the questions to PyTorch that keep everything unusual away. */
+#include "_eager.h"
+
+#include <string.h>
+
+#include "_call.h"
+
+/* ---- PyTorch
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* What bind_torch takes. The questions are functions without arguments; false means that nothing is there. */
+enum {
+    TENSOR, /* the two classes without behaviour of their own */
+    PARAMETER,
+    EMPTY_LIKE,
+    SCRATCH, /* f(nbytes) -> a CPU tensor of bytes */
+    INCREMENT_VERSION, /* f((tensor,)) */
+    RECORD, /* f((y, None, activation), x, weight, bias) -> y with its derivative */
+    IS_NEG,
+    FORWARD_AD, /* the module, whose level changes */
+    TRANSFORMS_ACTIVE,
+    DISPATCH_MODES,
+    FUNCTION_MODES,
+    ANOTHER_THAN_DEFAULT_DEVICE,
+    TRACING,
+    AUTOCAST,
+    GRAD_ENABLED,
+    NUM_THREADS,
+    BOUND
+};
+
+static const char *const names[BOUND] = {
+    [TENSOR] = "Tensor",
+    [PARAMETER] = "Parameter",
+    [EMPTY_LIKE] = "empty_like",
+    [SCRATCH] = "scratch",
+    [INCREMENT_VERSION] = "increment_version",
+    [RECORD] = "record",
+    [IS_NEG] = "is_neg",
+    [FORWARD_AD] = "forward_ad",
+    [TRANSFORMS_ACTIVE] = "transforms_active",
+    [DISPATCH_MODES] = "dispatch_modes",
+    [FUNCTION_MODES] = "function_modes",
+    [ANOTHER_THAN_DEFAULT_DEVICE] = "another_than_default_device",
+    [TRACING] = "tracing",
+    [AUTOCAST] = "autocast",
+    [GRAD_ENABLED] = "grad_enabled",
+    [NUM_THREADS] = "num_threads",
+};
+
+static PyObject *bound[BOUND];
+static PyObject *current_level, *requires_grad; /* names, interned */
+
+PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *given) {
+    (void)module;
+    for (int i = 0; i < BOUND; i++) {
+        PyObject *value = PyDict_GetItemString(given, names[i]); /* borrowed */
+        if (!value) return PyErr_Format(PyExc_KeyError, "%s", names[i]);
+        Py_INCREF(value);
+        Py_XDECREF(bound[i]);
+        bound[i] = value;
+    }
+    current_level = PyUnicode_InternFromString("_current_level");
+    requires_grad = PyUnicode_InternFromString("requires_grad");
+    if (!current_level || !requires_grad) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Whether the answer is true; takes over the reference. A failed question counts as true, which is the answer
+ * that leads to the general way. */
+static bool is_true(PyObject *answer) {
+    const bool result = !answer || PyObject_IsTrue(answer) != 0;
+    if (!answer) PyErr_Clear();
+    Py_XDECREF(answer);
+    return result;
+}
+
+static bool ask(int question) { return is_true(PyObject_CallNoArgs(bound[question])); }
+
+static bool in_forward_mode(void) {
+    PyObject *level = PyObject_GetAttr(bound[FORWARD_AD], current_level);
+    const bool result = !level || PyLong_AsLong(level) >= 0;
+    Py_XDECREF(level);
+    return result;
+}
+
+/* Whether something has to see the operator: functorch, a mode, a tracer, forward-mode derivatives. */
+static bool is_watched(void) {
+    return ask(TRANSFORMS_ACTIVE) || ask(DISPATCH_MODES) ||
+           (ask(FUNCTION_MODES) && ask(ANOTHER_THAN_DEFAULT_DEVICE)) || ask(TRACING) || in_forward_mode();
+}
+
+/* A tensor of a class without behaviour of its own, whose memory holds its values. */
+static bool is_plain(PyObject *object) {
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    return (type == bound[TENSOR] || type == bound[PARAMETER]) &&
+           !is_true(PyObject_CallFunctionObjArgs(bound[IS_NEG], object, NULL));
+}
+
+static bool any_requires_grad(PyObject *const *tensors, int count) {
+    for (int i = 0; i < count; i++)
+        if (tensors[i] != Py_None && is_true(PyObject_GetAttr(tensors[i], requires_grad))) return true;
+    return false;
+}
+
+PyObject *cc1d_py_is_direct(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    bool direct = !is_watched();
+    for (Py_ssize_t i = 0; direct && i < count; i++)
+        direct = (i >= 2 && arguments[i] == Py_None) || is_plain(arguments[i]);
+    return PyBool_FromLong(direct);
+}
+
+/* ---- One call
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* None; the general way will find again what was wrong. */
+static PyObject *decline(void) {
+    PyErr_Clear();
+    Py_RETURN_NONE;
+}
+
+static bool read_activation(PyObject *object, cc1d_call *call) {
+    const bool silu = PyUnicode_Check(object) && (PyUnicode_CompareWithASCIIString(object, "silu") == 0 ||
+                                                  PyUnicode_CompareWithASCIIString(object, "swish") == 0);
+    call->number[CC1D_ACTIVATION] = silu ? CC1D_ACTIVATION_SILU : CC1D_ACTIVATION_NONE;
+    return silu || object == Py_None;
+}
+
+/* Borrows what is not None; the first tensor has to be on the CPU. The exchange table has to be there,
+ * because without it borrowing a tensor of another device is not cheap. */
+static bool borrow(cc1d_call *call, cc1d_operation op, const uint8_t *roles, PyObject *const *objects,
+                   int count) {
+    for (int i = 0; i < count; i++) {
+        if (i > 0 && objects[i] == Py_None) continue;
+        if (!is_plain(objects[i]) || !cc1d_has_exchange(objects[i])) return false;
+        if (cc1d_give(call, op, (cc1d_role)roles[i], objects[i])) return false;
+        if (i == 0 && call->tensor[roles[0]].device != CC1D_CPU) return false;
+    }
+    return true;
+}
+
+/* A new tensor like the one of a role, given to the call in another. A new reference or NULL. */
+static PyObject *result_like(cc1d_call *call, cc1d_operation op, cc1d_role like, cc1d_role role) {
+    PyObject *result = PyObject_CallFunctionObjArgs(bound[EMPTY_LIKE], call->object[like], NULL);
+    if (result && cc1d_give(call, op, role, result)) Py_CLEAR(result);
+    return result;
+}
+
+static cc1d_exec exec_now(void) {
+    PyObject *number = PyObject_CallNoArgs(bound[NUM_THREADS]);
+    const cc1d_exec exec = {.size = sizeof exec, .num_threads = number ? (int32_t)PyLong_AsLong(number) : 1};
+    Py_XDECREF(number);
+    return exec;
+}
+
+/* ---- Operations
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* (x, weight, bias, activation) -> y, differentiable where a tensor requires a gradient. */
+PyObject *cc1d_py_eager_forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    static const uint8_t roles[] = {CC1D_X, CC1D_WEIGHT, CC1D_BIAS};
+    (void)module;
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
+    cc1d_call call;
+    cc1d_clear(&call);
+    if (!read_activation(arguments[3], &call) || is_watched() || ask(AUTOCAST) ||
+        !borrow(&call, CC1D_OP_FORWARD, roles, arguments, 3))
+        return decline();
+    PyObject *y = result_like(&call, CC1D_OP_FORWARD, CC1D_X, CC1D_OUT);
+    if (!y) return decline();
+    const cc1d_forward_args args = cc1d_forward_args_of(&call);
+    const cc1d_exec exec = exec_now();
+    cc1d_status status;
+    Py_BEGIN_ALLOW_THREADS status = cc1d_forward(&args, &exec);
+    Py_END_ALLOW_THREADS if (status) {
+        Py_DECREF(y);
+        return decline();
+    }
+    if (!ask(GRAD_ENABLED) || !any_requires_grad(arguments, 3)) return y;
+    PyObject *ready = Py_BuildValue("(NOi)", y, Py_None, (int)args.activation);
+    PyObject *recorded = ready ? PyObject_CallFunctionObjArgs(bound[RECORD], ready, arguments[0],
+                                                              arguments[1], arguments[2], NULL)
+                               : NULL;
+    Py_XDECREF(ready);
+    return recorded;
+}
+
+/* (x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, pad_slot_id,
+ * activation) -> y; only where nothing requires a gradient. */
+PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    static const uint8_t roles[] = {CC1D_X,     CC1D_STATE,   CC1D_WEIGHT,  CC1D_BIAS,
+                                    CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED};
+    (void)module;
+    if (count != 9) return PyErr_Format(PyExc_TypeError, "expected 9 arguments, got %zd", count);
+    cc1d_call call;
+    cc1d_clear(&call);
+    if (!read_activation(arguments[8], &call) || is_watched() || ask(AUTOCAST) ||
+        !borrow(&call, CC1D_OP_UPDATE, roles, arguments, 7) ||
+        (ask(GRAD_ENABLED) && any_requires_grad(arguments, 4)))
+        return decline();
+    call.number[CC1D_PAD_SLOT_ID] = PyLong_AsLongLong(arguments[7]);
+    if (call.number[CC1D_PAD_SLOT_ID] == -1 && PyErr_Occurred()) return decline();
+    PyObject *y = result_like(&call, CC1D_OP_UPDATE, CC1D_X, CC1D_OUT);
+    if (!y) return decline();
+    const cc1d_update_args args = cc1d_update_args_of(&call);
+    const cc1d_exec exec = exec_now();
+    cc1d_status status;
+    Py_BEGIN_ALLOW_THREADS status = cc1d_update(&args, &exec);
+    Py_END_ALLOW_THREADS if (status) {
+        Py_DECREF(y);
+        return decline();
+    }
+    PyObject *written = PyTuple_Pack(1, arguments[1]);
+    PyObject *none = written ? PyObject_CallFunctionObjArgs(bound[INCREMENT_VERSION], written, NULL) : NULL;
+    if (!none) Py_CLEAR(y);
+    Py_XDECREF(none);
+    Py_XDECREF(written);
+    return y;
+}
+
+enum { SMALL_SCRATCH = 1 << 16, SCRATCH_ALIGNMENT = 64 };
+
+static cc1d_status run_backward(cc1d_call *call, const cc1d_exec *exec) {
+    /* A small call needs less memory than an allocation costs. */
+    _Alignas(SCRATCH_ALIGNMENT) char small[SMALL_SCRATCH];
+    cc1d_backward_args args = cc1d_backward_args_of(call);
+    cc1d_status status = cc1d_backward_scratch(&args, &call->scratch_size);
+    if (status) return status;
+    if (call->scratch_size > sizeof small) {
+        call->alloc = bound[SCRATCH];
+        if (cc1d_allocate_scratch(call)) return CC1D_ERROR_MEMORY;
+        args = cc1d_backward_args_of(call);
+    } else {
+        args.scratch = small;
+        args.scratch_size = sizeof small;
+    }
+    Py_BEGIN_ALLOW_THREADS status = cc1d_backward(&args, exec);
+    Py_END_ALLOW_THREADS return status;
+}
+
+/* (dout, saved, needs, activation) -> (None, dx, dweight, dbias), the gradients of RECORD's arguments. saved
+ * is (x, weight, bias), needs says which of RECORD's arguments want a gradient. */
+PyObject *cc1d_py_eager_backward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    static const uint8_t roles[] = {CC1D_DOUT, CC1D_X, CC1D_WEIGHT, CC1D_BIAS};
+    static const uint8_t results[] = {CC1D_DX, CC1D_DWEIGHT, CC1D_DBIAS};
+    (void)module;
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
+    PyObject *const saved = arguments[1], *const needs = arguments[2];
+    if (PyTuple_Size(saved) != 3 || PyTuple_Size(needs) != 4 || ask(GRAD_ENABLED) || is_watched())
+        return decline();
+    PyObject *const tensors[] = {arguments[0], PyTuple_GetItem(saved, 0), PyTuple_GetItem(saved, 1),
+                                 PyTuple_GetItem(saved, 2)};
+    cc1d_call call;
+    cc1d_clear(&call);
+    call.number[CC1D_ACTIVATION] = PyLong_AsLong(arguments[3]);
+    if (!borrow(&call, CC1D_OP_BACKWARD, roles, tensors, 4)) return decline();
+    PyObject *gradients = PyTuple_New(4);
+    bool done = gradients != NULL;
+    for (int i = 0; gradients && i < 4; i++) {
+        PyObject *gradient = Py_None;
+        if (i > 0 && PyTuple_GetItem(needs, i) == Py_True)
+            gradient = result_like(&call, CC1D_OP_BACKWARD, (cc1d_role)roles[i], (cc1d_role)results[i - 1]);
+        else
+            Py_INCREF(gradient);
+        done = done && gradient;
+        PyTuple_SetItem(gradients, i, gradient);
+    }
+    const cc1d_exec exec = exec_now();
+    done = done && run_backward(&call, &exec) == CC1D_OK;
+    cc1d_release(&call);
+    if (done) return gradients;
+    Py_XDECREF(gradients);
+    return decline();
+}
