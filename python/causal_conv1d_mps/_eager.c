@@ -4,8 +4,6 @@
  * call of torch.empty_like per result, and the questions to PyTorch that keep everything unusual away. */
 #include "_eager.h"
 
-#include <string.h>
-
 #include "_call.h"
 
 /* ---- PyTorch
@@ -16,9 +14,9 @@ enum {
     TENSOR, /* the two classes without behaviour of their own */
     PARAMETER,
     EMPTY_LIKE,
-    SCRATCH, /* f(nbytes) -> a CPU tensor of bytes */
+    SCRATCH,           /* f(nbytes) -> a CPU tensor of bytes */
     INCREMENT_VERSION, /* f((tensor,)) */
-    RECORD, /* f((y, None, activation), x, weight, bias) -> y with its derivative */
+    RECORD,            /* f((y, None, activation), x, weight, bias) -> y with its derivative */
     IS_NEG,
     FORWARD_AD, /* the module, whose level changes */
     TRANSFORMS_ACTIVE,
@@ -87,17 +85,20 @@ static bool in_forward_mode(void) {
     return result;
 }
 
-/* Whether something has to see the operator: functorch, a mode, a tracer, forward-mode derivatives. */
+/* Whether something besides functorch has to see the operator: a mode, a tracer, forward-mode derivatives. */
 static bool is_watched(void) {
-    return ask(TRANSFORMS_ACTIVE) || ask(DISPATCH_MODES) ||
-           (ask(FUNCTION_MODES) && ask(ANOTHER_THAN_DEFAULT_DEVICE)) || ask(TRACING) || in_forward_mode();
+    return ask(DISPATCH_MODES) || (ask(FUNCTION_MODES) && ask(ANOTHER_THAN_DEFAULT_DEVICE)) || ask(TRACING) ||
+           in_forward_mode();
 }
 
-/* A tensor of a class without behaviour of its own, whose memory holds its values. */
+/* A tensor of a class without behaviour of its own. */
 static bool is_plain(PyObject *object) {
     PyObject *type = (PyObject *)Py_TYPE(object);
-    return (type == bound[TENSOR] || type == bound[PARAMETER]) &&
-           !is_true(PyObject_CallFunctionObjArgs(bound[IS_NEG], object, NULL));
+    return type == bound[TENSOR] || type == bound[PARAMETER];
+}
+
+static bool is_neg(PyObject *tensor) {
+    return is_true(PyObject_CallFunctionObjArgs(bound[IS_NEG], tensor, NULL));
 }
 
 static bool any_requires_grad(PyObject *const *tensors, int count) {
@@ -108,9 +109,9 @@ static bool any_requires_grad(PyObject *const *tensors, int count) {
 
 PyObject *cc1d_py_is_direct(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    bool direct = !is_watched();
+    bool direct = !ask(TRANSFORMS_ACTIVE) && !is_watched();
     for (Py_ssize_t i = 0; direct && i < count; i++)
-        direct = (i >= 2 && arguments[i] == Py_None) || is_plain(arguments[i]);
+        direct = (i >= 2 && arguments[i] == Py_None) || (is_plain(arguments[i]) && !is_neg(arguments[i]));
     return PyBool_FromLong(direct);
 }
 
@@ -130,15 +131,18 @@ static bool read_activation(PyObject *object, cc1d_call *call) {
     return silu || object == Py_None;
 }
 
-/* Borrows what is not None; the first tensor has to be on the CPU. The exchange table has to be there,
- * because without it borrowing a tensor of another device is not cheap. */
+/* Borrows what is not None, if nothing watches the call. The first tensor is there and has to be on the CPU:
+ * that is found out early, because elsewhere all of this comes on top of the general way. For the same reason
+ * the exchange table has to be there; without it, borrowing is not cheap. Under functorch it raises. */
 static bool borrow(cc1d_call *call, cc1d_operation op, const uint8_t *roles, PyObject *const *objects,
                    int count) {
+    if (!is_plain(objects[0]) || ask(TRANSFORMS_ACTIVE)) return false;
     for (int i = 0; i < count; i++) {
         if (i > 0 && objects[i] == Py_None) continue;
         if (!is_plain(objects[i]) || !cc1d_has_exchange(objects[i])) return false;
         if (cc1d_give(call, op, (cc1d_role)roles[i], objects[i])) return false;
-        if (i == 0 && call->tensor[roles[0]].device != CC1D_CPU) return false;
+        if (i == 0 && (call->tensor[roles[0]].device != CC1D_CPU || is_watched())) return false;
+        if (is_neg(objects[i])) return false;
     }
     return true;
 }
@@ -167,8 +171,8 @@ PyObject *cc1d_py_eager_forward(PyObject *module, PyObject *const *arguments, Py
     if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
     cc1d_call call;
     cc1d_clear(&call);
-    if (!read_activation(arguments[3], &call) || is_watched() || ask(AUTOCAST) ||
-        !borrow(&call, CC1D_OP_FORWARD, roles, arguments, 3))
+    if (!read_activation(arguments[3], &call) || !borrow(&call, CC1D_OP_FORWARD, roles, arguments, 3) ||
+        ask(AUTOCAST))
         return decline();
     PyObject *y = result_like(&call, CC1D_OP_FORWARD, CC1D_X, CC1D_OUT);
     if (!y) return decline();
@@ -198,9 +202,8 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     if (count != 9) return PyErr_Format(PyExc_TypeError, "expected 9 arguments, got %zd", count);
     cc1d_call call;
     cc1d_clear(&call);
-    if (!read_activation(arguments[8], &call) || is_watched() || ask(AUTOCAST) ||
-        !borrow(&call, CC1D_OP_UPDATE, roles, arguments, 7) ||
-        (ask(GRAD_ENABLED) && any_requires_grad(arguments, 4)))
+    if (!read_activation(arguments[8], &call) || !borrow(&call, CC1D_OP_UPDATE, roles, arguments, 7) ||
+        ask(AUTOCAST) || (ask(GRAD_ENABLED) && any_requires_grad(arguments, 4)))
         return decline();
     call.number[CC1D_PAD_SLOT_ID] = PyLong_AsLongLong(arguments[7]);
     if (call.number[CC1D_PAD_SLOT_ID] == -1 && PyErr_Occurred()) return decline();
@@ -250,8 +253,7 @@ PyObject *cc1d_py_eager_backward(PyObject *module, PyObject *const *arguments, P
     (void)module;
     if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
     PyObject *const saved = arguments[1], *const needs = arguments[2];
-    if (PyTuple_Size(saved) != 3 || PyTuple_Size(needs) != 4 || ask(GRAD_ENABLED) || is_watched())
-        return decline();
+    if (PyTuple_Size(saved) != 3 || PyTuple_Size(needs) != 4 || ask(GRAD_ENABLED)) return decline();
     PyObject *const tensors[] = {arguments[0], PyTuple_GetItem(saved, 0), PyTuple_GetItem(saved, 1),
                                  PyTuple_GetItem(saved, 2)};
     cc1d_call call;
@@ -260,17 +262,19 @@ PyObject *cc1d_py_eager_backward(PyObject *module, PyObject *const *arguments, P
     if (!borrow(&call, CC1D_OP_BACKWARD, roles, tensors, 4)) return decline();
     PyObject *gradients = PyTuple_New(4);
     bool done = gradients != NULL;
-    for (int i = 0; gradients && i < 4; i++) {
+    for (int i = 0; done && i < 4; i++) {
         PyObject *gradient = Py_None;
         if (i > 0 && PyTuple_GetItem(needs, i) == Py_True)
             gradient = result_like(&call, CC1D_OP_BACKWARD, (cc1d_role)roles[i], (cc1d_role)results[i - 1]);
         else
             Py_INCREF(gradient);
-        done = done && gradient;
+        done = gradient != NULL;
         PyTuple_SetItem(gradients, i, gradient);
     }
-    const cc1d_exec exec = exec_now();
-    done = done && run_backward(&call, &exec) == CC1D_OK;
+    if (done) {
+        const cc1d_exec exec = exec_now();
+        done = run_backward(&call, &exec) == CC1D_OK;
+    }
     cc1d_release(&call);
     if (done) return gradients;
     Py_XDECREF(gradients);
