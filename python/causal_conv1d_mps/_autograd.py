@@ -95,7 +95,7 @@ class CausalConv1dFunction(torch.autograd.Function):
         if True in needs:
             direct = (
                 not torch.is_grad_enabled()
-                and is_direct(x, dout, dfinal_states)
+                and is_direct(x, dout, dfinal_states, weight, bias)
                 and not is_batched_gradient(dout)
                 and (dfinal_states is None or not is_batched_gradient(dfinal_states))
             )

@@ -331,18 +331,29 @@ def test_no_kernels_for_a_device(monkeypatch):
         ccmps.causal_conv1d(*inputs())
 
 
+class DispatchRecorder(TorchDispatchMode):
+    seen = ()
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.seen += (function,)
+        return function(*arguments, **(options or {}))
+
+
 def test_a_dispatch_mode_sees_the_operator():
-    class Recorder(TorchDispatchMode):
-        seen = ()
-
-        def __torch_dispatch__(self, function, types, arguments=(), options=None):
-            self.seen += (function,)
-            return function(*arguments, **(options or {}))
-
-    with Recorder() as recorder:
+    with DispatchRecorder() as recorder:
         y = ccmps.causal_conv1d(*inputs())
     assert operators.forward.default in recorder.seen
     assert torch.equal(y, ccmps.causal_conv1d(*inputs()))
+
+
+def test_a_dispatch_mode_around_the_backward_pass_sees_the_operator():
+    arguments = inputs(grad=True)
+    y = ccmps.causal_conv1d(*arguments, "silu")
+    expected = torch.autograd.grad(y.sum(), arguments, retain_graph=True)
+    with DispatchRecorder() as recorder:
+        found = torch.autograd.grad(y.sum(), arguments)
+    assert operators.backward.default in recorder.seen
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
 
 def test_a_function_mode_sees_the_operator():

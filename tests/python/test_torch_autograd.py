@@ -378,6 +378,20 @@ def test_lazily_negated_tensors():
     assert torch.equal(found, torch.autograd.grad(y, weight, x.clone())[0])
 
 
+@pytest.mark.parametrize("negated", [(B, D, T), (D, W), (D,)])
+def test_saved_tensors_that_come_back_as_lazily_negated_views(negated):
+    inputs = tensors((B, D, T), (D, W), (D,))
+
+    def unpack(kept):
+        return torch._neg_view(-kept) if kept.shape == negated else kept
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+        y = convolution(*inputs)
+    found = torch.autograd.grad(y.sum(), inputs)
+    for f, e in zip(found, torch.autograd.grad(convolution(*inputs).sum(), inputs), strict=True):
+        assert torch.equal(f, e)
+
+
 def test_checkpointing():
     x, weight, bias = tensors((B, D, T), (D, W), (D,))
     y = torch.utils.checkpoint.checkpoint(convolution, x, weight, bias, use_reentrant=False)
