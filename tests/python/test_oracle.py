@@ -31,6 +31,17 @@ def near(a, b):
     torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [F16, BF16])
+def test_bounds_are_rounded_once(dtype):
+    """A number beyond a tie by less than float32 can hold goes to its own side."""
+    ulp = torch.finfo(dtype).eps
+    numbers = torch.tensor(
+        [n + ulp / 2 + s for n in (1.0, 1 + ulp) for s in (-1e-12, 1e-12)], dtype=F64
+    )
+    expected = torch.tensor([1.0, 1 + ulp, 1 + ulp, 1 + 2 * ulp]).to(dtype)
+    assert torch.equal(oracle._rounded(numbers, dtype), expected)
+
+
 # The reference is right.
 
 
