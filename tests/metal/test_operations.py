@@ -1,8 +1,7 @@
 """The operation table on the Metal kernels: through the MPS path, executed by the harness.
 
-The cases and the tests are those of tests/python, which CPU and CUDA pass. A case can take a
-second, because its kernels are compiled twice (to run, and with real address spaces), so every
-eleventh runs unless CAUSAL_CONV1D_ALL_CASES is set.
+The cases and the tests are those of tests/python, which CPU and CUDA pass. Every kernel text that a
+case asks for is compiled twice: to run, and with real address spaces.
 """
 
 from unittest import mock
@@ -18,42 +17,84 @@ import test_special_values as special
 import test_update
 import test_varlen_states
 import torch
-from backend import ALL_CASES, METAL
+from backend import METAL
+from table import Table, compile_ahead
 
+NEAR = "#define CC1D_OFFSET64 0\n"
 BOTH = ("contiguous", "channel_last")
+
+
+def far(source):
+    """The text that is compiled where a tensor has 2^31 elements or more."""
+    assert NEAR in source
+    return source.replace(NEAR, "#define CC1D_OFFSET64 1\n")
+
+
+FORWARD = Table(test_forward.test_forward, cases.FORWARD)
+BACKWARD = Table(test_backward.test_backward, cases.BACKWARD)
+UPDATE = Table(test_update.test_update, cases.UPDATE)
+VARLEN = Table(test_varlen_states.test_varlen_states, cases.VARLEN)
+
+FAR = [
+    cases.ConvCase(
+        1, 33, 70, width, cases.BF16, layout=layout, packing=packing, initial=True, final="returned"
+    )
+    for width in (4, 9)
+    for layout in BOTH
+    for packing in (None, "seq_idx", "cu_seqlens")
+]
+FAR_FORWARD = Table(test_forward.test_forward, FAR, edit=far)
+FAR_BACKWARD = Table(test_backward.test_backward, FAR, edit=far)
+FAR_UPDATE = Table(
+    test_update.test_update,
+    [
+        cases.UpdateCase(4, 16, length, 4, 0, cases.BF16, mode=mode, indices="padded")
+        for mode in ("shift", "circular", "accepted")
+        for length in (None, 3)
+    ],
+    edit=far,
+)
 
 
 @pytest.fixture
 def metal():
-    with backend.on_harness():
+    with backend.on_harness(backend.compile_quickly):
         yield METAL
 
 
-def chosen(table):
-    here = [case for case in table if METAL.supports(*case.dtypes)]
-    return pytest.mark.parametrize(
-        "case", here[:: 1 if ALL_CASES else 11], ids=lambda case: case.id
-    )
+@FORWARD.each
+def test_forward_case(case):
+    FORWARD.run(case)
 
 
-@chosen(cases.FORWARD)
-def test_forward_case(metal, case):
-    test_forward.test_forward(metal, case)
+@BACKWARD.each
+def test_backward_case(case):
+    BACKWARD.run(case)
 
 
-@chosen(cases.BACKWARD)
-def test_backward_case(metal, case):
-    test_backward.test_backward(metal, case)
+@UPDATE.each
+def test_update_case(case):
+    UPDATE.run(case)
 
 
-@chosen(cases.UPDATE)
-def test_update_case(metal, case):
-    test_update.test_update(metal, case)
+@VARLEN.each
+def test_varlen_states_case(case):
+    VARLEN.run(case)
 
 
-@chosen(cases.VARLEN)
-def test_varlen_states_case(metal, case):
-    test_varlen_states.test_varlen_states(metal, case)
+@FAR_FORWARD.each
+def test_forward_with_offsets_of_64_bits(case):
+    FAR_FORWARD.run(case)
+
+
+@FAR_BACKWARD.each
+def test_backward_with_offsets_of_64_bits(case):
+    FAR_BACKWARD.run(case)
+
+
+@FAR_UPDATE.each
+def test_update_with_offsets_of_64_bits(case):
+    FAR_UPDATE.run(case)
 
 
 @pytest.mark.parametrize("case", test_invariance.EVERYTHING, ids=lambda case: case.id)
@@ -82,9 +123,12 @@ def test_the_same_bits_again(metal, case):
 )
 def test_bits_depend_on_the_taps_alone(metal, test):
     kept = "_hypothesis_internal_use_settings"
-    examples = 20 if ALL_CASES else 3  # each may compile several kernels
-    few = hypothesis.settings(getattr(test, kept), max_examples=examples, deadline=None)
-    with mock.patch.object(test, kept, few):
+    repeatable = hypothesis.settings(
+        getattr(test, kept), max_examples=20, deadline=None, derandomize=True, database=None
+    )
+    with mock.patch.object(test, kept, repeatable):
+        with mock.patch.object(test_invariance, "same_bits", lambda a, b: True):
+            compile_ahead(lambda: test(metal))
         test(metal)
 
 

@@ -99,7 +99,7 @@ class Declarations:
 
     def _namespace(self, begin: int, end: int) -> int:
         tokens = self.source.tokens
-        body = next(i for i in self.source.plain(begin, end) if tokens[i].text in "{;")
+        body = next(i for i in self.source.walk(begin, end) if tokens[i].text in "{;")
         if tokens[body].text == ";":  # an alias
             return body + 1
         names = [tokens[i].text for i in range(begin + 1, body) if tokens[i].kind == "word"]
@@ -112,7 +112,7 @@ class Declarations:
         """After the ';' or the function body that ends the declaration."""
         tokens = self.source.tokens
         is_function = is_record = False
-        for i in self.source.plain(begin, end):
+        for i in self.source.walk(begin, end):
             text = tokens[i].text
             if text in ("struct", "class", "union", "enum") and not is_function:
                 is_record = is_record or not self._in_angles(begin, i)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ class MslError(ValueError):
         self.line = line
 
 
-@dataclass
+@dataclass(slots=True)
 class Token:
     text: str
     kind: str
@@ -33,7 +34,9 @@ class Token:
     match: int = -1  # of a bracket: the index of its partner
 
 
+@functools.lru_cache(maxsize=1)  # the two translations of a text follow each other
 def tokenise(text: str) -> list[Token]:
+    """The caller must leave the list as it is."""
     tokens, line, at = [], 1, 0
     for found in _TOKEN.finditer(text):
         line += text.count("\n", at, found.start())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import hashlib
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -239,8 +238,8 @@ class MetalKernel:
 class ShaderLibrary:
     """What compile_shader gives: its kernels are attributes, and dir() lists them."""
 
-    def __init__(self, source: str):
-        self._compiled = toolchain.compile_library(source)
+    def __init__(self, source: str, level: str):
+        self._compiled = toolchain.compile_library(source, level)
         self._image = runtime.Image(self._compiled)
         self._kernels: dict[str, MetalKernel] = {}
 
@@ -260,12 +259,15 @@ class ShaderLibrary:
         return sorted(kernel.name for kernel in self._compiled.kernels)
 
 
-_libraries: dict[str, ShaderLibrary] = {}
+_libraries: dict[tuple[str, str], ShaderLibrary] = {}
 _libraries_lock = threading.Lock()
 
 
-def compile_shader(source: str) -> ShaderLibrary:
-    """Compiles Metal text; SyntaxError says what is wrong with it. The same text compiles once."""
+def compile_shader(source: str, *, optimise: bool = True) -> ShaderLibrary:
+    """Compiles Metal text; SyntaxError says what is wrong with it. The same text compiles once.
+
+    Without optimise, which torch has not, the compile is quicker and traffic means less.
+    """
     if not isinstance(source, str):
         raise TypeError(f"source must be str, not {type(source).__name__}")
     for number, line in enumerate(source.split("\n"), 1):
@@ -275,8 +277,9 @@ def compile_shader(source: str) -> ShaderLibrary:
                 f"Failed to create metal library: the source must be ASCII, and line {number} "
                 f"column {column + 1} is {line[column]!r}"
             )
-    key = hashlib.sha256(source.encode()).hexdigest()
+    level = toolchain.OPTIMISED if optimise else toolchain.UNOPTIMISED
+    key = (toolchain.key_of(source), level)
     with _libraries_lock:
         if key not in _libraries:
-            _libraries[key] = ShaderLibrary(source)
+            _libraries[key] = ShaderLibrary(source, level)
         return _libraries[key]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from .declarations import ADDRESS_SPACES, Declarations, Function, Kernel
 from .source import Source
 
+TABLE = "mh_kernels"
+
 
 @dataclass
 class Translation:
@@ -75,9 +77,9 @@ def _replace_words(source: Source) -> None:
             source.refuse_word(i)
 
 
-def kernel_table(kernels: list[Kernel]) -> str:
+def kernel_table(kernels: list[Kernel], table: str = TABLE) -> str:
     """C++ that calls each kernel with a thread's values, and the table of these calls."""
-    lines = []
+    lines = ['\n#line 1 "kernel table"']
     rows = []
     for number, kernel in enumerate(kernels):
         arguments, sizes = [], []
@@ -101,7 +103,8 @@ def kernel_table(kernels: list[Kernel]) -> str:
             f"sizes_{number}}}"
         )
     lines.append(
-        'extern "C" __attribute__((visibility("default"))) const mh_kernel mh_kernels[] = {'
+        'extern "C" __attribute__((visibility("default"))) const mh_kernel '
+        + f"{table}[] = {{"
         + ", ".join([*rows, "{nullptr, nullptr, nullptr}"])
         + "};"
     )

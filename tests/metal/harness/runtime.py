@@ -133,7 +133,7 @@ class Image:
         begin, end = c_void_p(), c_void_p()
         self._library.mh_image_range(ctypes.byref(begin), ctypes.byref(end))
         self.begin, self.end = begin.value, end.value
-        rows = (_KernelRow * len(compiled.kernels)).in_dll(self._library, "mh_kernels")
+        rows = (_KernelRow * len(compiled.kernels)).in_dll(self._library, compiled.table)
         self.kernels = [
             LoadedKernel(row.entry, row.function, list(row.sizes[: len(kernel.buffers)]))
             for row, kernel in zip(rows, compiled.kernels, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from .lexer import MslError, Token, tokenise
 
@@ -79,15 +80,18 @@ class Source:
 
     def plain(self, begin: int, end: int) -> list[int]:
         """Indices in [begin, end) outside attributes; brackets appear without their contents."""
-        indices, i = [], begin
+        return list(self.walk(begin, end))
+
+    def walk(self, begin: int, end: int) -> Iterator[int]:
+        """The indices of `plain`, one after another."""
+        i = begin
         while i < end:
             if i in self.attribute_end:
                 i = self.attribute_end[i]
                 continue
-            indices.append(i)
+            yield i
             token = self.tokens[i]
             i = token.match if token.match > i else i + 1
-        return indices
 
     def threadgroup_variables(self, i: int) -> tuple[list[int], int] | None:
         """For the word `threadgroup` at i: the names that it declares and the closing ';'.
@@ -99,7 +103,7 @@ class Source:
         if before not in ("{", "}", ";", "const", "volatile", "static", ")"):
             return None
         names, angles = [], 0
-        for j in self.plain(i + 1, len(tokens)):
+        for j in self.walk(i + 1, len(tokens)):
             text = tokens[j].text
             angles += (text == "<") - (text == ">")
             if angles > 0:

@@ -8,7 +8,6 @@ reference without one, which OpenCL would make generic and Metal refuses, is fou
 from __future__ import annotations
 
 import functools
-import hashlib
 import subprocess
 from pathlib import Path
 
@@ -38,20 +37,28 @@ _STATEMENT_WORDS = frozenset(("return", "case", "else", "do", "using", "typedef"
 
 def check(source: str) -> None:
     """Raises SyntaxError if the text breaks Metal's rules for address spaces."""
-    key = hashlib.sha256(source.encode()).hexdigest()[:32]
-    passed = toolchain.cache_directory() / f"{key}.strict"
+    passed = passed_mark(source)
     if passed.exists():
         return
     try:
-        text = _translate(toolchain.preprocess(source))
+        text = translate(toolchain.preprocess(source))
     except MslError as error:
         raise SyntaxError(f"{toolchain.SOURCE_NAME}:{error.line}: error: {error}") from None
+    check_text(text)
+    passed.touch()
+
+
+def passed_mark(source: str) -> Path:
+    """The file that exists once the text has passed."""
+    return toolchain.cache_directory() / f"{toolchain.key_of(source)}.strict"
+
+
+def check_text(text: str) -> None:
     command = [toolchain.clang(), *_LANGUAGE, "-include-pch", str(_precompiled_header())]
     try:
         toolchain.run([*command, "-fsyntax-only", "-"], text)
     except subprocess.CalledProcessError as error:
         raise SyntaxError(_in_metal_words(toolchain.tidy(error.stderr))) from None
-    passed.touch()
 
 
 @functools.cache
@@ -69,7 +76,8 @@ def _in_metal_words(message: str) -> str:
     return message.replace("metal_name_", "")
 
 
-def _translate(preprocessed: str) -> str:
+def translate(preprocessed: str) -> str:
+    """Raises MslError where the text breaks a rule that is checked here."""
     source = Source(preprocessed)
     declarations = Declarations(source)
     for function in declarations.functions:

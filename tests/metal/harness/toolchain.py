@@ -5,6 +5,7 @@ Everything built is kept in a directory of the user's own, under a hash of what 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -17,6 +18,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -35,11 +37,14 @@ CACHE_VARIABLE = "CAUSAL_CONV1D_HARNESS_CACHE"
 KEEP_SECONDS = 7 * 24 * 3600  # since something was last built for that version of the harness
 SOURCE_NAME = "program_source"
 
-_TRANSLATION = ("lexer", "source", "declarations", "msl", "strict", "toolchain")
+# How kernels are compiled. UNOPTIMISED takes a third of the time and checks every access that the
+# text makes; OPTIMISED leaves those that a GPU would make, so traffic is counted with it.
+OPTIMISED, UNOPTIMISED = "-O1", "-O0"
+
+_TRANSLATION = ("lexer", "source", "declarations", "msl", "strict", "together", "toolchain")
 
 _LANGUAGE = [
     "-std=c++14",
-    "-O1",
     "-fPIC",
     "-gline-tables-only",
     "-fvisibility=hidden",
@@ -88,6 +93,11 @@ def clang() -> str:
             "on Debian or Ubuntu: apt-get install clang"
         )
     return found
+
+
+@functools.cache
+def _linker() -> str:
+    return run([clang(), "-print-prog-name=ld"]).strip()
 
 
 @functools.cache
@@ -157,10 +167,17 @@ def _build(command: list[str], target: Path) -> Path:
     return target
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def build_ours(command: list[str], target: Path) -> Path:
     """Builds something of the harness's own, once however many processes want it."""
-    with open(target.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(target.with_suffix(".lock")):
         if target.exists():
             return target
         try:
@@ -220,38 +237,54 @@ def headers() -> Path:
 
 
 @functools.cache
-def precompiled_header() -> Path:
-    target = cache_directory() / "prelude.pch"
+def precompiled_header(level: str) -> Path:
+    target = cache_directory() / f"prelude{level}.pch"
     if not target.exists():
         header = str(headers() / "metal_stdlib")
-        build_ours([clang(), "-x", "c++-header", *_compile_flags(), header], target)
+        build_ours([clang(), "-x", "c++-header", *_compile_flags(level), header], target)
     return target
 
 
-def _compile_flags() -> list[str]:
-    return [*_LANGUAGE, *_processor_flags(), *_INSTRUMENT, *_WARNINGS]
+def _compile_flags(level: str) -> list[str]:
+    return [level, *_LANGUAGE, *_processor_flags(), *_INSTRUMENT, *_WARNINGS]
+
+
+_FOREIGN_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*[<\"](?!metal_)", re.MULTILINE)
 
 
 @dataclasses.dataclass
 class Compiled:
     path: Path
     kernels: list[Kernel]
+    table: str  # the symbol under which the library exports these kernels
     # address of each threadgroup variable -> (the function that declares it, its name)
     threadgroup_variables: dict[int, tuple[int, str]]
 
 
 def _with_torch_headers(source: str) -> str:
     """Puts the Metal headers that PyTorch ships in place of their #include lines, as it does."""
+    if not _FOREIGN_INCLUDE.search(source):
+        return source
     headers = Path(torch.__file__).parent / "include"
     return _embed_headers([line + "\n" for line in source.split("\n")], [headers], set())
 
 
-def preprocess(source: str) -> str:
+def numbered(source: str) -> str:
+    """The text with the headers of PyTorch that it includes, under its name in messages."""
+    return f'#line 1 "{SOURCE_NAME}"\n{_with_torch_headers(source)}'
+
+
+def expand(text: str) -> str:
     """Expands the text's own macros and those of the Metal library, and nothing else."""
     command = [clang(), "-E", "-x", "c++", "-std=c++14", "-nostdinc", "-Wno-everything"]
     command += ["-DMH_SCAN", "-I", str(INCLUDE), "-include", str(INCLUDE / "mh_macros.h"), "-"]
+    return run(command, text)
+
+
+@functools.lru_cache(maxsize=1)  # the strict compile and the one that runs follow each other
+def preprocess(source: str) -> str:
     try:
-        return run(command, f'#line 1 "{SOURCE_NAME}"\n{_with_torch_headers(source)}')
+        return expand(numbered(source))
     except subprocess.CalledProcessError as error:
         raise SyntaxError(tidy(error.stderr)) from None
 
@@ -267,39 +300,50 @@ def _translate(source: str) -> msl.Translation:
         raise SyntaxError(f"{SOURCE_NAME}:{error.line}: error: {error}") from None
 
 
-def compile_library(source: str) -> Compiled:
+def key_of(*sources: str) -> str:
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:32]
+
+
+def record_of(source: str, level: str) -> Path:
+    """Where the cache says what was compiled from the text."""
+    return cache_directory() / f"{key_of(source)}{level}.json"
+
+
+def compile_library(source: str, level: str = OPTIMISED) -> Compiled:
     """Compiles Metal text into a shared library; SyntaxError with clang's words if it is wrong."""
-    key = hashlib.sha256(source.encode()).hexdigest()[:32]
-    target = cache_directory() / f"{key}.so"
-    record = target.with_suffix(".json")
+    record = record_of(source, level)
     if not record.exists():
         translation = _translate(source)
-        text = f'{translation.text}\n#line 1 "kernel table"\n'
-        text += msl.kernel_table(translation.kernels)
-        _compile_text(text, target)
-        variables = _threadgroup_variables(target) if ".mh_tg" in text else {}
-        _write_record(record, translation.kernels, variables)
-    return _read_record(target, record)
+        target = record.with_suffix(".so")
+        text = translation.text + msl.kernel_table(translation.kernels)
+        variables = compile_text(text, target, level)
+        write_record(record, Compiled(target, translation.kernels, msl.TABLE, variables))
+    return _read_record(record)
 
 
-def _compile_text(text: str, target: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".cpp")
-    command = [clang(), "-x", "c++", *_compile_flags(), "-include-pch", str(precompiled_header())]
-    command += [name, "-x", "none", str(runtime()), "-shared", "-nostdlib", "-Wl,-z,now"]
+def compile_text(text: str, target: Path, level: str) -> dict[int, tuple[int, str]]:
+    """Compiles translated text; returns its threadgroup variables, as in Compiled."""
+    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".o")
+    os.close(handle)
+    command = [clang(), "-x", "c++", *_compile_flags(level)]
+    command += ["-include-pch", str(precompiled_header(level)), "-c", "-", "-o", name]
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        _build(command, target)
+        run(command, text)
+        # Not by the driver: to compile and link in one go it starts clang a second time.
+        _build([_linker(), "-shared", "-z", "now", name, str(runtime())], target)
     except subprocess.CalledProcessError as error:
-        raise SyntaxError(tidy(error.stderr.replace(name, SOURCE_NAME))) from None
+        raise SyntaxError(tidy(error.stderr)) from None
     finally:
         Path(name).unlink(missing_ok=True)
+    return _threadgroup_variables(target) if ".mh_tg" in text else {}
 
 
-def _write_record(path: Path, kernels: list[Kernel], variables: dict) -> None:
+def write_record(path: Path, compiled: Compiled) -> None:
     record = {
-        "kernels": [dataclasses.asdict(kernel) for kernel in kernels],
-        "variables": [[address, *value] for address, value in variables.items()],
+        "library": compiled.path.name,
+        "table": compiled.table,
+        "kernels": [dataclasses.asdict(kernel) for kernel in compiled.kernels],
+        "variables": [[place, *names] for place, names in compiled.threadgroup_variables.items()],
     }
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".json")
     with os.fdopen(handle, "w") as file:
@@ -307,14 +351,14 @@ def _write_record(path: Path, kernels: list[Kernel], variables: dict) -> None:
     os.replace(name, path)
 
 
-def _read_record(library: Path, path: Path) -> Compiled:
+def _read_record(path: Path) -> Compiled:
     record = json.loads(path.read_text())
     kernels = []
     for fields in record["kernels"]:
         fields["parameters"] = [Parameter(**p) for p in fields["parameters"]]
         kernels.append(Kernel(**fields))
     variables = {address: (function, name) for address, function, name in record["variables"]}
-    return Compiled(library, kernels, variables)
+    return Compiled(path.with_name(record["library"]), kernels, record["table"], variables)
 
 
 def _threadgroup_variables(library: Path) -> dict[int, tuple[int, str]]:
@@ -329,9 +373,10 @@ def _threadgroup_variables(library: Path) -> dict[int, tuple[int, str]]:
     found = {}
     for address, name in variables:
         for function, start in functions.items():
-            rest = name[len(function) :]
-            local = re.fullmatch(r"E(\d+)(\w+?)(?:_\d+)?", rest)
-            if name.startswith(function) and local:
+            if not name.startswith(function):
+                continue
+            local = re.fullmatch(r"E(\d+)(\w+?)(?:_\d+)?", name[len(function) :])
+            if local:
                 found[address] = (start, local.group(2)[: int(local.group(1))])
     return found
 
