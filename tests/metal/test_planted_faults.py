@@ -1,0 +1,116 @@
+"""Faults planted in the library's own kernels, one at a time: each is found as the operation runs.
+
+The tests of the harness show that it finds faults in small kernels; these show that the operation
+tests would.
+"""
+
+import backend
+import cases
+import harness
+import pytest
+import torch
+from test_backward import gradients
+
+import causal_conv1d_mps as ccmps
+
+
+def forward(layout="contiguous", dim=4):
+    case = cases.ConvCase(1, dim, 36, 4, layout=layout)
+    return lambda: ccmps.causal_conv1d_fn(**case.arguments())
+
+
+def backward(layout):
+    case = cases.ConvCase(1, 5, 300, 4, layout=layout)
+    return lambda: gradients(case, "cpu")
+
+
+def update(**arguments):
+    case = cases.UpdateCase(4, 8, None, 4, 0, indices="rows")
+    return lambda: ccmps.causal_conv1d_update(**case.arguments() | arguments)
+
+
+FAULTS = {
+    "store one pack beyond the row": (
+        "if (t < seqlen) store_pack(",
+        "if (t <= seqlen) store_pack(",
+        forward(dim=1),
+        harness.OutOfBoundsError,
+    ),
+    "load one step beyond the tensor": (
+        "if (t < end) v = load_channels(",
+        "if (t <= end) v = load_channels(",
+        forward("channel_last"),
+        harness.OutOfBoundsError,
+    ),
+    "load between 16-byte boundaries": (
+        "v = load_pack(row + t);",
+        "v = load_pack(row + t + 1);",
+        forward(),
+        harness.MisalignedError,
+    ),
+    "no barrier before the sums of a group are added": (
+        "    BARRIER();\n    offset_t part",
+        "    offset_t part",
+        backward("channel_last"),
+        harness.UninitialisedReadError,  # the first thread reads before the others have written
+    ),
+    "no barrier in the reduction": (
+        "    BARRIER();\n    if (row == 0",
+        "    if (row == 0",
+        backward("contiguous"),
+        harness.UninitialisedReadError,
+    ),
+    "a barrier that some threads do not reach": (
+        "    BARRIER();\n    if (row == 0",
+        "    if (row == 0) BARRIER();\n    if (row == 0",
+        backward("contiguous"),
+        harness.DivergenceError,
+    ),
+    "a shuffle that some lanes do not reach": (
+        "neighbour.word[w] = SHUFFLE(",
+        "if (lane != 0) neighbour.word[w] = SHUFFLE(",
+        forward(),
+        harness.DivergenceError,
+    ),
+    "a row that two teams write": (
+        "m.d = rest - slab_row * (uint)p.middle.divisor;",
+        "m.d = 0;",
+        forward(),
+        harness.DataRaceError,
+    ),
+    "sums of runs that do not exist": (
+        "if ((int)(m.runs * CC1D_GROUP_RUNS + other) * p.run < p.seqlen)",
+        "",
+        backward("channel_last"),
+        harness.UninitialisedReadError,
+    ),
+    "a state row that is not checked": (
+        "return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;",
+        "return (int)row;",
+        update(conv_state_indices=torch.tensor([0, 1, 2, 7], dtype=torch.int32)),
+        harness.OutOfBoundsError,
+    ),
+    "the address space of another memory": (
+        "FN void store_pack(DEVICE x_t *target",
+        "FN void store_pack(LOCAL x_t *target",
+        forward(),
+        SyntaxError,
+    ),
+    "a byte that is not ASCII": ("FN void", "/* caf\u00e9 */ FN void", forward(), SyntaxError),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found(name):
+    right, wrong, call, error = FAULTS[name]
+    planted = []
+
+    def compile_shader(source):
+        planted.append(right in source)
+        return backend.compile_quickly(source.replace(right, wrong))
+
+    with backend.on_harness(backend.compile_quickly):
+        call()
+    with backend.on_harness(compile_shader), pytest.raises(error):
+        call()
+    assert all(planted)
