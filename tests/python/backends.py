@@ -70,9 +70,27 @@ def _cuda():
     return Backend("cuda", "cuda", "cuda/", missing=missing, backward_on_this_thread=False)
 
 
+def _mps():
+    missing = None
+    if not torch.backends.mps.is_available():
+        missing = "no Apple GPU, or a PyTorch without MPS"
+    elif not hasattr(torch.mps, "compile_shader"):
+        missing = f"PyTorch {torch.__version__} has no torch.mps.compile_shader; 2.7 has"
+    return Backend(
+        "mps",
+        "mps",
+        "metal/mps/",
+        dtypes=(torch.float32, torch.float16, torch.bfloat16),
+        missing=missing,
+        backward_on_this_thread=False,
+        keeps_subnormals=False,
+    )
+
+
 def _found():
     yield from (_cpu(name) for name in _C.implementations())
     yield _cuda()
+    yield _mps()
 
 
 BACKENDS = {backend.name: backend for backend in _found()}
