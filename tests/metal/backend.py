@@ -37,15 +37,50 @@ def compile_quickly(source):
     return harness.compile_shader(source, optimise=False)
 
 
+class ResultsWritten:
+    """The kernels module, where results and scratch memory hold nothing at first: a kernel that
+    reads what was not written fails, and so does one that leaves a byte of a result unwritten."""
+
+    @staticmethod
+    def forward(*arguments):
+        _run_marked("forward", arguments, results=(7, 8))
+
+    @staticmethod
+    def backward(*arguments):
+        def scratch(nbytes):
+            return harness.uninitialised(arguments[13](nbytes))
+
+        marked = (*arguments[:13], scratch, *arguments[14:])
+        _run_marked("backward", marked, results=(8, 9, 10, 11))
+
+    @staticmethod
+    def update(*arguments):
+        _run_marked("update", arguments, results=(7,))
+
+    @staticmethod
+    def varlen_states(*arguments):
+        _run_marked("varlen_states", arguments, results=(2,))
+
+
+def _run_marked(operation, arguments, results):
+    results = [arguments[i] for i in results if arguments[i] is not None]
+    for result in results:
+        harness.uninitialised(result)
+    getattr(_metal, operation)(*arguments)
+    for result in results:
+        left = harness.unwritten(result)
+        assert left == 0, f"{operation} left {left} bytes of a result of {result.shape} unwritten"
+
+
 @contextlib.contextmanager
-def on_harness(compile_shader=compile_checked):
+def on_harness(compile_shader=compile_checked, kernels=ResultsWritten):
     def no(*arguments):
         return None
 
     with (
         # The shortcut of CPU tensors, which these are.
         mock.patch.multiple(_C, eager_forward=no, eager_backward=no, eager_update=no),
-        mock.patch.object(_backend, "of", lambda x: _metal),
+        mock.patch.object(_backend, "of", lambda x: kernels),
         mock.patch.object(_metal, "compile_shader", compile_shader),
         mock.patch.object(oracle, "from_gpu_kernel", lambda got: True),
     ):

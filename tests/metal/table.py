@@ -57,6 +57,6 @@ def compile_ahead(run, edit=lambda source: source):
         texts.append(edit(source))
         return mock.MagicMock()
 
-    with backend.on_harness(compile_shader), mock.patch.dict(_metal._kernels):
+    with backend.on_harness(compile_shader, _metal), mock.patch.dict(_metal._kernels):
         run()
     together.compile_together(texts)

@@ -84,6 +84,18 @@ FAULTS = {
         backward("channel_last"),
         harness.UninitialisedReadError,
     ),
+    "a partial sum that is not written": (
+        "if (lane == 0 && m.live) {",
+        "if (lane == 0 && m.live && k > 0) {",
+        backward("contiguous"),
+        harness.UninitialisedReadError,
+    ),
+    "a step whose result is not written": (
+        "if (t + u < end)\n",
+        "if (t + u + 1 < end)\n",
+        forward("channel_last"),
+        AssertionError,
+    ),
     "a state row that is not checked": (
         "return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;",
         "return (int)row;",
