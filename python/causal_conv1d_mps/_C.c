@@ -8,6 +8,7 @@
 #include "_call.h"
 #include "_eager.h"
 #include "_launch.h"
+#include "_openmp.h"
 #include "cuda/cuda.h"
 
 /* ---- Running a call
@@ -36,7 +37,7 @@ static cc1d_status run_backward(const cc1d_call *call, const cc1d_exec *exec) {
 }
 
 static PyObject *run(cc1d_call *call, runner function) {
-    cc1d_exec exec = {.size = sizeof exec, .num_threads = (int32_t)call->number[CC1D_NUM_THREADS]};
+    cc1d_exec exec = cc1d_exec_on((int32_t)call->number[CC1D_NUM_THREADS]);
     const cc1d_tensor *x = call->given[CC1D_X];
     if (x && x->device == CC1D_CUDA &&
         cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream))

@@ -5,6 +5,7 @@
 #include "_eager.h"
 
 #include "_call.h"
+#include "_openmp.h"
 
 /* ---- PyTorch
  * -------------------------------------------------------------------------------------------------------- */
@@ -156,7 +157,7 @@ static PyObject *result_like(cc1d_call *call, cc1d_operation op, cc1d_role like,
 
 static cc1d_exec exec_now(void) {
     PyObject *number = PyObject_CallNoArgs(bound[NUM_THREADS]);
-    const cc1d_exec exec = {.size = sizeof exec, .num_threads = number ? (int32_t)PyLong_AsLong(number) : 1};
+    const cc1d_exec exec = cc1d_exec_on(number ? (int32_t)PyLong_AsLong(number) : 1);
     Py_XDECREF(number);
     return exec;
 }

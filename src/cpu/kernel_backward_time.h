@@ -198,11 +198,9 @@ SIMD_TARGET static void NAME(dx_spans)(const cc1d_problem *p, const cc1d_segment
         const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
         for (int64_t t = span.t0; t < span.t1; t += step) {
             const int64_t n = span.t1 - t < step ? span.t1 - t : step;
-            if (span.direct)
-                NAME(dx_run)
-                (weights, dpre + (t - t0), cc1d_at(dx, t, item), n, p->width, p->view[CC1D_DX].dtype);
-            else
-                NAME(dx_collected)(p, s, weights, d, t, (int)n, dpre + (t - t0), cc1d_at(dx, t, item));
+            if (span.direct) NAME(dx_run)
+            (weights, dpre + (t - t0), cc1d_at(dx, t, item), n, p->width, p->view[CC1D_DX].dtype);
+            else NAME(dx_collected)(p, s, weights, d, t, (int)n, dpre + (t - t0), cc1d_at(dx, t, item));
         }
     }
 }

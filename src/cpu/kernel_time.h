@@ -171,11 +171,9 @@ SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_se
     REAL taps[CC1D_MAX_WIDTH + 3 * LANES];
     VEC acc = SET(weights[p->width]);
     for (int64_t i = 0; i < before; i += LANES) STORE(taps + i, DTYPE, SET(0));
-    if (initial->present)
-        NAME(gather)
-        (taps, initial,
-         s->n * initial->stride[0] + d * initial->stride[1] + (t - s->start) * initial->stride[2],
-         initial->stride[2], before);
+    if (initial->present) NAME(gather)
+    (taps, initial, s->n * initial->stride[0] + d * initial->stride[1] + (t - s->start) * initial->stride[2],
+     initial->stride[2], before);
     NAME(widen_row)
     (taps + before, cc1d_at(x, s->start, (int64_t)cc1d_itemsize(dtype)), back + n - before, dtype);
     for (int64_t k = 0; k <= back; k++) acc = FMA(SET(weights[k]), LOAD(taps + k, DTYPE), acc);

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import oracle
 from backends import Backend
 
-from causal_conv1d_mps import _backend, _C, _metal
+from causal_conv1d_mps import _C, _backend, _metal
 
 
 def compile_checked(source):

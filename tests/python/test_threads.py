@@ -1,5 +1,6 @@
 """Many Python threads, changing thread counts, fork after use, and the GIL."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -108,6 +109,35 @@ def test_fork_after_use():
 
         assert forked(lambda: same() and forked(same)), "after a fork"
         assert same(), "in the parent after the fork"
+        """
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_pytorchs_threads_do_the_work():
+    """No second set of threads beside the OpenMP runtime's, which spin between its regions."""
+    if not hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+        pytest.skip("this PyTorch runs on another runtime than OpenMP")
+    run_in_child_process(
+        """
+        import os
+        import torch, causal_conv1d_mps as ccmps
+
+        torch.set_num_threads(4)
+        x, weight = torch.randn(4, 64, 3000), torch.randn(64, 4)
+        torch.nn.functional.silu(x)
+        before = set(os.listdir("/proc/self/task"))
+        assert len(before) >= 4
+
+        def ran(thread):
+            with open(f"/proc/self/task/{thread}/stat") as file:
+                return int(file.read().rsplit(")", 1)[1].split()[11])  # ticks in user mode
+
+        ticks = {thread: ran(thread) for thread in before}
+        for _ in range(2000):
+            ccmps.causal_conv1d(x, weight, None, "silu")
+        assert set(os.listdir("/proc/self/task")) == before
+        assert sum(ran(thread) > ticks[thread] for thread in before) >= 4
         """
     )
 
