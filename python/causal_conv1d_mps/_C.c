@@ -1,4 +1,5 @@
-/* _C.c - the Python binding: unpack, call, map a status to an exception. Nothing is decided here.
+/* _C.c - the Python binding: unpack, call, map a status to an exception. What is decided in C
+ * is in _eager.c.
  *
  * CPython's limited API, so one build serves every Python from 3.10 on. All functions take positional
  * arguments; None is an absent tensor. The GIL is released around the work. */

@@ -58,21 +58,27 @@ PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *given) {
     for (int i = 0; i < BOUND; i++) {
         PyObject *value = PyDict_GetItemString(given, names[i]); /* borrowed */
         if (!value) return PyErr_Format(PyExc_KeyError, "%s", names[i]);
+        PyObject *before = bound[i];
         Py_INCREF(value);
-        Py_XDECREF(bound[i]);
         bound[i] = value;
+        Py_XDECREF(before);
     }
-    current_level = PyUnicode_InternFromString("_current_level");
-    requires_grad = PyUnicode_InternFromString("requires_grad");
+    if (!current_level) current_level = PyUnicode_InternFromString("_current_level");
+    if (!requires_grad) requires_grad = PyUnicode_InternFromString("requires_grad");
     if (!current_level || !requires_grad) return NULL;
     Py_RETURN_NONE;
+}
+
+/* Forgets an error, which the general way will find again. Not an interrupt: that would be lost. */
+static void forget_error(void) {
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) PyErr_Clear();
 }
 
 /* Whether the answer is true; takes over the reference. A failed question counts as true, which is the answer
  * that leads to the general way. */
 static bool is_true(PyObject *answer) {
     const bool result = !answer || PyObject_IsTrue(answer) != 0;
-    if (!answer) PyErr_Clear();
+    forget_error();
     Py_XDECREF(answer);
     return result;
 }
@@ -81,7 +87,8 @@ static bool ask(int question) { return is_true(PyObject_CallNoArgs(bound[questio
 
 static bool in_forward_mode(void) {
     PyObject *level = PyObject_GetAttr(bound[FORWARD_AD], current_level);
-    const bool result = !level || PyLong_AsLong(level) >= 0;
+    const bool result = !level || PyLong_AsLong(level) >= 0 || PyErr_Occurred();
+    forget_error();
     Py_XDECREF(level);
     return result;
 }
@@ -102,7 +109,10 @@ static bool is_neg(PyObject *tensor) {
     return is_true(PyObject_CallFunctionObjArgs(bound[IS_NEG], tensor, NULL));
 }
 
-static bool any_requires_grad(PyObject *const *tensors, int count) {
+/* Also true where an interrupt came in between, which is then still set. */
+static bool grad_is_recorded(PyObject *const *tensors, int count) {
+    if (!ask(GRAD_ENABLED)) return false;
+    if (PyErr_Occurred()) return true;
     for (int i = 0; i < count; i++)
         if (tensors[i] != Py_None && is_true(PyObject_GetAttr(tensors[i], requires_grad))) return true;
     return false;
@@ -113,7 +123,7 @@ PyObject *cc1d_py_is_direct(PyObject *module, PyObject *const *arguments, Py_ssi
     bool direct = !ask(TRANSFORMS_ACTIVE) && !is_watched();
     for (Py_ssize_t i = 0; direct && i < count; i++)
         direct = (i >= 2 && arguments[i] == Py_None) || (is_plain(arguments[i]) && !is_neg(arguments[i]));
-    return PyBool_FromLong(direct);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(direct);
 }
 
 /* ---- One call
@@ -121,7 +131,8 @@ PyObject *cc1d_py_is_direct(PyObject *module, PyObject *const *arguments, Py_ssi
 
 /* None; the general way will find again what was wrong. */
 static PyObject *decline(void) {
-    PyErr_Clear();
+    forget_error();
+    if (PyErr_Occurred()) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -134,7 +145,8 @@ static bool read_activation(PyObject *object, cc1d_call *call) {
 
 /* Borrows what is not None, if nothing watches the call. The first tensor is there and has to be on the CPU:
  * that is found out early, because elsewhere all of this comes on top of the general way. For the same reason
- * the exchange table has to be there; without it, borrowing is not cheap. Under functorch it raises. */
+ * the exchange table has to be there; without it, borrowing is not cheap. A tensor of the older vmap, which
+ * batched gradients are, has no memory to borrow: that raises. */
 static bool borrow(cc1d_call *call, cc1d_operation op, const uint8_t *roles, PyObject *const *objects,
                    int count) {
     if (!is_plain(objects[0]) || ask(TRANSFORMS_ACTIVE)) return false;
@@ -158,6 +170,7 @@ static PyObject *result_like(cc1d_call *call, cc1d_operation op, cc1d_role like,
 static cc1d_exec exec_now(void) {
     PyObject *number = PyObject_CallNoArgs(bound[NUM_THREADS]);
     const cc1d_exec exec = cc1d_exec_on(number ? (int32_t)PyLong_AsLong(number) : 1);
+    forget_error();
     Py_XDECREF(number);
     return exec;
 }
@@ -179,13 +192,18 @@ PyObject *cc1d_py_eager_forward(PyObject *module, PyObject *const *arguments, Py
     if (!y) return decline();
     const cc1d_forward_args args = cc1d_forward_args_of(&call);
     const cc1d_exec exec = exec_now();
+    const bool records = !PyErr_Occurred() && grad_is_recorded(arguments, 3);
+    if (PyErr_Occurred()) { /* an interrupt */
+        Py_DECREF(y);
+        return decline();
+    }
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = cc1d_forward(&args, &exec);
     Py_END_ALLOW_THREADS if (status) {
         Py_DECREF(y);
         return decline();
     }
-    if (!ask(GRAD_ENABLED) || !any_requires_grad(arguments, 3)) return y;
+    if (!records) return y;
     PyObject *ready = Py_BuildValue("(NOi)", y, Py_None, (int)args.activation);
     PyObject *recorded = ready ? PyObject_CallFunctionObjArgs(bound[RECORD], ready, arguments[0],
                                                               arguments[1], arguments[2], NULL)
@@ -204,7 +222,7 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     cc1d_call call;
     cc1d_clear(&call);
     if (!read_activation(arguments[8], &call) || !borrow(&call, CC1D_OP_UPDATE, roles, arguments, 7) ||
-        ask(AUTOCAST) || (ask(GRAD_ENABLED) && any_requires_grad(arguments, 4)))
+        ask(AUTOCAST) || grad_is_recorded(arguments, 4))
         return decline();
     call.number[CC1D_PAD_SLOT_ID] = PyLong_AsLongLong(arguments[7]);
     if (call.number[CC1D_PAD_SLOT_ID] == -1 && PyErr_Occurred()) return decline();
@@ -212,6 +230,10 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     if (!y) return decline();
     const cc1d_update_args args = cc1d_update_args_of(&call);
     const cc1d_exec exec = exec_now();
+    if (PyErr_Occurred()) { /* an interrupt */
+        Py_DECREF(y);
+        return decline();
+    }
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = cc1d_update(&args, &exec);
     Py_END_ALLOW_THREADS if (status) {
@@ -274,7 +296,7 @@ PyObject *cc1d_py_eager_backward(PyObject *module, PyObject *const *arguments, P
     }
     if (done) {
         const cc1d_exec exec = exec_now();
-        done = run_backward(&call, &exec) == CC1D_OK;
+        done = !PyErr_Occurred() && run_backward(&call, &exec) == CC1D_OK;
     }
     cc1d_release(&call);
     if (done) return gradients;

@@ -33,7 +33,7 @@
  * +inf, so that the quotient is -0, and NaN for a = -inf: just what a / (1 + exp(-a)) is. r < 0 there keeps
  * inf - inf away.
  *
- * brief: the same for results that are rounded to 16 bits, within 2^-16.5
+ * brief: the same for silu that is rounded to 16 bits, within 2^-16.5
  * ------------------------------------------------------------------------
  * f = -a log2(e) - n comes from one fma, |f| <= 0.5; the constant's own error, 2^-26.1 relative to an
  * exponent of at most 92.4, moves 2^f by 2^-20.1. 2^f: degree 4, minimax of the relative error, 2^-18.5 with
@@ -163,9 +163,9 @@ static inline float cc1d_times_sigmoid_brief_f32(float v, float a) {
     if (!cc1d_is_near_f32(a)) return cc1d_times_sigmoid_f32(v, a);
     const float t = fmaf(a, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
     const float f = fmaf(a, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32 - t), ff = f * f;
-    const float odd = fmaf(CC1D_EXP_BRIEF_3, f, CC1D_EXP_BRIEF_2),
-                even = fmaf(CC1D_EXP_BRIEF_1, f, CC1D_EXP_BRIEF_0);
-    const float w = fmaf(fmaf(CC1D_EXP_BRIEF_4, ff, odd), ff, even);
+    const float high = fmaf(CC1D_EXP_BRIEF_3, f, CC1D_EXP_BRIEF_2),
+                low = fmaf(CC1D_EXP_BRIEF_1, f, CC1D_EXP_BRIEF_0);
+    const float w = fmaf(fmaf(CC1D_EXP_BRIEF_4, ff, high), ff, low);
     const float d = 1.0f + cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(w));
     const float y = cc1d_from_bits_f32(CC1D_RECIPROCAL_SEED - cc1d_bits_f32(d));
     const float u = fmaf(-d, y, 1.0f), vy = v * y, vyu = fmaf(vy, u, vy);

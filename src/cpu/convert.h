@@ -9,7 +9,7 @@
 #include "../problem.h"
 #include "arith.h"
 
-/* Whether silu takes its brief form: where the result is rounded to 16 bits. */
+/* Whether silu takes its brief form, unless a residual is added: results that are rounded to 16 bits. */
 static inline bool cc1d_is_brief(int32_t dtype) { return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16; }
 
 static inline float cc1d_bf16_to_f32(uint16_t h) { return cc1d_from_bits_f32((uint32_t)h << 16); }

@@ -32,7 +32,7 @@ enum { NAME(LONG), NAME(BRIEF), NAME(SIGMOID) };
 #if IS_FLOAT
 /* d[i] = 1 + exp(-a[i]), near, brief. */
 SIMD_INLINE void NAME(denominators_brief)(VEC *d, const VEC *a, int count) {
-    VEC scale[SIMD_VECTORS], f[SIMD_VECTORS], ff[SIMD_VECTORS], even[SIMD_VECTORS], odd[SIMD_VECTORS];
+    VEC scale[SIMD_VECTORS], f[SIMD_VECTORS], ff[SIMD_VECTORS], low[SIMD_VECTORS], high[SIMD_VECTORS];
     SIMD_EACH(i, count)
     scale[i] = FMA(a[i], SET(-CC1D_EXP_LOG2E_F32), SET(CC1D_EXP_MAGIC_F32));
     SIMD_EACH(i, count)
@@ -42,15 +42,15 @@ SIMD_INLINE void NAME(denominators_brief)(VEC *d, const VEC *a, int count) {
     SIMD_EACH(i, count)
     ff[i] = MUL(f[i], f[i]);
     SIMD_EACH(i, count)
-    odd[i] = FMA(SET(CC1D_EXP_BRIEF_3), f[i], SET(CC1D_EXP_BRIEF_2));
+    high[i] = FMA(SET(CC1D_EXP_BRIEF_3), f[i], SET(CC1D_EXP_BRIEF_2));
     SIMD_EACH(i, count)
-    even[i] = FMA(SET(CC1D_EXP_BRIEF_1), f[i], SET(CC1D_EXP_BRIEF_0));
+    low[i] = FMA(SET(CC1D_EXP_BRIEF_1), f[i], SET(CC1D_EXP_BRIEF_0));
     SIMD_EACH(i, count)
-    odd[i] = FMA(SET(CC1D_EXP_BRIEF_4), ff[i], odd[i]);
+    high[i] = FMA(SET(CC1D_EXP_BRIEF_4), ff[i], high[i]);
     SIMD_EACH(i, count)
-    even[i] = FMA(odd[i], ff[i], even[i]);
+    low[i] = FMA(high[i], ff[i], low[i]);
     SIMD_EACH(i, count)
-    d[i] = ADD(SET(1), SCALE(scale[i], even[i]));
+    d[i] = ADD(SET(1), SCALE(scale[i], low[i]));
 }
 
 /* v[i] becomes v[i] / d[i] within 2^-17.2. */
@@ -133,14 +133,14 @@ __attribute__((noinline)) SIMD_TARGET static void NAME(times_sigmoid_far)(VEC *v
     }
 }
 
-/* v[i] * sigmoid(a[i]) to v[i]. Returns whether all were near: no result is a NaN. */
-SIMD_INLINE int NAME(times_sigmoid)(VEC *v, const VEC *a, int form, int count) {
+/* v[i] * sigmoid(a[i]) to v[i]. */
+SIMD_INLINE void NAME(times_sigmoid)(VEC *v, const VEC *a, int form, int count) {
     VEC far = SET(0);
     SIMD_EACH(i, count)
     far = FARTHER(far, a[i]);
     if (IS_NEAR(far, -CONSTANT(EXP_SCALED))) {
         NAME(times_sigmoid_near)(v, a, form, count);
-        return 1;
+        return;
     }
     VEC to[SIMD_VECTORS], from[SIMD_VECTORS]; /* copies, so that v and a themselves stay in registers */
     SIMD_EACH(i, count)
@@ -150,14 +150,15 @@ SIMD_INLINE int NAME(times_sigmoid)(VEC *v, const VEC *a, int form, int count) {
     NAME(times_sigmoid_far)(to, from, form, count);
     SIMD_EACH(i, count)
     v[i] = to[i];
-    return 0;
 }
 
-/* silu's form for elements of a type. */
-SIMD_INLINE int NAME(form_of)(int dtype) { return cc1d_is_brief(dtype) ? NAME(BRIEF) : NAME(LONG); }
+/* silu's form for elements of a type; a residual could leave little of the result but its error. */
+SIMD_INLINE int NAME(form_of)(int dtype, int residual) {
+    return cc1d_is_brief(dtype) && !residual ? NAME(BRIEF) : NAME(LONG);
+}
 
-SIMD_INLINE int NAME(activate)(VEC *acc, int silu, int dtype, int count) {
-    return silu && NAME(times_sigmoid)(acc, acc, NAME(form_of)(dtype), count);
+SIMD_INLINE void NAME(activate)(VEC *acc, int silu, int form, int count) {
+    if (silu) NAME(times_sigmoid)(acc, acc, form, count);
 }
 
 /* dout[i] * silu'(acc[i]), s[i] being the sigmoid. */

@@ -16,7 +16,7 @@ typedef struct NAME(carry) {
 SIMD_INLINE void NAME(backward_vector)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
                                        cc1d_column dx, REAL *sums, REAL *earlier, int width, int silu,
                                        int count) {
-    VEC acc[SIMD_VECTORS], all[SIMD_VECTORS + 3], *now = all + width - 1;
+    VEC acc[SIMD_VECTORS], all[SIMD_VECTORS + CC1D_MOST_BACK], *now = all + width - 1;
     SIMD_EACH(i, count) /* as in forward_channels */
     __builtin_prefetch(x.base + (width - 1 + CC1D_PREFETCH_STEPS + i) * x.pitch, 0, 2);
     SIMD_EACH(i, count)
@@ -78,7 +78,7 @@ SIMD_INLINE void NAME(spread)(const REAL *weights, int64_t pitch, const REAL *ta
                               int steps) {
     for (int64_t c = 0; c < n; c += LANES) {
         /* The gradients of the W-1 earlier steps and of these; their taps. */
-        VEC all[CC1D_BLOCK_STEPS + 3], tap[CC1D_BLOCK_STEPS + 3], weight[4];
+        VEC all[CC1D_BLOCK_STEPS + CC1D_MOST_BACK], tap[CC1D_BLOCK_STEPS + CC1D_MOST_BACK], weight[4];
         SIMD_EACH(i, steps)
         all[width - 1 + i] = LOAD(gradient + i * n + c, DTYPE);
         SIMD_EACH(j, width + steps - 1)
@@ -110,7 +110,7 @@ SIMD_INLINE void NAME(spread)(const REAL *weights, int64_t pitch, const REAL *ta
 SIMD_INLINE void NAME(backward_patch)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
                                       cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
                                       int dtype, int silu, int steps) {
-    _Alignas(64) REAL taps[(CC1D_BLOCK_STEPS + 3) * CC1D_BLOCK_CHANNELS], gradient[CC1D_BLOCK];
+    _Alignas(64) REAL taps[(CC1D_BLOCK_STEPS + CC1D_MOST_BACK) * CC1D_BLOCK_CHANNELS], gradient[CC1D_BLOCK];
     NAME(block) block;
     NAME(prefetch_steps)(cc1d_later(x, width - 1), n, dtype, steps);
     NAME(prefetch_steps)(dout, n, dtype, steps);
@@ -234,8 +234,8 @@ SIMD_TARGET static void NAME(backward_tile)(const cc1d_problem *p, const cc1d_se
     const int64_t back = p->width - 1;
     int64_t c = 0;
     if (steps && direct) { /* not past the end of the sequence, then */
-        cc1d_column dx = cc1d_column_of(&p->view[CC1D_DX], s->b, tile->d, u0 - back);
-        if (u0 - back < s->t0) dx.base = NULL;
+        cc1d_column dx = {NULL, 0};
+        if (u0 - back >= s->t0) dx = cc1d_column_of(&p->view[CC1D_DX], s->b, tile->d, u0 - back);
         c = tile->count / LANES * LANES;
         steps(tile->weights, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, tile->d, u0 - back),
               cc1d_column_of(&p->view[CC1D_DOUT], s->b, tile->d, u0), dx, u0 < s->t1 ? carry.sums : NULL,

@@ -50,6 +50,7 @@ SIMD_TARGET static void NAME(backward_run)(const cc1d_problem *p, const REAL *we
     }
     for (int64_t i = 0, m; i < n; i += m) {
         m = n - i < CC1D_BLOCK ? n - i : CC1D_BLOCK;
+        block.near = 0;
         if (silu) {
             NAME(convolve_block)(block.acc, weights, x + i * (int64_t)sizeof(REAL), m, p->width);
             NAME(block_denominators)(&block, m, NAME(LONG));

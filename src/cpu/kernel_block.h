@@ -4,8 +4,9 @@
  * of them where elements lie in the order of LOAD_ANY), at most CC1D_BLOCK. */
 
 typedef struct NAME(block) {
-    _Alignas(64) REAL acc[CC1D_BLOCK]; /* pre-activations; where not all are near, silu of them */
-    _Alignas(64) REAL d[CC1D_BLOCK];   /* 1 + exp(-acc) */
+    _Alignas(64) REAL
+        acc[CC1D_BLOCK]; /* pre-activations; after block_activate, where not all are near, silu of them */
+    _Alignas(64) REAL d[CC1D_BLOCK]; /* 1 + exp(-acc) */
     int near;
 } NAME(block);
 
@@ -60,7 +61,7 @@ SIMD_INLINE void NAME(finish_at)(const REAL *acc, const REAL *d, const char *res
     if (near) {
         SIMD_EACH(i, count)
         other[i] = LOAD(d + at + i * LANES, DTYPE);
-        NAME(quotients)(y, other, NAME(form_of)(dtype), count);
+        NAME(quotients)(y, other, NAME(form_of)(dtype, residual != NULL), count);
     }
     if (residual) {
         if (any)

@@ -45,7 +45,7 @@ SIMD_INLINE void NAME(forward_channels)(const REAL *weights, int64_t pitch, cc1d
         y[i] = FMA(LOAD(weights + k * pitch + i % count * LANES, DTYPE),
                    LOAD(x.base + (k + i / count) * x.pitch + i % count * vector, DTYPE), y[i]);
     }
-    NAME(activate)(y, silu, DTYPE, rows * count);
+    NAME(activate)(y, silu, NAME(LONG), rows * count);
     if (residual.base) {
         SIMD_EACH(i, rows * count)
         y[i] = ADD(y[i], LOAD(residual.base + i / count * residual.pitch + i % count * vector, DTYPE));
@@ -118,7 +118,7 @@ SIMD_INLINE void NAME(forward_patch)(const REAL *weights, int64_t pitch, cc1d_co
     NAME(block) block;
     NAME(prefetch_steps)(cc1d_later(x, width - 1), n, dtype, steps);
     NAME(convolve_steps)(block.acc, NULL, weights, pitch, x, n, width, dtype, steps);
-    NAME(block_activate)(&block, steps * n, silu, NAME(form_of)(dtype));
+    NAME(block_activate)(&block, steps * n, silu, NAME(form_of)(dtype, residual.base != NULL));
     for (int i = 0; i < steps; i++) NAME(block_finish)
     (&block, i * n, cc1d_later(residual, i).base, cc1d_later(out, i).base, n, dtype, 0);
 }
@@ -147,6 +147,8 @@ SIMD_INLINE void NAME(forward_patches)(const REAL *weights, int64_t pitch, cc1d_
 SIMD_INLINE void NAME(forward_loop)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column residual,
                                     cc1d_column out, int64_t count, int64_t n, int64_t width, int silu) {
     int64_t t = 0;
+    for (; count - t >= 4; t += 4) NAME(forward_rows)
+    (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n, width, silu, 4);
     for (; count - t >= 2; t += 2) NAME(forward_rows)
     (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n, width, silu, 2);
     if (t < count) NAME(forward_rows)
@@ -218,7 +220,7 @@ SIMD_TARGET static void NAME(forward_collected_column)(const cc1d_problem *p, co
     VEC y = SET(0);
     if (cc1d_sequence_id(p, s, t) >= 0) {
         y = NAME(convolve_column)(p, s, tile, c, t, false, n);
-        NAME(activate)(&y, cc1d_is_silu(p), out->dtype, 1);
+        NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(out->dtype, residual->present), 1);
         if (residual->present) y = ADD(y, LOAD_N(cc1d_element(residual, s->b, d, t), residual->dtype, n));
     }
     STORE_N(cc1d_element(out, s->b, d, t), out->dtype, y, n);

@@ -45,7 +45,7 @@ SIMD_INLINE void NAME(forward_at)(const REAL *weights, const char *x, const char
     const int64_t bytes = at * (int64_t)sizeof(REAL), vector = LANES * (int64_t)sizeof(REAL);
     VEC y[SIMD_VECTORS];
     NAME(convolve)(y, weights, x + bytes, width, DTYPE, count);
-    NAME(activate)(y, silu, DTYPE, count);
+    NAME(activate)(y, silu, NAME(LONG), count);
     if (residual) {
         SIMD_EACH(i, count)
         y[i] = ADD(y[i], LOAD(residual + bytes + i * vector, DTYPE));
@@ -124,7 +124,7 @@ SIMD_INLINE void NAME(forward_halves)(const REAL *weights, const char *x, const 
             NAME(convolve_pairs)(block.acc, weights, x + i * ITEM, m, width);
         else
             NAME(convolve_as)(block.acc, weights, x + i * ITEM, m, width, dtype);
-        NAME(block_activate)(&block, m, silu, NAME(BRIEF));
+        NAME(block_activate)(&block, m, silu, NAME(form_of)(dtype, residual != NULL));
         NAME(block_finish)
         (&block, 0, residual ? residual + i * ITEM : NULL, out + i * ITEM, m, dtype, IS_PAIRS(dtype, 2));
     }
@@ -155,7 +155,7 @@ SIMD_TARGET static void NAME(forward_run)(const cc1d_problem *p, const REAL *wei
     for (; i < n; i += LANES) {
         const int lanes = n - i < LANES ? (int)(n - i) : LANES;
         VEC y = NAME(convolve_lanes)(weights, x + i * item, 1, p->width, dtype, lanes);
-        NAME(activate)(&y, silu, dtype, 1);
+        NAME(activate)(&y, silu, NAME(form_of)(dtype, residual != NULL), 1);
         if (residual) y = ADD(y, LOAD_N(residual + i * item, dtype, lanes));
         STORE_N(out + i * item, dtype, y, lanes);
     }
@@ -192,7 +192,7 @@ SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1
                                  n);
     else
         y = NAME(convolve_start)(p, s, weights, x, d, t, n);
-    NAME(activate)(&y, cc1d_is_silu(p), dtype, 1);
+    NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(dtype, residual != NULL), 1);
     if (residual) y = ADD(y, LOAD_N(residual, dtype, n));
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
         REAL padding[LANES];

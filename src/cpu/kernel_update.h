@@ -27,7 +27,7 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
         VEC y = LOAD_N(weights + width * LANES, DTYPE, n);
         for (int64_t k = 0; k < width; k++)
             y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
-        NAME(activate)(&y, cc1d_is_silu(p), out->dtype, 1);
+        NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(out->dtype, 0), 1);
         STORE_N(packed, out->dtype, y, n);
         cc1d_copy(cc1d_element(out, b, d, t), out->stride[1], packed, 1, n, item);
     }

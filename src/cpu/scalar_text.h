@@ -31,7 +31,8 @@ static REAL NAME(bias)(const cc1d_problem *p, int64_t d) {
 static REAL NAME(activate)(const cc1d_problem *p, REAL acc) {
     if (p->activation == CC1D_ACTIVATION_NONE) return acc;
     if (sizeof(REAL) == 8) return (REAL)cc1d_silu_f64(acc);
-    return cc1d_is_brief(p->view[CC1D_X].dtype) ? cc1d_silu_brief_f32((float)acc) : cc1d_silu_f32((float)acc);
+    const bool brief = cc1d_is_brief(p->view[CC1D_X].dtype) && !cc1d_has(p, CC1D_RESIDUAL);
+    return brief ? cc1d_silu_brief_f32((float)acc) : cc1d_silu_f32((float)acc);
 }
 
 static REAL NAME(tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {

@@ -40,7 +40,9 @@ cc1d_split cc1d_cpu_split(const cc1d_problem *p, cc1d_path path) {
                                                                    : item_elements(p, ITEMS, ITEM_MOST);
     cc1d_split s;
     if (path == CC1D_PATH_CHANNEL) {
-        s.d_chunk = smaller(p->dim, CC1D_TILE_CHANNELS);
+        /* Equal shares, whole vectors: a few channels alone would go step by step. */
+        const int64_t tiles = at_least_one(ceil_div(p->dim, CC1D_TILE_CHANNELS));
+        s.d_chunk = smaller(p->dim, ceil_div(ceil_div(p->dim, tiles), 16) * 16);
         s.t_chunk =
             smaller(p->seqlen, ceil_div(elements / at_least_one(s.d_chunk), CC1D_DW_RUN) * CC1D_DW_RUN);
     } else {

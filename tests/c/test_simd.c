@@ -25,7 +25,11 @@ static int64_t random_width(void) {
     return random_once_in(4) ? wide[random_in(0, 8)] : random_in(2, 4);
 }
 
-static int64_t random_length(void) { return random_once_in(4) ? random_in(1, 1400) : random_in(1, 90); }
+/* Now and then longer than a list of spans (4096 steps) and an item (8192) of the time path. */
+static int64_t random_length(void) {
+    if (random_once_in(50)) return random_in(4000, 9000);
+    return random_once_in(4) ? random_in(1, 1400) : random_in(1, 90);
+}
 
 /* ---- Tensors of a case --------------------------------------------------------------------- */
 
@@ -107,7 +111,10 @@ static shape random_shape(void) {
                .layout = (layout)random_in(0, LAYOUTS - 1),
                .extreme = random_once_in(3),
                .gap = random_once_in(3) ? random_in(1, 9) : 0};
-    if (s.d > 70 || s.w > 31) {
+    if (s.t > 1400) {
+        s.b = 1;
+        s.d = random_in(1, 4);
+    } else if (s.d > 70 || s.w > 31) {
         s.t = s.t > 150 ? 150 : s.t;
         s.b = 1;
     }

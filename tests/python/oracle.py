@@ -10,9 +10,9 @@ Error bounds (u = half an epsilon of the type that computes: float32, or float64
          sum |acc_k|, and never more than 4 epsilons of |bias| + sum |w||x|.
   silu   The slope at acc times that error (the second derivative is at most 1/2), plus two units
          in the last place. Below -88 exp(-acc) overflows float32: anything between the value and
-         -0 is right. For 16-bit results the CPU kernels take a silu of 2^-16.5, GPU kernels their
-         approximate exp and reciprocal, 2^-20: a value that lies so near to a tie may round to
-         the other side.
+         -0 is right. For 16-bit results without a residual the CPU kernels take a silu of 2^-16.5,
+         GPU kernels their approximate exp and reciprocal, 2^-20: a value that lies so near to a
+         tie may round to the other side.
   silu'  s * (1 + acc * (1 - s)): s has 4u (exp 2u, 1 + e, the division), 1 - s another u, and the
          two roundings around acc are relative to 1 + |acc|: 6u * s * (1 + |acc|).
   dx     One fma per tap and one addition for the final states: (W + 1) * u * sum |w||dpre|, capped
@@ -209,7 +209,7 @@ def forward(
     acc, partial, final_states = _linear(x, weight, bias, *where)
     magnitude = _magnitudes(x, weight, bias, *where)
     out = bounded_activation(acc, _acc_error(partial, magnitude, width, unit), activation, unit)
-    brief = out.value.abs() if halves and activation is not None else None
+    brief = out.value.abs() if halves and activation and residual is None else None
     if residual is not None:
         value = out.value + residual
         out = Bounded(value, out.error * 1.001 + unit.u * value.abs())
