@@ -117,23 +117,8 @@ static inline double cc1d_from_bits_f64(uint64_t u) {
     return v;
 }
 
-/* 1 + exp(-a), near. */
-static inline float cc1d_denominator_f32(float a) {
-    const float t = fmaf(a, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
-    const float n = t - CC1D_EXP_MAGIC_F32;
-    const float r = fmaf(n, CC1D_EXP_LN2_LOW_F32, fmaf(n, CC1D_EXP_LN2_HIGH_F32, a));
-    float w = CC1D_EXP_FIRST_F32;
-#define CC1D_STEP(coefficient) w = fmaf(w, r, coefficient);
-    CC1D_EXP_STEPS_F32(CC1D_STEP)
-#undef CC1D_STEP
-    const float scale = cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(1.0f));
-    return fmaf(r * scale, w, 1.0f) + scale;
-}
-
-/* v * sigmoid(a) for v = a or v = 1. A NaN in a reaches the result only through v. */
-static inline float cc1d_times_sigmoid_f32(float v, float a) {
-    float c = a > CC1D_EXP_LOWER_F32 ? a : CC1D_EXP_FAR_F32;
-    c = c < CC1D_EXP_UPPER_F32 ? c : CC1D_EXP_UPPER_F32;
+/* one * (1 + exp(-c)), where that is in range. */
+static inline float cc1d_denominator_f32(float c, float one) {
     const float t = fmaf(c, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
     const float n = t - CC1D_EXP_MAGIC_F32;
     const float r = fmaf(n, CC1D_EXP_LN2_LOW_F32, fmaf(n, CC1D_EXP_LN2_HIGH_F32, c));
@@ -141,9 +126,16 @@ static inline float cc1d_times_sigmoid_f32(float v, float a) {
 #define CC1D_STEP(coefficient) w = fmaf(w, r, coefficient);
     CC1D_EXP_STEPS_F32(CC1D_STEP)
 #undef CC1D_STEP
-    const float one = a < CC1D_EXP_SCALED_F32 ? CC1D_EXP_SMALL_F32 : 1.0f;
     const float scale = cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(one));
-    return v * one / (fmaf(r * scale, w, one) + scale);
+    return fmaf(r * scale, w, one) + scale;
+}
+
+/* v * sigmoid(a) for v = a or v = 1. A NaN in a reaches the result only through v. */
+static inline float cc1d_times_sigmoid_f32(float v, float a) {
+    float c = a > CC1D_EXP_LOWER_F32 ? a : CC1D_EXP_FAR_F32;
+    c = c < CC1D_EXP_UPPER_F32 ? c : CC1D_EXP_UPPER_F32;
+    const float one = a < CC1D_EXP_SCALED_F32 ? CC1D_EXP_SMALL_F32 : 1.0f;
+    return v * one / cc1d_denominator_f32(c, one);
 }
 
 /* Whether the forms below are their own, |a| being less than the magnitude of SCALED. */
@@ -152,7 +144,7 @@ static inline int cc1d_is_near_f32(float a) { return fabsf(a) < -CC1D_EXP_SCALED
 /* sigmoid(a), near without a division. */
 static inline float cc1d_sigmoid_f32(float a) {
     if (!cc1d_is_near_f32(a)) return cc1d_times_sigmoid_f32(1.0f, a);
-    const float d = cc1d_denominator_f32(a);
+    const float d = cc1d_denominator_f32(a, 1.0f);
     const float y = cc1d_from_bits_f32(CC1D_RECIPROCAL_SEED - cc1d_bits_f32(d));
     const float u = fmaf(-d, y, 1.0f), yu = fmaf(y, u, y), s = fmaf(yu, u * u, yu);
     return fmaf(s, fmaf(-d, s, 1.0f), s);
