@@ -136,6 +136,12 @@ static PyObject *decline(void) {
     Py_RETURN_NONE;
 }
 
+/* The same of a call whose result is there already. */
+static PyObject *decline_with(PyObject *result) {
+    Py_DECREF(result);
+    return decline();
+}
+
 static bool read_activation(PyObject *object, cc1d_call *call) {
     const bool silu = PyUnicode_Check(object) && (PyUnicode_CompareWithASCIIString(object, "silu") == 0 ||
                                                   PyUnicode_CompareWithASCIIString(object, "swish") == 0);
@@ -193,16 +199,10 @@ PyObject *cc1d_py_eager_forward(PyObject *module, PyObject *const *arguments, Py
     const cc1d_forward_args args = cc1d_forward_args_of(&call);
     const cc1d_exec exec = exec_now();
     const bool records = !PyErr_Occurred() && grad_is_recorded(arguments, 3);
-    if (PyErr_Occurred()) { /* an interrupt */
-        Py_DECREF(y);
-        return decline();
-    }
+    if (PyErr_Occurred()) return decline_with(y); /* an interrupt */
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = cc1d_forward(&args, &exec);
-    Py_END_ALLOW_THREADS if (status) {
-        Py_DECREF(y);
-        return decline();
-    }
+    Py_END_ALLOW_THREADS if (status) return decline_with(y);
     if (!records) return y;
     PyObject *ready = Py_BuildValue("(NOi)", y, Py_None, (int)args.activation);
     PyObject *recorded = ready ? PyObject_CallFunctionObjArgs(bound[RECORD], ready, arguments[0],
@@ -230,16 +230,10 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     if (!y) return decline();
     const cc1d_update_args args = cc1d_update_args_of(&call);
     const cc1d_exec exec = exec_now();
-    if (PyErr_Occurred()) { /* an interrupt */
-        Py_DECREF(y);
-        return decline();
-    }
+    if (PyErr_Occurred()) return decline_with(y); /* an interrupt */
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = cc1d_update(&args, &exec);
-    Py_END_ALLOW_THREADS if (status) {
-        Py_DECREF(y);
-        return decline();
-    }
+    Py_END_ALLOW_THREADS if (status) return decline_with(y);
     PyObject *written = PyTuple_Pack(1, arguments[1]);
     PyObject *none = written ? PyObject_CallFunctionObjArgs(bound[INCREMENT_VERSION], written, NULL) : NULL;
     if (!none) Py_CLEAR(y);

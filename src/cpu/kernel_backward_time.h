@@ -77,7 +77,11 @@ SIMD_INLINE void NAME(dx_at)(const REAL *weights, const REAL *dpre, char *out, i
 SIMD_INLINE void NAME(dx_as)(const REAL *weights, const REAL *dpre, char *out, int64_t n, int64_t width,
                              int dtype) {
     const int64_t whole = n / LANES * LANES;
+#define DX(constant) \
+    if (width == constant) EACH_VECTORS(whole, 1, NAME(dx_at), weights, dpre, out, constant, dtype) else
+    CC1D_EACH_WIDTH(DX)
     EACH_VECTORS(whole, 1, NAME(dx_at), weights, dpre, out, width, dtype)
+#undef DX
     if (whole == n) return;
     VEC sum = SET(0);
     for (int64_t k = 0; k < width; k++)
@@ -88,15 +92,8 @@ SIMD_INLINE void NAME(dx_as)(const REAL *weights, const REAL *dpre, char *out, i
 /* dx of n steps whose own sequence fills the buffer around them. dpre: of the first of them. */
 SIMD_TARGET static void NAME(dx_run)(const REAL *weights, const REAL *dpre, char *out, int64_t n,
                                      int64_t width, int dtype) {
-#define DX_RUN(as)                                        \
-    if (dtype == CC1D_##as && width == 4)                 \
-        NAME(dx_as)(weights, dpre, out, n, 4, CC1D_##as); \
-    else if (dtype == CC1D_##as && width == 3)            \
-        NAME(dx_as)(weights, dpre, out, n, 3, CC1D_##as); \
-    else if (dtype == CC1D_##as && width == 2)            \
-        NAME(dx_as)(weights, dpre, out, n, 2, CC1D_##as); \
-    else if (dtype == CC1D_##as)                          \
-        NAME(dx_as)(weights, dpre, out, n, width, CC1D_##as);
+#define DX_RUN(as) \
+    if (dtype == CC1D_##as) NAME(dx_as)(weights, dpre, out, n, width, CC1D_##as);
     EACH_DTYPE(DX_RUN)
 #undef DX_RUN
 }

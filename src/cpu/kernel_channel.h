@@ -147,11 +147,10 @@ SIMD_INLINE void NAME(forward_patches)(const REAL *weights, int64_t pitch, cc1d_
 SIMD_INLINE void NAME(forward_loop)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column residual,
                                     cc1d_column out, int64_t count, int64_t n, int64_t width, int silu) {
     int64_t t = 0;
-    for (; count - t >= 4; t += 4) NAME(forward_rows)
-    (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n, width, silu, 4);
-    for (; count - t >= 2; t += 2) NAME(forward_rows)
-    (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n, width, silu, 2);
-    if (t < count) NAME(forward_rows)
+    for (; count - t >= SIMD_VECTORS; t += SIMD_VECTORS) NAME(forward_rows)
+    (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n, width, silu,
+     SIMD_VECTORS);
+    for (; t < count; t++) NAME(forward_rows)
     (weights, pitch, cc1d_later(x, t), cc1d_later(residual, t), cc1d_later(out, t), n, width, silu, 1);
 }
 

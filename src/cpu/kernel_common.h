@@ -27,9 +27,9 @@ enum { CC1D_PREFETCH_STEPS = 12 };
  * steps of so many channels. */
 enum { CC1D_BLOCK = 256, CC1D_BLOCK_STEPS = 4, CC1D_BLOCK_CHANNELS = CC1D_BLOCK / CC1D_BLOCK_STEPS };
 
-/* DO(width) for every width that has code of its own; W-1 of the largest. */
-enum { CC1D_MOST_BACK = 3 };
+/* DO(width) for every width that has code of its own, and W-1 of the largest. */
 #define CC1D_EACH_WIDTH(DO) DO(2) DO(3) DO(4)
+enum { CC1D_MOST_BACK = 3 };
 
 /* DO(dtype, width, silu) for every kernel that is compiled for itself; width 0: any. */
 #define CC1D_EACH_KERNEL(DO, dtype, silu) \
