@@ -48,11 +48,11 @@ extern "C" {
 #endif
 
 #define CC1D_VERSION_MAJOR 0
-#define CC1D_VERSION_MINOR 1
+#define CC1D_VERSION_MINOR 2
 #define CC1D_VERSION_PATCH 0
-#define CC1D_VERSION_STRING "0.1.0"
+#define CC1D_VERSION_STRING "0.2.0"
 
-/* The version of the library that is running, e.g. "0.1.0". Static storage. */
+/* The version of the library that is running, e.g. "0.2.0". Static storage. */
 CC1D_API const char *cc1d_version(void);
 
 /* ---- Statuses

@@ -88,7 +88,7 @@ EOF
     cat >"$work/consumer/CMakeLists.txt" <<EOF
 cmake_minimum_required(VERSION 3.18)
 project(consumer LANGUAGES C)
-find_package(causal_conv1d 0.1 REQUIRED)
+find_package(causal_conv1d 0.2 REQUIRED)
 foreach(kind causal_conv1d static)
   add_executable(user_\${kind} $PWD/$work/user.c)
   target_link_libraries(user_\${kind} PRIVATE causal_conv1d::\${kind})

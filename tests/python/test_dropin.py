@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 B, D, T, W = 2, 6, 11, 4
 
-# Of Dao-AILab/causal-conv1d 1.6.
+# Of Dao-AILab/causal-conv1d 1.7.
 SIGNATURES = {
     ("causal_conv1d", "causal_conv1d_fn"): (
         "x, weight, bias=None, seq_idx=None, initial_states=None, return_final_states=False, "
