@@ -180,25 +180,9 @@ static void add_default_defines(writer *w) {
 }
 
 static void add_kernels(writer *w, cc1d_language language) {
-    const char *const texts[] = {
-        language == CC1D_LANGUAGE_METAL ? cc1d_gpu_source_prelude_metal : cc1d_gpu_source_prelude_cuda,
-        cc1d_gpu_source_params,
-        cc1d_gpu_source_common,
-        cc1d_gpu_source_sequence,
-        cc1d_gpu_source_rows,
-        cc1d_gpu_source_columns,
-        cc1d_gpu_source_wide,
-        cc1d_gpu_source_forward_time,
-        cc1d_gpu_source_forward_channel,
-        cc1d_gpu_source_forward_wide,
-        cc1d_gpu_source_backward_time,
-        cc1d_gpu_source_backward_channel,
-        cc1d_gpu_source_backward_wide,
-        cc1d_gpu_source_reduce,
-        cc1d_gpu_source_states,
-        cc1d_gpu_source_update,
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) add(w, texts[i]);
+    const int other = language == CC1D_LANGUAGE_METAL ? CC1D_TEXT_prelude_cuda : CC1D_TEXT_prelude_metal;
+    for (int i = 0; i < CC1D_TEXT_COUNT; i++)
+        if (i != other) add(w, cc1d_kernel_texts[i]);
 }
 
 size_t cc1d_launch_defines(const cc1d_launch *launch, char *text, size_t size) {

@@ -8,7 +8,9 @@ shift
 work=build/check
 mkdir -p "$work"
 
-sources() { ls src/*.c src/*/*.c; }
+sources() { # what the bare compiler command compiles; in a checkout the kernels' texts are embedded first
+    cmake -P cmake/embed_kernels.cmake && ls src/*.c src/*/*.c
+}
 need() {
     command -v "$1" >/dev/null && return
     echo "$1 is missing. $2"
@@ -22,10 +24,6 @@ step_lint() { # ruff
 step_format() { # clang-format
     find include src tests/c bench python -name '*.[ch]' ! -name kernel_source.c -print0 |
         xargs -0 clang-format --dry-run -Werror
-}
-
-step_kernels() { # GPU kernel texts: ASCII, embedded copy up to date
-    python tools/embed_kernels.py --check
 }
 
 step_version() { # one version everywhere
