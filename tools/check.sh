@@ -26,6 +26,12 @@ step_format() { # clang-format
         xargs -0 clang-format --dry-run -Werror
 }
 
+step_typing() { # what users write passes mypy --strict, and the stubs are what is installed
+    python -m mypy --strict --cache-dir "$work/mypy" tests/typing/usage.py &&
+        python -m mypy.stubtest --ignore-missing-stub causal_conv1d_mps.functional \
+            causal_conv1d_mps.nn causal_conv1d_mps.dropin causal_conv1d_mps._info
+}
+
 step_version() { # one version everywhere
     local version
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
