@@ -18,7 +18,7 @@ run := $(VENV)/bin/python
 quiet := OMP_WAIT_POLICY=passive
 sources := $(shell find include src python cmake bench -type f -not -name '*.pyc' 2>/dev/null) \
 	CMakeLists.txt pyproject.toml README.md
-c_files = $(shell find include src tests/c bench python -name '*.[ch]')
+c_files = $(shell find include src tests/c bench python -name '*.[ch]' ! -name kernel_source.c)
 extras := test,models,bench,demo,lint
 
 .DEFAULT_GOAL := help
@@ -60,8 +60,7 @@ test-mac: setup ## On a Mac: the tests on its GPU, then the benchmark table
 check: setup ## Lint, formatting, sanitizers, exported symbols, installed library
 	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/check.sh $(JOBS)
 
-format: setup ## Format the sources and embed the GPU kernels again
-	$(run) tools/embed_kernels.py
+format: setup ## Format the sources
 	$(VENV)/bin/clang-format -i $(c_files)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .

@@ -8,7 +8,9 @@ shift
 work=build/check
 mkdir -p "$work"
 
-sources() { ls src/*.c src/*/*.c; }
+sources() { # what the bare compiler command compiles; in a checkout the kernels' texts are embedded first
+    cmake -P cmake/embed_kernels.cmake && ls src/*.c src/*/*.c
+}
 need() {
     command -v "$1" >/dev/null && return
     echo "$1 is missing. $2"
@@ -24,8 +26,10 @@ step_format() { # clang-format
         xargs -0 clang-format --dry-run -Werror
 }
 
-step_kernels() { # GPU kernel texts: ASCII, embedded copy up to date
-    python tools/embed_kernels.py --check
+step_typing() { # what users write passes mypy --strict, and the stubs are what is installed
+    python -m mypy --strict --cache-dir "$work/mypy" tests/typing/usage.py &&
+        python -m mypy.stubtest --ignore-missing-stub causal_conv1d_mps.functional \
+            causal_conv1d_mps.nn causal_conv1d_mps.dropin causal_conv1d_mps._info
 }
 
 step_version() { # one version everywhere
