@@ -58,6 +58,9 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) id[i] = id_at(seq, p, b, first - HISTORY + i, here);
 #endif
+#if CC1D_HAS_DX && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
+    row_end ends = find_row_end(SEQ_ARGUMENT p, b, first, live ? end + HISTORY : first);
+#endif
 
     for (int t = first; live; t += CC1D_UNROLL) {
 #if CC1D_HAS_DWEIGHT
@@ -137,7 +140,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #if CC1D_HAS_LAST_GRADIENT
                 int s = t + u - HISTORY;
                 if (s >= first && s < end)
-                    sum = last_gradient(last, SEQ_ARGUMENT p, WIDTH, b, own_id, channel_of(d, c, count), s);
+                    sum = last_gradient(last, SEQ_ARGUMENT ROW_END_ARGUMENT p, WIDTH, b, own_id, channel_of(d, c, count), s);
 #endif
 #pragma unroll
                 for (int k = 0; k < WIDTH; k++) {

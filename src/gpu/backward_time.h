@@ -53,6 +53,10 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
 #else
     real start = 0;
 #endif
+#if CC1D_HAS_DX && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
+    int steps_end = t - (int)lane * VEC; /* of the segment */
+    row_end ends = find_row_end(SEQ_ARGUMENT p, m.b, first - (int)lane * VEC, steps_end + HISTORY);
+#endif
     real later[VEC];         /* dpre of the block after the one at hand */
     real dweight[WIDTH + 1]; /* the last is dbias */
 #pragma unroll
@@ -122,7 +126,7 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
                 id_t own = 0;
 #endif
                 real sum = at + i >= 0 && at + i < seqlen
-                               ? last_gradient(last, SEQ_ARGUMENT p, WIDTH, m.b, own, m.d, at + i)
+                               ? last_gradient(last, SEQ_ARGUMENT ROW_END_ARGUMENT p, WIDTH, m.b, own, m.d, at + i)
                                : (real)0;
 #else
                 real sum = 0;

@@ -24,7 +24,10 @@ ENTRY(cc1d_backward_wide_dx, cc1d_conv_params) {
     real sum = 0;
     if (!q.padding) {
 #if CC1D_HAS_LAST_GRADIENT
-        sum = last_gradient(last, SEQ_ARGUMENT p, p.width, m.b, q.id, m.d, m.t);
+#if CC1D_SEQ != 2
+        row_end ends = find_row_end(SEQ_ARGUMENT p, m.b, m.t, m.t + p.width - 1);
+#endif
+        sum = last_gradient(last, SEQ_ARGUMENT ROW_END_ARGUMENT p, p.width, m.b, q.id, m.d, m.t);
 #endif
         for (int k = 0; k < p.width; k++) {
             int t = m.t + p.width - 1 - k;

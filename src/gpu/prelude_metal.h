@@ -4,6 +4,8 @@ using namespace metal;
 #if __METAL_VERSION__ >= 320
 #pragma METAL fp math_mode(safe)
 #pragma METAL fp contract(off)
+#else
+#pragma clang fp contract(off)
 #endif
 typedef long i64;
 typedef ulong u64;

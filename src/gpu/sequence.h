@@ -96,24 +96,69 @@ FN real packed_initial(DEVICE const x_t *initial, DEVICE const seq_t *seq, CONST
 #define OUTSIDE(width, id, d, s) ((real)0)
 #endif
 
-#if CC1D_HAS_LAST_GRADIENT
-/* What dfinal_states adds to dx of step s of channel d, which is in sequence id (batch row b without
- * packing). */
-FN real last_gradient(DEVICE const x_t *last, SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint b,
-                      id_t id, uint d, int s) {
-    int end = p.seqlen;
-    uint n = b;
+#if CC1D_SEQ != 2
+/* Where a row's steps end for its final states: after its last step that is no padding, whose id counts. */
+struct row_end {
+    int end;
+    id_t id;
+};
+
+/* The end of row b, for a reader of steps first..limit-1 only: an end after limit is as good as none and costs
+ * one load, and a whole row (limit = seqlen) without padding at its end costs one too. 0: no step counts from
+ * first on. */
+FN row_end find_row_end(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int first, int limit) {
+    row_end r;
+    r.end = p.seqlen;
+    r.id = 0;
 #if CC1D_SEQ == 1
     cursor c = seek(seq, p, b, 0);
-    if (s < end - (width - 1) || id < 0 || id != id_at(seq, p, b, end - 1, c)) return 0;
-#elif CC1D_SEQ == 2
-    if (id < 0) return 0;
-    end = bounded(boundary(seq, p, id + 1), p.seqlen);
-    n = (uint)id;
+    r.end = 0;
+    first = first < 0 ? 0 : first;
+    limit = limit < first ? first : limit < p.seqlen ? limit : p.seqlen;
+    for (int t = limit; t < p.seqlen; t++)
+        if (id_at(seq, p, b, t, c) >= 0) {
+            r.end = 0x7fffffff;
+            return r;
+        }
+    for (int t = limit - 1; t >= first; t--) {
+        r.id = id_at(seq, p, b, t, c);
+        if (r.id >= 0) {
+            r.end = t + 1;
+            return r;
+        }
+    }
 #endif
-    int i = s - (end - (width - 1));
-    if (i < 0 || i >= width - 1) return 0;
+    return r;
+}
+#endif
+
+#if CC1D_HAS_LAST_GRADIENT
+FN real last_gradient_at(DEVICE const x_t *last, CONSTANT cc1d_conv_params &p, uint n, uint d, int i) {
     return X_TO_REAL(
         LOAD(x_t, last + n * STRIDE(p.last, 0) + d * STRIDE(p.last, 1) + (uint)i * STRIDE(p.last, 2)));
+}
+
+/* What dfinal_states adds to dx of step s of channel d, which is in sequence id (batch row b, which ends at
+ * `ends`, without packing). */
+#if CC1D_SEQ == 2
+#define ROW_END_PARAMETER
+#define ROW_END_ARGUMENT
+#else
+#define ROW_END_PARAMETER row_end ends,
+#define ROW_END_ARGUMENT ends,
+#endif
+FN real last_gradient(DEVICE const x_t *last, SEQ_PARAMETER ROW_END_PARAMETER CONSTANT cc1d_conv_params &p,
+                      int width, uint b, id_t id, uint d, int s) {
+#if CC1D_SEQ == 2
+    if (id < 0) return 0;
+    int end = bounded(boundary(seq, p, id + 1), p.seqlen);
+    uint n = (uint)id;
+#else
+    if (id < 0 || id != ends.id) return 0;
+    int end = ends.end;
+    uint n = b;
+#endif
+    int i = s - (end - (width - 1));
+    return i >= 0 && i < width - 1 ? last_gradient_at(last, p, n, d, i) : (real)0;
 }
 #endif

@@ -25,14 +25,15 @@ ENTRY(cc1d_update, cc1d_update_params) {
     uint b = slab_row + GROUP_Y * (uint)p.slab;
     if (unit >= (uint)p.units || b >= (uint)p.batch) return;
     int row = STATE_ROW(b), steps = p.seqlen, length = p.state_len;
-    /* The step s before the first lies at state[(origin + s) mod length]; only the circular buffer wraps. */
+    /* The step s before the first lies at state[origin + s], in the circular buffer modulo its length. */
     int origin = length, accepted = steps;
 #if CC1D_CACHE_DTYPE
     i64 position = (i64)LOAD(JOIN(index_, CC1D_CACHE_DTYPE), cache + b * STRIDE(p.cache, 0));
     if (position < 0)
         row = -1;
     else if (length > 0)
-        origin = (int)(position % length) + length;
+        origin = (int)(position % length);
+    int slot = origin; /* of the next step: that of one too old for the steps to come */
 #endif
 #if CC1D_ACCEPTED_DTYPE
     i64 kept = (i64)LOAD(JOIN(index_, CC1D_ACCEPTED_DTYPE), accepted_tokens + b * STRIDE(p.accepted, 0));
@@ -58,7 +59,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
                     tap = LOAD(x_t, x_row + (uint)s * STRIDE(p.x, 2));
                 } else {
                     int at = origin + s;
-                    if (CC1D_CACHE_DTYPE && at >= length) at -= length;
+                    if (CC1D_CACHE_DTYPE && at < 0) at += length;
                     tap = own[(uint)at * STRIDE(p.state, 2)];
                 }
                 y = fma(WEIGHT_TO_REAL(
@@ -69,9 +70,9 @@ ENTRY(cc1d_update, cc1d_update_params) {
         }
         STORE(x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
 #if CC1D_CACHE_DTYPE
-        if (row >= 0 && length > 0) /* the slot is that of a step too old for the ones to come */
-            own[(uint)((origin + t) % length) * STRIDE(p.state, 2)] =
-                LOAD(x_t, x_row + (uint)t * STRIDE(p.x, 2));
+        if (row >= 0 && length > 0)
+            own[(uint)slot * STRIDE(p.state, 2)] = LOAD(x_t, x_row + (uint)t * STRIDE(p.x, 2));
+        slot = slot + 1 < length ? slot + 1 : 0;
 #endif
     }
 #if !CC1D_CACHE_DTYPE
