@@ -229,9 +229,9 @@ static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path wa
     key_backward(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
     const column_cut cut = {t->channel_backward_bytes, t->channel_backward_run, t->channel_backward_group};
-    cc1d_status status =
-        way == PATH_TIME ? cut_rows(p, r, launch, &t->time_backward, t->time_backward_blocks, &params)
-                         : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
+    cc1d_status status = way == PATH_TIME
+                             ? cut_rows(p, r, launch, &t->time_backward, t->time_backward_blocks, &params)
+                             : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
     *parts = p->batch * (way == PATH_TIME ? params.inner.divisor : params.middle.divisor);
     if (!status && wants_weights(p)) status = set_parts(*parts, &params);
     cc1d_finish_launch(launch, &params, sizeof params);

@@ -155,8 +155,9 @@ static bool open_candidate(const char *path, int driver_version, char *why, size
     return true;
 }
 
-/* A search for a usable library. What somebody named is a file, by its absolute path; a guess may be a name. why is the most telling reason so far: that of a file which
- * somebody named or which is there but cannot be used, before that of a mere guess. */
+/* A search for a usable library. What somebody named is a file, by its absolute path; a guess may be a name.
+ * why is the most telling reason so far: that of a file which somebody named or which is there but cannot be
+ * used, before that of a mere guess. */
 typedef struct search {
     int driver_version;
     char *why;

@@ -314,10 +314,9 @@ static void test_metal_buffers_have_no_address(void) {
     for (int how = 0; how < LAYOUTS; how++)
         for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
             for (int offset = 0; offset <= 16; offset += 4) {
-                cc1d_problem p =
-                    operations[i] == CC1D_OP_UPDATE
-                        ? decoding(CC1D_FLOAT16, (layout)how, 512, 2048, 1, 4, 4)
-                        : convolution(operations[i], CC1D_FLOAT16, (layout)how, 3, 40, 776, 4);
+                cc1d_problem p = operations[i] == CC1D_OP_UPDATE
+                                     ? decoding(CC1D_FLOAT16, (layout)how, 512, 2048, 1, 4, 4)
+                                     : convolution(operations[i], CC1D_FLOAT16, (layout)how, 3, 40, 776, 4);
                 static cc1d_plan plans[2];
                 memset(plans, 0, sizeof plans);
                 p.device = CC1D_METAL;
@@ -325,7 +324,8 @@ static void test_metal_buffers_have_no_address(void) {
                     for (int role = 0; role < CC1D_ROLES; role++) {
                         cc1d_view *v = &p.view[role];
                         if (!v->present) continue;
-                        const size_t start = (size_t)(v->data - (char *)v->buffer) + (j ? 0u : (size_t)offset);
+                        const size_t start =
+                            (size_t)(v->data - (char *)v->buffer) + (j ? 0u : (size_t)offset);
                         v->buffer = address_of(j ? 1001 * (role + 1) : 0);
                         v->data = (char *)v->buffer + start;
                     }
@@ -351,8 +351,8 @@ static void test_source(void) {
         CHECK(strlen(cut) == 100 && memcmp(cut, text, 100) == 0);
         CHECK(strstr(text, "#define CC1D_KERNEL_FORWARD_TIME 1\n") != NULL);
         CHECK(strstr(text, "#define CC1D_X_DTYPE 2\n") != NULL);
-        CHECK(strstr(text, "#define CC1D_BUFFERS IN(x_t, x, 0) IN(weight_t, weight, 1) "
-                           "IN(bias_t, bias, 2) OUT(x_t, target, 3)\n") != NULL);
+        CHECK(strstr(text, "#define CC1D_BUFFERS IN(cc1d_x_t, x, 0) IN(cc1d_weight_t, weight, 1) "
+                           "IN(cc1d_bias_t, bias, 2) OUT(cc1d_x_t, target, 3)\n") != NULL);
         CHECK(strstr(text, "#define CC1D_PARAMS_INDEX 4\n") != NULL);
         CHECK(strstr(text, "ENTRY(cc1d_forward_time, cc1d_conv_params)") != NULL);
         CHECK((strstr(text, "metal_stdlib") != NULL) == (language == CC1D_LANGUAGE_METAL));
