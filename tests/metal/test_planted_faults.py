@@ -49,8 +49,8 @@ FAULTS = {
         harness.MisalignedError,
     ),
     "no barrier before the sums of a group are added": (
-        "    BARRIER();\n    offset_t part",
-        "    offset_t part",
+        "    BARRIER();\n    cc1d_offset_t part",
+        "    cc1d_offset_t part",
         backward("channel_last"),
         harness.UninitialisedReadError,  # the first thread reads before the others have written
     ),
