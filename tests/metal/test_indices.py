@@ -3,10 +3,15 @@
 The harness sees every access. Values are those that the host cannot check, as on a GPU.
 """
 
+from unittest import mock
+
 import backend
+import cases
 import harness
 import pytest
 import torch
+from test_backward import test_backward as check_backward
+from test_forward import test_forward as check_forward
 
 import causal_conv1d_mps as ccmps
 
@@ -109,3 +114,22 @@ def test_an_unclamped_bound_would_be_found():
 
     with backend.on_harness(unclamped), pytest.raises(harness.OutOfBoundsError):
         every_kernel("contiguous", 4, 1, cu_seqlens=torch.tensor([0, 50, 20, 40]))
+
+
+@pytest.mark.parametrize("real", [1300, 1290, 700, 257, 3, 1])
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_padding_over_several_segments(layout, real):
+    """Rows that several teams or runs share, whose last real step lies in the segment of one."""
+    case = cases.ConvCase(
+        2, 3, 1300, 4, layout=layout, packing="seq_idx", initial=True, final="returned"
+    )
+    arguments = case.arguments()
+    steps = torch.arange(1300)
+    ids = torch.where(steps < real, steps * 2 // real, -1)
+    ids = torch.stack([ids, ids.roll(-2)])  # the second row starts later in its sequence
+    with (
+        mock.patch.object(cases.ConvCase, "arguments", lambda *_: arguments | dict(seq_idx=ids)),
+        backend.on_harness(backend.compile_quickly),
+    ):
+        check_forward(backend.METAL, case)
+        check_backward(backend.METAL, case)
