@@ -93,7 +93,8 @@ def test_an_edited_text_is_used_and_said(compiled, monkeypatch, tmp_path, caplog
     path = tmp_path / "edited.metal"
     plain = call()
     edited = _metal.metal_source().replace(
-        "FN real activate(real acc) {", "FN real activate(real acc) {\n    return 7;"
+        "FN cc1d_real cc1d_activate(cc1d_real acc) {",
+        "FN cc1d_real cc1d_activate(cc1d_real acc) {\n    return 7;",
     )
     path.write_text(edited)
     monkeypatch.setenv(OVERRIDE, str(path))

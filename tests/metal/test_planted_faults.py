@@ -31,26 +31,26 @@ def update(**arguments):
 
 FAULTS = {
     "store one pack beyond the row": (
-        "if (t < seqlen) store_pack(",
-        "if (t <= seqlen) store_pack(",
+        "if (t < seqlen) cc1d_store_pack(",
+        "if (t <= seqlen) cc1d_store_pack(",
         forward(dim=1),
         harness.OutOfBoundsError,
     ),
     "load one step beyond the tensor": (
-        "if (t < end) v = load_channels(",
-        "if (t <= end) v = load_channels(",
+        "if (t < end) v = cc1d_load_channels(",
+        "if (t <= end) v = cc1d_load_channels(",
         forward("channel_last"),
         harness.OutOfBoundsError,
     ),
     "load between 16-byte boundaries": (
-        "v = load_pack(row + t);",
-        "v = load_pack(row + t + 1);",
+        "v = cc1d_load_pack(row + t);",
+        "v = cc1d_load_pack(row + t + 1);",
         forward(),
         harness.MisalignedError,
     ),
     "no barrier before the sums of a group are added": (
-        "    BARRIER();\n    offset_t part",
-        "    offset_t part",
+        "    BARRIER();\n    cc1d_offset_t part",
+        "    cc1d_offset_t part",
         backward("channel_last"),
         harness.UninitialisedReadError,  # the first thread reads before the others have written
     ),
@@ -103,8 +103,8 @@ FAULTS = {
         harness.OutOfBoundsError,
     ),
     "the address space of another memory": (
-        "FN void store_pack(DEVICE x_t *target",
-        "FN void store_pack(LOCAL x_t *target",
+        "FN void cc1d_store_pack(DEVICE cc1d_x_t *target",
+        "FN void cc1d_store_pack(LOCAL cc1d_x_t *target",
         forward(),
         SyntaxError,
     ),
