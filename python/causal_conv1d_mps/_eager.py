@@ -6,7 +6,7 @@ from torch.utils._device import DeviceContext
 
 from . import _C, _autograd
 from ._compat import any_autocast
-from ._direct import cpu_scratch, transforms_active
+from ._direct import transforms_active
 
 
 def _another_than_default_device():
@@ -21,17 +21,19 @@ def bind():
             "Tensor": torch.Tensor,
             "Parameter": torch.nn.Parameter,
             "empty_like": torch.empty_like,
-            "scratch": cpu_scratch,
             # torch.autograd.graph.increment_version without its own call.
             "increment_version": torch._C._increment_version,
             "record": _autograd.apply,
             "is_neg": torch.Tensor.is_neg,
+            "is_inference": torch.Tensor.is_inference,
             "forward_ad": forward_ad,
             "transforms_active": transforms_active,
             "dispatch_modes": torch._C._len_torch_dispatch_stack,
             "function_modes": torch._C._is_torch_function_mode_enabled,
             "another_than_default_device": _another_than_default_device,
             "tracing": torch._C._is_tracing,
+            "profiling": torch._C._autograd._profiler_enabled,
+            "inference_mode": torch.is_inference_mode_enabled,
             "autocast": any_autocast,
             "grad_enabled": torch.is_grad_enabled,
             "num_threads": torch.get_num_threads,
