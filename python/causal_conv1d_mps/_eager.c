@@ -18,15 +18,13 @@ enum {
     INCREMENT_VERSION, /* f((tensor,)) */
     RECORD,            /* f((y, None, activation), x, weight, bias) -> y with its derivative */
     IS_NEG,
-    IS_INFERENCE,
     FORWARD_AD, /* the module, whose level changes */
+    PROFILER,   /* the module, which says whether one is on */
     TRANSFORMS_ACTIVE,
     DISPATCH_MODES,
     FUNCTION_MODES,
     ANOTHER_THAN_DEFAULT_DEVICE,
     TRACING,
-    PROFILING,
-    INFERENCE_MODE,
     AUTOCAST,
     GRAD_ENABLED,
     NUM_THREADS,
@@ -40,22 +38,20 @@ static const char *const names[BOUND] = {
     [INCREMENT_VERSION] = "increment_version",
     [RECORD] = "record",
     [IS_NEG] = "is_neg",
-    [IS_INFERENCE] = "is_inference",
     [FORWARD_AD] = "forward_ad",
+    [PROFILER] = "profiler",
     [TRANSFORMS_ACTIVE] = "transforms_active",
     [DISPATCH_MODES] = "dispatch_modes",
     [FUNCTION_MODES] = "function_modes",
     [ANOTHER_THAN_DEFAULT_DEVICE] = "another_than_default_device",
     [TRACING] = "tracing",
-    [PROFILING] = "profiling",
-    [INFERENCE_MODE] = "inference_mode",
     [AUTOCAST] = "autocast",
     [GRAD_ENABLED] = "grad_enabled",
     [NUM_THREADS] = "num_threads",
 };
 
 static PyObject *bound[BOUND];
-static PyObject *current_level, *requires_grad; /* names, interned */
+static PyObject *current_level, *is_profiler_enabled, *requires_grad; /* names, interned */
 
 PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *given) {
     (void)module;
@@ -70,7 +66,8 @@ PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *given) {
     cc1d_set_tensor_type(bound[TENSOR]);
     if (!current_level) current_level = PyUnicode_InternFromString("_current_level");
     if (!requires_grad) requires_grad = PyUnicode_InternFromString("requires_grad");
-    if (!current_level || !requires_grad) return NULL;
+    if (!is_profiler_enabled) is_profiler_enabled = PyUnicode_InternFromString("_is_profiler_enabled");
+    if (!current_level || !is_profiler_enabled || !requires_grad) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -98,11 +95,13 @@ static bool in_forward_mode(void) {
     return result;
 }
 
+static bool is_profiled(void) { return is_true(PyObject_GetAttr(bound[PROFILER], is_profiler_enabled)); }
+
 /* Whether something besides functorch has to see the operator: a mode, a tracer, a profiler, forward-mode
  * derivatives. */
 static bool is_watched(void) {
     return ask(DISPATCH_MODES) || (ask(FUNCTION_MODES) && ask(ANOTHER_THAN_DEFAULT_DEVICE)) || ask(TRACING) ||
-           ask(PROFILING) || in_forward_mode();
+           is_profiled() || in_forward_mode();
 }
 
 /* A tensor of a class without behaviour of its own. */
@@ -129,16 +128,6 @@ static bool lacks_memory(PyObject *object) {
     bool empty = tensor.ndim > CC1D_MAX_DIMS;
     for (int i = 0; i < tensor.ndim && !empty; i++) empty = tensor.shape[i] == 0;
     return !empty;
-}
-
-/* Whether a state may change in place: inference tensors only in inference mode. */
-static bool is_writable(PyObject *tensor) {
-    if (!ask_of(IS_INFERENCE, tensor)) return true;
-    PyObject *answer = PyErr_Occurred() ? NULL : PyObject_CallNoArgs(bound[INFERENCE_MODE]);
-    const bool result = answer && PyObject_IsTrue(answer) == 1;
-    forget_error();
-    Py_XDECREF(answer);
-    return result;
 }
 
 /* Also true where an interrupt came in between, which is then still set. */
@@ -249,6 +238,14 @@ PyObject *cc1d_py_eager_forward(PyObject *module, PyObject *const *arguments, Py
     return recorded;
 }
 
+static bool increment_version(PyObject *tensor) {
+    PyObject *written = PyTuple_Pack(1, tensor);
+    PyObject *none = written ? PyObject_CallFunctionObjArgs(bound[INCREMENT_VERSION], written, NULL) : NULL;
+    Py_XDECREF(none);
+    Py_XDECREF(written);
+    return none != NULL;
+}
+
 /* (x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, pad_slot_id,
  * activation) -> y; only where nothing requires a gradient. */
 PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
@@ -259,7 +256,7 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_UPDATE);
     if (!read_activation(arguments[8], &call) || !give(&call, roles, arguments, 7) || ask(AUTOCAST) ||
-        grad_is_recorded(arguments, 4) || !is_writable(arguments[1]))
+        grad_is_recorded(arguments, 4))
         return decline();
     const int64_t pad_slot_id = PyLong_AsLongLong(arguments[7]);
     if (pad_slot_id != -1 && !call.object[CC1D_INDICES]) return decline(); /* it would mean nothing */
@@ -268,18 +265,13 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     PyObject *y = result_like(&call, CC1D_X, CC1D_OUT);
     if (!y) return decline();
     const cc1d_exec exec = exec_now();
-    if (PyErr_Occurred()) return decline_with(y); /* an interrupt */
+    /* Before the kernel: of a tensor that may not change in place this fails. */
+    if (PyErr_Occurred() || !increment_version(arguments[1])) return decline_with(y);
     if (cc1d_borrow_all(&call)) return decline_with(y);
     const cc1d_update_args args = cc1d_update_args_of(&call);
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = cc1d_update(&args, &exec);
-    Py_END_ALLOW_THREADS if (status) return decline_with(y);
-    PyObject *written = PyTuple_Pack(1, arguments[1]);
-    PyObject *none = written ? PyObject_CallFunctionObjArgs(bound[INCREMENT_VERSION], written, NULL) : NULL;
-    if (!none) Py_CLEAR(y);
-    Py_XDECREF(none);
-    Py_XDECREF(written);
-    return y;
+    Py_END_ALLOW_THREADS return status ? decline_with(y) : y;
 }
 
 /* Scratch from malloc: asking PyTorch for it would run Python code while memory is borrowed. */
