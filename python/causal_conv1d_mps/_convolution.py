@@ -83,11 +83,10 @@ def convolve(
             if final_states_out is not None:
                 _check_final_states_out(final_states_out, x, weight, cu_seqlens)
                 _check_recorded(final_states_out, x, weight, bias, initial_states)
-        else:  # first: of an inference tensor this fails
-            if out is not None:
-                increment_version(out)
-            if final_states_out is not None:
-                increment_version(final_states_out)
+        if out is not None:
+            _checks.writable("out", out)
+        if final_states_out is not None:
+            _checks.writable("final_states_out", final_states_out)
         y = _empty_like(x) if out is None else out
         if with_states and (recorded or final_states_out is None):
             final_states = new_final_states(x, weight, cu_seqlens)
@@ -119,10 +118,12 @@ def convolve(
                 y, final_states = y
                 if final_states_out is not None:
                     final_states = final_states_out.copy_(final_states)
+        else:
+            if out is not None:
+                increment_version(out)
+            if final_states_out is not None:
+                increment_version(final_states_out)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        for name, written in (("out", out), ("final_states_out", final_states_out)):
-            if written is not None:
-                _checks.writable(name, written)
         _checks.explain(
             error,
             {

@@ -18,6 +18,8 @@ enum {
     INCREMENT_VERSION, /* f((tensor,)) */
     RECORD,            /* f((y, None, activation), x, weight, bias) -> y with its derivative */
     IS_NEG,
+    IS_INFERENCE,
+    INFERENCE_MODE,
     FORWARD_AD, /* the module, whose level changes */
     PROFILER,   /* the module, which says whether one is on */
     TRANSFORMS_ACTIVE,
@@ -38,6 +40,8 @@ static const char *const names[BOUND] = {
     [INCREMENT_VERSION] = "increment_version",
     [RECORD] = "record",
     [IS_NEG] = "is_neg",
+    [IS_INFERENCE] = "is_inference",
+    [INFERENCE_MODE] = "inference_mode",
     [FORWARD_AD] = "forward_ad",
     [PROFILER] = "profiler",
     [TRANSFORMS_ACTIVE] = "transforms_active",
@@ -128,6 +132,16 @@ static bool lacks_memory(PyObject *object) {
     bool empty = tensor.ndim > CC1D_MAX_DIMS;
     for (int i = 0; i < tensor.ndim && !empty; i++) empty = tensor.shape[i] == 0;
     return !empty;
+}
+
+/* Whether a state may change in place: inference tensors only in inference mode. */
+static bool is_writable(PyObject *tensor) {
+    if (!ask_of(IS_INFERENCE, tensor)) return true;
+    PyObject *answer = PyErr_Occurred() ? NULL : PyObject_CallNoArgs(bound[INFERENCE_MODE]);
+    const bool result = answer && PyObject_IsTrue(answer) == 1;
+    forget_error();
+    Py_XDECREF(answer);
+    return result;
 }
 
 /* Also true where an interrupt came in between, which is then still set. */
@@ -256,7 +270,7 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_UPDATE);
     if (!read_activation(arguments[8], &call) || !give(&call, roles, arguments, 7) || ask(AUTOCAST) ||
-        grad_is_recorded(arguments, 4))
+        grad_is_recorded(arguments, 4) || !is_writable(arguments[1]))
         return decline();
     const int64_t pad_slot_id = PyLong_AsLongLong(arguments[7]);
     if (pad_slot_id != -1 && !call.object[CC1D_INDICES]) return decline(); /* it would mean nothing */
@@ -265,13 +279,14 @@ PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_
     PyObject *y = result_like(&call, CC1D_X, CC1D_OUT);
     if (!y) return decline();
     const cc1d_exec exec = exec_now();
-    /* Before the kernel: of a tensor that may not change in place this fails. */
-    if (PyErr_Occurred() || !increment_version(arguments[1])) return decline_with(y);
+    if (PyErr_Occurred()) return decline_with(y); /* an interrupt */
     if (cc1d_borrow_all(&call)) return decline_with(y);
     const cc1d_update_args args = cc1d_update_args_of(&call);
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = cc1d_update(&args, &exec);
-    Py_END_ALLOW_THREADS return status ? decline_with(y) : y;
+    Py_END_ALLOW_THREADS if (status) return decline_with(y);
+    if (!increment_version(arguments[1])) Py_CLEAR(y);
+    return y;
 }
 
 /* Scratch from malloc: asking PyTorch for it would run Python code while memory is borrowed. */

@@ -11,7 +11,8 @@ PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *names);
 PyObject *cc1d_py_is_direct(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 /* These return the results, or None, with nothing written, where the call is not plain or is wrong: the
- * caller then goes the general way, which finds out why. An interrupt is raised. */
+ * caller then goes the general way, which finds out why. An interrupt, and a failure to tell autograd what an
+ * update has written, are raised. */
 PyObject *cc1d_py_eager_forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *cc1d_py_eager_update(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *cc1d_py_eager_backward(PyObject *module, PyObject *const *arguments, Py_ssize_t count);

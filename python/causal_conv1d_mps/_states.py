@@ -92,11 +92,12 @@ def causal_conv1d_update(
     ):
         if conv_state.requires_grad:
             refuse_recorded("conv_state", conv_state)
+        if conv_state.is_inference():
+            _checks.writable("conv_state", conv_state)
         if any_autocast():
             x = _like_state(x, conv_state)
         y = _empty_like(x)
         try:
-            increment_version(conv_state)  # first: of an inference tensor this fails
             kernels.update(
                 x,
                 conv_state,
@@ -112,7 +113,6 @@ def causal_conv1d_update(
             )
         except (TypeError, RuntimeError, BufferError, OverflowError) as error:
             _checks.slot_id(pad_slot_id)
-            _checks.writable("conv_state", conv_state)
             _checks.explain(
                 error,
                 {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias},
@@ -123,6 +123,7 @@ def causal_conv1d_update(
                 },
             )
             raise
+        increment_version(conv_state)
         return without_derivative(y, x, weight, bias) if _is_grad_enabled() else y
     _checks.require_tensors(
         ("x", "conv_state", "weight"),

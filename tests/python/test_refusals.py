@@ -291,9 +291,7 @@ def test_final_states_out_is_called_by_its_name():
     with pytest.raises(ValueError, match=r"^final_states_out: .*overlaps initial_states"):
         ccmps.causal_conv1d_fn(x, weight, initial_states=states, final_states_out=states)
     whole = torch.zeros(B, D, T + W)
-    with pytest.raises(
-        ValueError, match=r"^(out|final_states_out): .*overlaps (out|final_st.*_out)"
-    ):
+    with pytest.raises(ValueError, match=r"^(out|final_\w+): .*overlaps (out|final_\w+_out)"):
         ccmps.causal_conv1d_fn(
             x, weight, out=whole[..., :T], final_states_out=whole[..., T - 2 : T + 1]
         )
