@@ -18,7 +18,6 @@ enum {
     INCREMENT_VERSION, /* f((tensor,)) */
     RECORD,            /* f((y, None, activation), x, weight, bias) -> y with its derivative */
     IS_NEG,
-    IS_INFERENCE,
     INFERENCE_MODE,
     FORWARD_AD, /* the module, whose level changes */
     PROFILER,   /* the module, which says whether one is on */
@@ -40,7 +39,6 @@ static const char *const names[BOUND] = {
     [INCREMENT_VERSION] = "increment_version",
     [RECORD] = "record",
     [IS_NEG] = "is_neg",
-    [IS_INFERENCE] = "is_inference",
     [INFERENCE_MODE] = "inference_mode",
     [FORWARD_AD] = "forward_ad",
     [PROFILER] = "profiler",
@@ -55,7 +53,7 @@ static const char *const names[BOUND] = {
 };
 
 static PyObject *bound[BOUND];
-static PyObject *current_level, *is_profiler_enabled, *requires_grad; /* names, interned */
+static PyObject *current_level, *is_profiler_enabled, *requires_grad, *version; /* names, interned */
 
 PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *given) {
     (void)module;
@@ -71,7 +69,8 @@ PyObject *cc1d_py_bind_torch(PyObject *module, PyObject *given) {
     if (!current_level) current_level = PyUnicode_InternFromString("_current_level");
     if (!requires_grad) requires_grad = PyUnicode_InternFromString("requires_grad");
     if (!is_profiler_enabled) is_profiler_enabled = PyUnicode_InternFromString("_is_profiler_enabled");
-    if (!current_level || !is_profiler_enabled || !requires_grad) return NULL;
+    if (!version) version = PyUnicode_InternFromString("_version");
+    if (!current_level || !is_profiler_enabled || !requires_grad || !version) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -134,12 +133,13 @@ static bool lacks_memory(PyObject *object) {
     return !empty;
 }
 
-/* Whether a state may change in place: inference tensors only in inference mode. */
+/* Whether a state may change in place: an inference tensor, which has no version, only in inference mode. */
 static bool is_writable(PyObject *tensor) {
-    if (!ask_of(IS_INFERENCE, tensor)) return true;
-    PyObject *answer = PyErr_Occurred() ? NULL : PyObject_CallNoArgs(bound[INFERENCE_MODE]);
-    const bool result = answer && PyObject_IsTrue(answer) == 1;
+    PyObject *answer = PyObject_CallNoArgs(bound[INFERENCE_MODE]);
+    PyObject *known = answer && answer != Py_True ? PyObject_GetAttr(tensor, version) : NULL;
+    const bool result = known || answer == Py_True;
     forget_error();
+    Py_XDECREF(known);
     Py_XDECREF(answer);
     return result;
 }

@@ -25,7 +25,6 @@ def bind():
             "increment_version": torch._C._increment_version,
             "record": _autograd.apply,
             "is_neg": torch.Tensor.is_neg,
-            "is_inference": torch.Tensor.is_inference,
             "inference_mode": torch.is_inference_mode_enabled,
             "forward_ad": forward_ad,
             "profiler": torch.autograd.profiler,
