@@ -97,7 +97,7 @@ def test_import_and_metadata(installed):
 
 def test_packaging_orders_the_version(installed):
     version = pytest.importorskip("packaging.version")
-    assert version.parse(installed.__version__) >= version.parse("1.6.0")
+    assert version.parse(installed.__version__) >= version.parse("1.7.0")
 
 
 @pytest.mark.parametrize("place", SIGNATURES, ids=lambda place: place[1])
