@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import arguments, lexer, memory, modes, runtime, toolchain
+from . import arguments, far, lexer, memory, modes, runtime, toolchain
 from .declarations import Kernel
 from .errors import MetalError
 from .traffic import Traffic, from_counts
@@ -162,7 +162,7 @@ class MetalKernel:
             image_begin=self._image.begin,
             image_end=self._image.end,
         )
-        blocks = memory.blocks_of(tensors)
+        blocks = far.blocks_of(tensors)
         regions, keep = [], []
         for block in blocks:
             stack.callback(block.close)

@@ -16,6 +16,7 @@ BFLOAT_SINCE = VERSIONS["3.1"]
 PRAGMAS = {
     "METAL fp math_mode": VERSIONS["3.2"],
     "METAL fp contract": VERSIONS["3.2"],
+    "clang fp contract": 0,
     "unroll": 0,
     "nounroll": 0,
     "clang loop": 0,
@@ -26,6 +27,7 @@ PRAGMAS = {
 PRAGMA_ARGUMENTS = {
     "METAL fp math_mode": ("relaxed", "safe", "fast"),
     "METAL fp contract": ("fast", "on", "off"),
+    "clang fp contract": ("fast", "on", "off"),
 }
 
 
