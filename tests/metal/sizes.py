@@ -1,6 +1,7 @@
-"""Calls whose numbers are large while their memory is small, each against the reference: what only
-shows beyond 4096 steps, 2^32 elements, one slab, 2^32 positions, some ten thousand sums, 2^24 units.
-To be called with the harness in charge; test_sizes.py does, and test_planted_faults.py with a fault.
+"""Calls whose numbers are large while their memory is small, each against the reference.
+
+They show what only does beyond 4096 steps, 2^32 elements, one slab, 2^32 positions, ten thousand
+sums, 2^24 units. test_sizes.py makes them on the harness; test_planted_faults.py with a fault.
 """
 
 import math
@@ -13,7 +14,6 @@ import harness
 import oracle
 import test_backward
 import test_forward
-import test_update
 import torch
 from backend import METAL
 from harness.memory import NORESERVE
@@ -33,7 +33,7 @@ def rows_of_5000(layout):
 
 # ---- Rows 2^32 elements apart ----
 
-FAR = 2**32  # elements: a multiple of what 32 bits hold, so that an offset cut to them is another row's
+FAR = 2**32  # elements: cut to 32 bits, the offset of a row becomes that of another
 FAR_STRIDES = {
     "batch": (FAR, 40, 1),
     "dim": (40, FAR, 1),
@@ -79,9 +79,10 @@ def far_states():
 def _words_before(struct, field):
     """Where a field of the kernels' params lies, in words."""
     words = {"int": 1, "cc1d_long": 2, "cc1d_divisor": 3, "cc1d_place": 6}
-    text = re.search(r"typedef struct %s \{(.*?)\}" % struct, _metal.metal_source(), re.DOTALL)
+    text = re.sub(r"/\*.*?\*/", "", _metal.metal_source(), flags=re.DOTALL)
+    fields = re.search(rf"typedef struct {struct} {{([^}}]*)}}", text)[1]
     at = 0
-    for kind, names in re.findall(r"(\w+) ([\w, ]+);", re.sub(r"/\*.*?\*/", "", text[1], flags=16)):
+    for kind, names in re.findall(r"(\w+) ([\w, ]+);", fields):
         for name in names.split(","):
             if name.strip() == field:
                 return at

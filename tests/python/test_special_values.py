@@ -54,8 +54,8 @@ def test_silu_of_every_16_bit_value(backend, dtype, layout, function):
     want = oracle.silu(x.double()).to(dtype)
     distance = (ordinal(y) - ordinal(want)).abs()
     if backend.flushes_subnormals:
-        # A float32 result that is subnormal may be a zero (with its sign, unless x is flushed: +0 and
-        # -0 is +0). Every other result has the full accuracy: of the normal ones of 16 bits all but
+        # A float32 result that is subnormal may be a zero (with its sign, unless x is one: 0 + -0
+        # is +0). Every other result has the full accuracy: of the normal ones of 16 bits all but
         # two, which are below 2^-126 by less than their rounding.
         small = oracle.silu(x.double()).float().abs() < SMALLEST
         excepted = small & (want.double().abs() >= SMALLEST)

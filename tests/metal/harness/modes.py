@@ -37,7 +37,7 @@ class Device:
     flushes_subnormals: bool
 
 
-def _of_environment() -> Device:
+def of_environment() -> Device:
     version = os.environ.get(VERSION_VARIABLE, "3.1")
     if version not in VERSIONS:
         raise ValueError(f"{VERSION_VARIABLE}: expected {', '.join(VERSIONS)}, got {version!r}")
@@ -47,7 +47,7 @@ def _of_environment() -> Device:
     return Device(VERSIONS[version], flush == "1")
 
 
-_current = _of_environment()
+_current = of_environment()
 
 
 def current() -> Device:
