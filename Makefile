@@ -50,12 +50,8 @@ test-c: setup ## The C tests (natively, and for arm64 under qemu where that is i
 test-python: setup ## The Python tests
 	$(quiet) $(run) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-test-mac: setup ## On a Mac: the tests on its GPU, then the benchmark table
-	@$(run) -c 'import sys, torch; sys.exit(None if torch.backends.mps.is_available() \
-		else "make test-mac needs a Mac with an Apple GPU (PyTorch says that mps is not available)")'
-	$(run) -m pytest $(PYTEST_ARGS)
-	$(run) bench.py --device mps --dtype bf16
-	$(run) bench.py --device mps --dtype fp32
+test-mac: setup ## On a Mac: the tests on its GPU and the benchmark table, into mac-report.md
+	$(run) tools/mac_report.py --out mac-report.md -- $(PYTEST_ARGS)
 
 check: setup ## Lint, formatting, sanitizers, exported symbols, installed library
 	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/check.sh $(JOBS)
