@@ -12,8 +12,7 @@ build=build/fuzz
 
 command -v clang >/dev/null && echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
     clang -fsanitize=fuzzer,address -x c - -o /dev/null 2>/dev/null || {
-    echo 'no clang with libFuzzer here. Debian, Ubuntu: apt-get install clang libclang-rt-14-dev' \
-        '(libclang-rt-dev from Debian 13 on); macOS: brew install llvm'
+    echo 'no clang with libFuzzer here. Debian, Ubuntu: apt-get install clang libclang-rt-dev; macOS: brew install llvm'
     exit 1
 }
 mkdir -p "$build/crashes"
@@ -26,7 +25,7 @@ cmake -S . -B "$build" -DCMAKE_C_COMPILER=clang -DCC1D_BUILD_FUZZERS=ON -DCC1D_W
 fuzz() { # fuzz OPERATION
     local program=$build/fuzz_$1 crashes=$build/crashes/$1- log=$build/$1.log input
     mkdir -p "$build/corpus/$1"
-    if UBSAN_OPTIONS=print_stacktrace=1 "$program" -max_total_time="$seconds" -max_len=400 -timeout=25 \
+    if UBSAN_OPTIONS=print_stacktrace=1 "$program" -max_total_time="$seconds" -max_len=400 -len_control=0 -timeout=25 \
         -print_final_stats=1 -artifact_prefix="$crashes" "$build/corpus/$1" "tests/fuzz/corpus/$1" \
         >"$log" 2>&1; then
         echo "$1: $(sed -n 's/^stat::number_of_executed_units: //p' "$log") inputs, no failure"

@@ -12,8 +12,7 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
                       cc1d_status *status) {
     if (!may_run) return false;
     const cc1d_varlen_states_args full = {.x = t[0], .cu_seqlens = t[1], .states = t[2]};
-    cc1d_varlen_states_args *args =
-        fuzz_struct(&full, sizeof full, sizeof full + (size_t)c->args_size_off);
+    cc1d_varlen_states_args *args = fuzz_struct(&full, sizeof full, sizeof full + (size_t)c->args_size_off);
     *status = cc1d_varlen_states(args, exec);
     free(args);
     return true;

@@ -27,12 +27,10 @@ static inline bool fuzz_rarely(fuzz_input *in, int n) { return fuzz_below(in, n)
 
 /* A number at which something ends, or any number. */
 static inline int64_t fuzz_any(fuzz_input *in) {
-    static const int64_t ends[] = {0,         -1,        1,
-                                   2,         3,         4,
-                                   7,         255,       1 << 16,
-                                   INT32_MAX, INT32_MIN, (int64_t)INT32_MAX + 1,
-                                   1LL << 40, 1LL << 60, 1LL << 61,
-                                   1LL << 62, INT64_MAX, INT64_MIN};
+    static const int64_t ends[] = {
+        0,         -1,        1,         2,         3,         4,
+        7,         255,       1 << 16,   INT32_MAX, INT32_MIN, (int64_t)INT32_MAX + 1,
+        1LL << 40, 1LL << 60, 1LL << 61, 1LL << 62, INT64_MAX, INT64_MIN};
     enum { ENDS = sizeof ends / sizeof *ends };
     const int64_t choice = fuzz_below(in, ENDS + 4);
     if (choice >= ENDS) return (int64_t)fuzz_bits(in, choice == ENDS ? 8 : 2);

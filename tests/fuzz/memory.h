@@ -8,7 +8,7 @@
 typedef struct fuzz_memory {
     fuzz_slot slot[FUZZ_TENSORS];
     cc1d_tensor tensor[FUZZ_TENSORS];
-    char *first[FUZZ_TENSORS]; /* of each tensor; NULL: not to be touched */
+    char *first[FUZZ_TENSORS];  /* of each tensor; NULL: not to be touched */
     char *before[FUZZ_TENSORS]; /* a copy of each slot from before the call */
 } fuzz_memory;
 
@@ -165,7 +165,8 @@ static inline int fuzz_different_result(const fuzz_case *c, const fuzz_memory *a
         const int64_t count = fuzz_count(&c->tensor[i]);
         for (int64_t j = 0; j < count; j++) {
             const char *x = fuzz_at(a, i, j), *y = fuzz_at(b, i, j);
-            if (memcmp(x, y, (size_t)fuzz_itemsize(dtype)) && !(fuzz_is_nan(x, dtype) && fuzz_is_nan(y, dtype)))
+            if (memcmp(x, y, (size_t)fuzz_itemsize(dtype)) &&
+                !(fuzz_is_nan(x, dtype) && fuzz_is_nan(y, dtype)))
                 return i;
         }
     }
@@ -180,7 +181,8 @@ static inline int fuzz_changed(const fuzz_case *c, fuzz_memory *m, bool results_
         const int64_t count = fuzz_count(&c->tensor[i]);
         for (int64_t j = 0; j < count; j++) {
             char *at = fuzz_at(m, i, j);
-            memcpy(m->before[slot] + (at - m->slot[slot].data), at, (size_t)fuzz_itemsize(c->tensor[i].dtype));
+            memcpy(m->before[slot] + (at - m->slot[slot].data), at,
+                   (size_t)fuzz_itemsize(c->tensor[i].dtype));
         }
     }
     for (int i = 0; i < c->count; i++)

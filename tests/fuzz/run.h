@@ -31,14 +31,14 @@ static inline fuzz_way fuzz_take_way(fuzz_input *in, bool clean) {
 }
 
 /* A failed check; libFuzzer keeps the input. */
-#define FUZZ_CHECK(condition, ...)                                   \
-    do {                                                             \
-        if (!(condition)) {                                          \
-            fprintf(stderr, "check failed: %s: ", #condition);       \
-            fprintf(stderr, __VA_ARGS__), fprintf(stderr, "\n");     \
-            fuzz_describe(c);                                        \
-            abort();                                                 \
-        }                                                            \
+#define FUZZ_CHECK(condition, ...)                               \
+    do {                                                         \
+        if (!(condition)) {                                      \
+            fprintf(stderr, "check failed: %s: ", #condition);   \
+            fprintf(stderr, __VA_ARGS__), fprintf(stderr, "\n"); \
+            fuzz_describe(c);                                    \
+            abort();                                             \
+        }                                                        \
     } while (0)
 
 static inline void fuzz_describe(const fuzz_case *c) {

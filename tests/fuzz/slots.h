@@ -22,8 +22,7 @@ typedef struct fuzz_slot {
 } fuzz_slot;
 
 static inline void fuzz_slot_map(fuzz_slot *slot, size_t size) {
-    char *map =
-        mmap(NULL, size + 2 * FUZZ_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    char *map = mmap(NULL, size + 2 * FUZZ_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (map == MAP_FAILED || mprotect(map + FUZZ_PAGE, size, PROT_READ | PROT_WRITE)) {
         perror("mmap");
         exit(2);
@@ -46,6 +45,8 @@ static inline char *fuzz_slot_take(fuzz_slot *slot, size_t bytes, size_t align, 
 }
 
 /* An address that nobody may touch. */
-static inline char *fuzz_slot_wild(const fuzz_slot *slot) { return slot->memory + slot->size + FUZZ_PAGE / 2; }
+static inline char *fuzz_slot_wild(const fuzz_slot *slot) {
+    return slot->memory + slot->size + FUZZ_PAGE / 2;
+}
 
 #endif

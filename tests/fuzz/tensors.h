@@ -63,13 +63,18 @@ static inline int64_t fuzz_count(const cc1d_tensor *t) { /* of a tensor whose si
     return count;
 }
 
-/* Elements and bytes up to the last one, in numbers that do not overflow; -1 where there is no such number. */
+/* Bytes up to the last element, and elements, both at most far beyond any memory; -1 where the sizes are
+ * none. */
 static inline __int128 fuzz_extent(const cc1d_tensor *t, __int128 *count) {
+    const __int128 far = (__int128)1 << 100;
     __int128 reach = 1, product = 1;
     for (int i = 0; i < t->ndim && i < CC1D_MAX_DIMS; i++) {
         if (t->shape[i] < 0 || (t->strides[i] < 0 && t->shape[i] > 1)) return -1;
-        if (t->shape[i] > 1) reach += (__int128)(t->shape[i] - 1) * t->strides[i];
-        product = product > (__int128)1 << 60 && t->shape[i] ? product : product * t->shape[i];
+        if (t->shape[i] > 1) {
+            const __int128 more = (__int128)(t->shape[i] - 1) * t->strides[i];
+            reach = more < far - reach ? reach + more : far;
+        }
+        product = t->shape[i] && product > far / t->shape[i] ? far : product * t->shape[i];
     }
     *count = product;
     return product ? reach * fuzz_itemsize(t->dtype) : 0;
@@ -126,6 +131,8 @@ static inline int64_t fuzz_size(fuzz_input *in, int64_t least, int64_t small, in
 
 /* What a call with these sizes computes stays within a fraction of a second. */
 static inline bool fuzz_is_quick(const int64_t n[128]) {
+    for (const char *letter = "BDTWS"; *letter; letter++)
+        if (n[(int)*letter] > 1 << 21) return false;
     const __int128 rows = (__int128)n['B'] * n['D'], width = n['W'];
     return rows * n['T'] * width <= 1 << 20 && rows * width * width * width <= 1 << 25 &&
            rows * n['S'] <= 1 << 20;
@@ -291,8 +298,8 @@ static inline bool fuzz_must_be_refused(const fuzz_case *c) {
     if (fuzz_find(c, "weight") && c->activation != 0 && c->activation != 1) return true;
     if (cu && fuzz_find(c, "weight") && (fuzz_find(c, "seq_idx") || size['B'] != 1)) return true;
     if (state && size['S'] < size['V']) return true;
-    if (accepted && (fuzz_find(c, "cache_seqlens") ||
-                     (__int128)size['S'] < (__int128)size['V'] + size['T'] - 1))
+    if (accepted &&
+        (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] + size['T'] - 1))
         return true;
     return false;
 }
