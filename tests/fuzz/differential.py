@@ -1,4 +1,4 @@
-"""Random calls against an independent reference, bit for bit where the order of sums is promised.
+"""Random calls against an independent reference; bit for bit where the order of sums is promised.
 
 python tests/fuzz/differential.py --cases 20000 --seed 1 --jobs 2
 python tests/fuzz/differential.py --case 12345 [--device cuda]
@@ -140,7 +140,7 @@ def compare(name, got, want):
         high = round_to(want.values + want.error, got.dtype)
         inside = (here >= low) & (here <= high)
         nan = np.isnan(want.values)
-        wrong, expected = ~np.where(nan, np.isnan(here), inside | want.free), want.values
+        wrong, expected = ~(np.where(nan, np.isnan(here), inside) | want.free), want.values
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         text = f"{name}: {int(wrong.sum())} of {wrong.size} wrong, first at {at}: "

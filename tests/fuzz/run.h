@@ -25,7 +25,7 @@ static inline fuzz_way fuzz_take_way(fuzz_input *in, bool clean) {
                     .parallel_for = fuzz_below(in, 4),
                     .exec = fuzz_below(in, 4) != 0,
                     .at_end = !fuzz_below(in, 2)};
-    if (getenv("FUZZ_MODE") && mode % 4 == 3) way.mode = (mode / 4 * 0x1041041) & FUZZ_MODE_BITS;
+    if (mode % 4 == 3) way.mode = (mode / 4 * 0x1041041) & FUZZ_MODE_BITS;
     if (!clean && fuzz_rarely(in, 16)) way.exec_size_off = fuzz_any(in);
     return way;
 }
