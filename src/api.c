@@ -4,6 +4,7 @@
 
 #include "backend.h"
 #include "validate.h"
+#include "validate_values.h"
 
 static const cc1d_backend *backend_of(int32_t device) {
     switch (device) {
@@ -13,17 +14,12 @@ static const cc1d_backend *backend_of(int32_t device) {
     }
 }
 
-/* A caller's exec completed to this library's size, so that backends read every field without asking. */
+/* A caller's exec completed, so that backends read every field without asking. */
 static cc1d_status complete_exec(const cc1d_exec *given, cc1d_exec *exec) {
+    static const size_t sizes[] = {sizeof *exec};
     memset(exec, 0, sizeof *exec);
-    if (given) {
-        if (given->size < sizeof(size_t) || given->size > sizeof *exec)
-            return cc1d_fail(CC1D_ERROR_VALUE, "exec: expected size = %zu, got %zu", sizeof *exec,
-                             given->size);
-        memcpy(exec, given, given->size);
-    }
     exec->size = sizeof *exec;
-    return CC1D_OK;
+    return given ? cc1d_take_struct("exec", given, exec, sizes, 1) : CC1D_OK;
 }
 
 /* Whether the call has no element to write. (An update without new steps leaves its states as they are.) */
@@ -37,28 +33,35 @@ static bool writes_nothing(const cc1d_problem *problem) {
     return true;
 }
 
-static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *given, void *scratch,
-                       size_t scratch_size) {
-    const cc1d_backend *backend = backend_of(problem->device);
-    cc1d_exec exec;
-    cc1d_status status = complete_exec(given, &exec);
-    if (status) return status;
-    if (writes_nothing(problem)) {
-        cc1d_ran_nothing();
-        return CC1D_OK;
-    }
+/* Enough scratch memory, aligned, or a status. */
+static cc1d_status check_scratch(const cc1d_problem *problem, const void *scratch, size_t size) {
     size_t needed = 0;
-    if (problem->op == CC1D_OP_BACKWARD) {
-        status = backend->scratch(problem, &needed);
-        if (status) return status;
-        if (needed > 0 && (!scratch || scratch_size < needed))
-            return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected at least %zu bytes, got %zu", needed,
-                             scratch ? scratch_size : 0);
-        if ((uintptr_t)scratch % 16)
-            return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected 16-byte alignment, got address %p",
-                             scratch);
-    }
-    return backend->run(problem, &exec, scratch);
+    const cc1d_status status = backend_of(problem->device)->scratch(problem, &needed);
+    if (status) return status;
+    if (needed > 0 && (!scratch || size < needed))
+        return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected at least %zu bytes, got %zu", needed,
+                         scratch ? size : 0);
+    if ((uintptr_t)scratch % 16)
+        return cc1d_fail(CC1D_ERROR_VALUE, "scratch: expected 16-byte alignment, got address %p", scratch);
+    return CC1D_OK;
+}
+
+/* What is cheap to check comes first; the values of index tensors may be many. */
+static cc1d_status run(cc1d_problem *problem, const cc1d_exec *given, void *scratch, size_t scratch_size) {
+    const bool idle = writes_nothing(problem);
+    cc1d_exec exec;
+    cc1d_values values;
+    cc1d_status status = complete_exec(given, &exec);
+    if (!status && !idle && problem->op == CC1D_OP_BACKWARD)
+        status = check_scratch(problem, scratch, scratch_size);
+    if (status) return status;
+    status = cc1d_take_values(problem, &values);
+    if (!status && idle)
+        cc1d_ran_nothing();
+    else if (!status)
+        status = backend_of(problem->device)->run(problem, &exec, scratch);
+    cc1d_free_values(&values);
+    return status;
 }
 
 cc1d_status cc1d_forward(const cc1d_forward_args *args, const cc1d_exec *exec) {

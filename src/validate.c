@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checked.h"
 #include "validate_overlap.h"
-#include "validate_values.h"
 
 const char *cc1d_role_name(cc1d_operation op, cc1d_role role) {
     static const char *const names[CC1D_ROLES] = {
@@ -39,9 +39,15 @@ static const char *dtype_name(int32_t dtype) {
     return dtype >= 0 && dtype <= CC1D_COMPLEX128 ? names[dtype] : "an unsupported dtype";
 }
 
-static const char *device_name(int32_t device) {
-    static const char *const names[] = {"cpu", "cuda", "metal"};
-    return device >= 0 && device <= CC1D_METAL ? names[device] : "an unknown device";
+/* "cuda:0" for messages, as PyTorch has it. */
+static const char *format_device(char text[32], int32_t device, int32_t index) {
+    static const char *const names[] = {"cpu", "cuda", "mps"};
+    const bool known = device >= 0 && device <= CC1D_METAL;
+    if (!known || device == CC1D_CPU)
+        snprintf(text, 32, "%s", known ? names[device] : "an unknown device");
+    else
+        snprintf(text, 32, "%s:%d", names[device], (int)index);
+    return text;
 }
 
 /* "(2, 3)" for messages. */
@@ -58,6 +64,32 @@ static const char *format_shape(char text[96], int32_t ndim, const int64_t *shap
 }
 
 typedef enum { FLOATING, SAME_AS_X, INDEX, PARAMETER } dtype_rule;
+
+/* More than any memory holds, and so little that products of two sizes, and of strides and sizes in bytes,
+ * stay in range everywhere below. */
+static const int64_t MOST_ELEMENTS = (int64_t)1 << 48, MOST_BYTES = (int64_t)1 << 60;
+
+/* Elements, and bytes from the first to the end of the last; sizes of 0 count as 1. */
+static cc1d_status check_extent(const char *name, const cc1d_view *v, uint64_t address) {
+    const int64_t item = (int64_t)cc1d_itemsize(v->dtype);
+    int64_t count = 1, bytes = item;
+    for (int i = 0; i < 3; i++) {
+        count = cc1d_times(count, v->shape[i] > 1 ? v->shape[i] : 1);
+        if (v->shape[i] > 1)
+            bytes = cc1d_plus(bytes, cc1d_times(cc1d_times(v->shape[i] - 1, v->stride[i]), item));
+    }
+    if (count > MOST_ELEMENTS)
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "%s: expected at most 2^48 elements, got sizes of (%lld, %lld, %lld)", name,
+                         (long long)v->shape[0], (long long)v->shape[1], (long long)v->shape[2]);
+    if (bytes > MOST_BYTES || address > UINT64_MAX - (uint64_t)bytes || address > UINTPTR_MAX)
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "%s: expected memory inside the address space, got strides (%lld, %lld, %lld) from "
+                         "address 0x%llx on",
+                         name, (long long)v->stride[0], (long long)v->stride[1], (long long)v->stride[2],
+                         (unsigned long long)address);
+    return CC1D_OK;
+}
 
 /* Checks dtype, device and sizes of one tensor and stores its canonical view. x must be stored before the
  * others. */
@@ -89,13 +121,13 @@ static cc1d_status take(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tens
     if (expected)
         return cc1d_fail(CC1D_ERROR_TYPE, "%s: expected %s, got %s", name, expected,
                          dtype_name(tensor->dtype));
+    char device[32], x_device[32];
+    format_device(device, tensor->device, tensor->device_index);
     if (role == CC1D_X && (tensor->device < CC1D_CPU || tensor->device > CC1D_METAL))
-        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a cpu, cuda or metal tensor, got %s", name,
-                         device_name(tensor->device));
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a cpu, cuda or mps tensor, got %s", name, device);
     if (role != CC1D_X && (tensor->device != (int32_t)p->device || tensor->device_index != p->device_index))
-        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected device %s:%d like x, got %s:%d", name,
-                         device_name((int32_t)p->device), (int)p->device_index, device_name(tensor->device),
-                         (int)tensor->device_index);
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected device %s like x, got %s", name,
+                         format_device(x_device, (int32_t)p->device, p->device_index), device);
     int64_t count = 1;
     for (int32_t i = 0; i < 3; i++) {
         view->shape[i] = i < tensor->ndim ? tensor->shape[i] : 1;
@@ -109,9 +141,16 @@ static cc1d_status take(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tens
     }
     if (count && !tensor->data)
         return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a data pointer, got NULL", name);
+    view->dtype = tensor->dtype;
+    uint64_t address = (uint64_t)(uintptr_t)tensor->data;
+    if (tensor->byte_offset > UINT64_MAX - address)
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a byte_offset inside the address space, got %llu",
+                         name, (unsigned long long)tensor->byte_offset);
+    address += tensor->byte_offset;
+    const cc1d_status status = check_extent(name, view, address);
+    if (status) return status;
     view->data = tensor->data ? (char *)tensor->data + tensor->byte_offset : NULL;
     view->buffer = tensor->device == CC1D_METAL ? tensor->data : NULL;
-    view->dtype = tensor->dtype;
     view->present = true;
     return CC1D_OK;
 }
@@ -152,14 +191,31 @@ static cc1d_status check_ndim(const cc1d_problem *p, cc1d_role role, const cc1d_
         }                                                                                 \
     } while (0)
 
-static cc1d_status begin(cc1d_problem *p, cc1d_operation op, const void *args, size_t size, size_t wanted) {
-    memset(p, 0, sizeof *p);
-    p->op = op;
-    if (!args) return cc1d_fail(CC1D_ERROR_VALUE, "args: expected a struct, got NULL");
-    if (size != wanted)
-        return cc1d_fail(CC1D_ERROR_VALUE, "args: expected size = %zu, got %zu", wanted, size);
-    return CC1D_OK;
+cc1d_status cc1d_take_struct(const char *name, const void *given, void *whole, const size_t *sizes,
+                             int versions) {
+    const size_t known = sizes[versions - 1];
+    size_t size;
+    if (!given) return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a struct, got NULL", name);
+    memcpy(&size, given, sizeof size);
+    for (int i = 0; i < versions; i++) {
+        if (size != sizes[i]) continue;
+        memset(whole, 0, known);
+        memcpy(whole, given, size);
+        memcpy(whole, &known, sizeof known);
+        return CC1D_OK;
+    }
+    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected size = %zu, got %zu", name, known, size);
 }
+
+/* Begins a problem with the caller's arguments completed. `...`: where each version of the struct ended, the
+ * oldest first: offsetof the first field that the next one appended; sizeof for the newest. */
+#define BEGIN(operation, whole, given, ...)                                                           \
+    do {                                                                                              \
+        static const size_t sizes_[] = {__VA_ARGS__};                                                 \
+        CHECK(cc1d_take_struct("args", given, whole, sizes_, (int)(sizeof sizes_ / sizeof *sizes_))); \
+        memset(p, 0, sizeof *p);                                                                      \
+        p->op = operation;                                                                            \
+    } while (0)
 
 static cc1d_status require(const cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor) {
     if (tensor) return CC1D_OK;
@@ -201,6 +257,12 @@ static cc1d_status take_weight(cc1d_problem *p, const cc1d_tensor *weight, const
     return CC1D_OK;
 }
 
+static cc1d_status take_sequences(cc1d_problem *p) {
+    p->sequences = p->view[CC1D_CU].shape[0] - 1;
+    if (p->sequences >= 0) return CC1D_OK;
+    return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected at least one element, got none");
+}
+
 /* What forward and backward share: x, weight, bias, the sequence structure and the initial states. */
 static cc1d_status take_convolution(cc1d_problem *p, const cc1d_tensor *x, const cc1d_tensor *weight,
                                     const cc1d_tensor *bias, const cc1d_tensor *seq_idx,
@@ -219,16 +281,17 @@ static cc1d_status take_convolution(cc1d_problem *p, const cc1d_tensor *x, const
         if (p->batch != 1)
             return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected x with batch size 1, got %lld",
                              (long long)p->batch);
-        CHECK(cc1d_check_cu_seqlens(p, true));
-        p->sequences = cu_seqlens->shape[0] - 1;
+        CHECK(take_sequences(p));
     }
     OPTIONAL(CC1D_INITIAL, initial_states, SAME_AS_X, 3, cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)",
              p->sequences, p->dim, p->state_len);
     return CC1D_OK;
 }
 
-cc1d_status cc1d_validate_forward(const cc1d_forward_args *a, cc1d_problem *p) {
-    CHECK(begin(p, CC1D_OP_FORWARD, a, a ? a->size : 0, sizeof *a));
+cc1d_status cc1d_validate_forward(const cc1d_forward_args *given, cc1d_problem *p) {
+    cc1d_forward_args args;
+    BEGIN(CC1D_OP_FORWARD, &args, given, sizeof args);
+    const cc1d_forward_args *a = &args;
     CHECK(take_convolution(p, a->x, a->weight, a->bias, a->seq_idx, a->cu_seqlens, a->initial_states,
                            a->activation));
     OPTIONAL(CC1D_RESIDUAL, a->residual, SAME_AS_X, 3, "(B, D, T)", p->batch, p->dim, p->seqlen);
@@ -239,8 +302,10 @@ cc1d_status cc1d_validate_forward(const cc1d_forward_args *a, cc1d_problem *p) {
     return cc1d_check_overlap(p);
 }
 
-cc1d_status cc1d_validate_backward(const cc1d_backward_args *a, cc1d_problem *p) {
-    CHECK(begin(p, CC1D_OP_BACKWARD, a, a ? a->size : 0, sizeof *a));
+cc1d_status cc1d_validate_backward(const cc1d_backward_args *given, cc1d_problem *p) {
+    cc1d_backward_args args;
+    BEGIN(CC1D_OP_BACKWARD, &args, given, sizeof args);
+    const cc1d_backward_args *a = &args;
     CHECK(take_convolution(p, a->x, a->weight, a->bias, a->seq_idx, a->cu_seqlens, a->initial_states,
                            a->activation));
     const char *states = a->cu_seqlens ? "(N, D, W-1)" : "(B, D, W-1)";
@@ -261,8 +326,10 @@ cc1d_status cc1d_validate_backward(const cc1d_backward_args *a, cc1d_problem *p)
     return cc1d_check_overlap(p);
 }
 
-cc1d_status cc1d_validate_update(const cc1d_update_args *a, cc1d_problem *p) {
-    CHECK(begin(p, CC1D_OP_UPDATE, a, a ? a->size : 0, sizeof *a));
+cc1d_status cc1d_validate_update(const cc1d_update_args *given, cc1d_problem *p) {
+    cc1d_update_args args;
+    BEGIN(CC1D_OP_UPDATE, &args, given, sizeof args);
+    const cc1d_update_args *a = &args;
     CHECK(require(p, CC1D_X, a->x));
     if (a->x->ndim != 2 && a->x->ndim != 3) CHECK(check_ndim(p, CC1D_X, a->x, 3, "(B, D) or (B, D, T)"));
     const bool one_step = a->x->ndim == 2;
@@ -301,12 +368,13 @@ cc1d_status cc1d_validate_update(const cc1d_update_args *a, cc1d_problem *p) {
     CHECK(require(p, CC1D_OUT, a->out));
     OPTIONAL(CC1D_OUT, a->out, SAME_AS_X, one_step ? 2 : 3, one_step ? "(B, D)" : "(B, D, T)", p->batch,
              p->dim, p->seqlen);
-    CHECK(cc1d_check_update_values(p));
     return cc1d_check_overlap(p);
 }
 
-cc1d_status cc1d_validate_varlen_states(const cc1d_varlen_states_args *a, cc1d_problem *p) {
-    CHECK(begin(p, CC1D_OP_VARLEN_STATES, a, a ? a->size : 0, sizeof *a));
+cc1d_status cc1d_validate_varlen_states(const cc1d_varlen_states_args *given, cc1d_problem *p) {
+    cc1d_varlen_states_args args;
+    BEGIN(CC1D_OP_VARLEN_STATES, &args, given, sizeof args);
+    const cc1d_varlen_states_args *a = &args;
     CHECK(require(p, CC1D_X, a->x));
     CHECK(check_ndim(p, CC1D_X, a->x, 2, "(total, D)"));
     cc1d_tensor x = *a->x; /* (total, D) is (1, D, total) seen from the side */
@@ -318,8 +386,7 @@ cc1d_status cc1d_validate_varlen_states(const cc1d_varlen_states_args *a, cc1d_p
     CHECK(require(p, CC1D_CU, a->cu_seqlens));
     CHECK(check_ndim(p, CC1D_CU, a->cu_seqlens, 1, "(N+1)"));
     CHECK(take(p, CC1D_CU, a->cu_seqlens, INDEX));
-    CHECK(cc1d_check_cu_seqlens(p, false));
-    p->sequences = a->cu_seqlens->shape[0] - 1;
+    CHECK(take_sequences(p));
     CHECK(require(p, CC1D_FINAL, a->states));
     CHECK(check_ndim(p, CC1D_FINAL, a->states, 3, "(N, D, S)"));
     p->state_len = a->states->shape[2];
