@@ -208,6 +208,8 @@ class Backward:
         start = self._from_final(dfinal, ids)
         value = start if self.exact else start.astype(F64)
         error, size = np.zeros(value.shape), np.abs(start.astype(F64))
+        if length == 0:  # the final state is the initial one
+            return value, error, size
         steps = np.arange(ids.size)
         for k in range(width):
             target = steps - k  # the step, counted from the sequence's first, whose k-th tap it is
@@ -215,11 +217,8 @@ class Backward:
             target = np.where(inside, target, 0)
             inside &= ids[np.minimum(target + width - 1, ids.size - 1)] == ids
             weight = np.ascontiguousarray(self.weight[:, k : k + 1])
-            if length == 0:
-                dpre, wrong = np.zeros_like(value), 0.0
-            else:
-                dpre = np.where(inside, self.dpre[b][:, begin + target], value.dtype.type(0))
-                wrong = np.where(inside, self.dpre_error[b][:, begin + target], 0.0)
+            dpre = np.where(inside, self.dpre[b][:, begin + target], value.dtype.type(0))
+            wrong = np.where(inside, self.dpre_error[b][:, begin + target], 0.0)
             if self.exact:
                 value = fma(weight, dpre, value)
                 continue
@@ -227,7 +226,7 @@ class Backward:
             value = value + weight * dpre
             error += np.where(wrong == 0, 0, np.abs(weight) * wrong)
             size += np.abs(weight * dpre)
-        if self.sequences.seq_idx and length:  # nothing flows to padding
+        if self.sequences.seq_idx:  # nothing flows to padding
             value = np.where(ids < 0, start, value)
             error, size = np.where(ids < 0, 0, error), np.where(ids < 0, 0, size)
         return value, error, size
