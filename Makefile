@@ -18,11 +18,11 @@ run := $(VENV)/bin/python
 quiet := OMP_WAIT_POLICY=passive
 sources := $(shell find include src python cmake bench -type f -not -name '*.pyc' 2>/dev/null) \
 	CMakeLists.txt pyproject.toml README.md
-c_files = $(shell find include src tests/c bench python -name '*.[ch]' ! -name kernel_source.c)
+c_files = $(shell find include src tests/c tests/fuzz bench python -name '*.[ch]' ! -name kernel_source.c)
 extras := test,models,bench,demo,lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-c test-python test-mac check format bench clean
+.PHONY: help setup demo test test-c test-python test-mac fuzz fuzz-python check format bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,13 @@ test-python: setup ## The Python tests
 
 test-mac: setup ## On a Mac: the tests on its GPU and the benchmark table, into mac-report.md
 	$(run) tools/mac_report.py --out mac-report.md -- $(PYTEST_ARGS)
+
+fuzz: setup ## The C operations on arbitrary arguments: SECONDS=600 for each
+	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/fuzz.sh $(JOBS) $(or $(SECONDS),600)
+
+fuzz-python: setup ## Random calls against an independent reference: CASES=20000 SEED=0
+	$(quiet) $(run) tests/fuzz/differential.py --cases $(or $(CASES),20000) \
+		--seed $(or $(SEED),0) --jobs $(JOBS) --device $(or $(DEVICE),cpu)
 
 check: setup ## Lint, formatting, sanitizers, exported symbols, installed library
 	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/check.sh $(JOBS)

@@ -22,7 +22,7 @@ step_lint() { # ruff
 }
 
 step_format() { # clang-format
-    find include src tests/c bench python -name '*.[ch]' ! -name kernel_source.c -print0 |
+    find include src tests/c tests/fuzz bench python -name '*.[ch]' ! -name kernel_source.c -print0 |
         xargs -0 clang-format --dry-run -Werror
 }
 
@@ -152,6 +152,14 @@ step_asan_python() { # the operation tables of the Python tests on a sanitized e
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$target" \
         python -m pytest -q -x -p no:cacheprovider -n "$jobs" --backend "cpu-$best" \
         tests/python/test_{forward,backward,update,varlen_states,bad_input}.py
+}
+
+step_fuzz() { # every C operation on arbitrary arguments for a minute
+    if [ "$(uname -s)" != Linux ]; then
+        echo "left out: Apple's clang comes without libFuzzer (make fuzz tries any other clang)"
+        return
+    fi
+    tools/fuzz.sh "$jobs" 60
 }
 
 steps=${*:-$(sed -n 's/^step_\([a-z_]*\)().*/\1/p' "$0")}
