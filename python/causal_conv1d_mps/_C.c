@@ -1,104 +1,15 @@
-/* _C.c - the Python binding: unpack, call, map a status to an exception. What is decided in C
- * is in _eager.c.
+/* _C.c - the module of the Python binding. The way of a call is in _route.c.
  *
  * CPython's limited API, so one build serves every Python from 3.10 on. All functions take positional
  * arguments; None is an absent tensor. The GIL is released around the work. */
 #include <string.h>
 
-#include "_borrow.h"
 #include "_call.h"
-#include "_eager.h"
 #include "_launch.h"
 #include "_openmp.h"
+#include "_route.h"
+#include "_torch.h"
 #include "cuda/cuda.h"
-
-/* ---- Running a call
- * -------------------------------------------------------------------------------------------------- */
-
-typedef cc1d_status (*runner)(const cc1d_call *call, const cc1d_exec *exec);
-
-static cc1d_status run_forward(const cc1d_call *call, const cc1d_exec *exec) {
-    const cc1d_forward_args args = cc1d_forward_args_of(call);
-    return cc1d_forward(&args, exec);
-}
-
-static cc1d_status run_update(const cc1d_call *call, const cc1d_exec *exec) {
-    const cc1d_update_args args = cc1d_update_args_of(call);
-    return cc1d_update(&args, exec);
-}
-
-static cc1d_status run_varlen_states(const cc1d_call *call, const cc1d_exec *exec) {
-    const cc1d_varlen_states_args args = cc1d_varlen_states_args_of(call);
-    return cc1d_varlen_states(&args, exec);
-}
-
-static cc1d_status run_backward(const cc1d_call *call, const cc1d_exec *exec) {
-    const cc1d_backward_args args = cc1d_backward_args_of(call);
-    return cc1d_backward(&args, exec);
-}
-
-/* With the stream that PyTorch is using, where there are streams. */
-static int find_stream(cc1d_call *call, cc1d_exec *exec) {
-    const cc1d_tensor *x = call->given[CC1D_X];
-    if (!x || x->device != CC1D_CUDA) return 0;
-    PyObject *object = call->object[CC1D_X];
-    if (cc1d_current_stream(object, x->device_index, &exec->stream)) return -1;
-    return cc1d_has_exchange(object) ? 0 : cc1d_borrow_all(call); /* Python code has run */
-}
-
-static PyObject *run(cc1d_call *call, runner function) {
-    cc1d_exec exec = cc1d_exec_on((int32_t)call->number[CC1D_NUM_THREADS]);
-    if (cc1d_borrow_all(call) || find_stream(call, &exec)) return NULL;
-    cc1d_status status;
-    Py_BEGIN_ALLOW_THREADS status = function(call, &exec);
-    Py_END_ALLOW_THREADS if (status) return cc1d_raise(status);
-    Py_RETURN_NONE;
-}
-
-static PyObject *unpack_and_run(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count,
-                                runner function) {
-    cc1d_call call;
-    PyObject *result = cc1d_unpack(signature, arguments, count, &call) ? NULL : run(&call, function);
-    cc1d_release(&call);
-    return result;
-}
-
-static PyObject *forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
-    return unpack_and_run(&cc1d_forward_signature, arguments, count, run_forward);
-}
-
-static PyObject *update(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
-    return unpack_and_run(&cc1d_update_signature, arguments, count, run_update);
-}
-
-static PyObject *varlen_states(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
-    return unpack_and_run(&cc1d_varlen_states_signature, arguments, count, run_varlen_states);
-}
-
-/* How much scratch the call needs; it is borrowed for that and no longer. Returns 0, or -1 with an exception.
- */
-static int measure_scratch(cc1d_call *call, size_t *bytes) {
-    if (cc1d_borrow_all(call)) return -1;
-    const cc1d_backward_args args = cc1d_backward_args_of(call);
-    const cc1d_status status = cc1d_backward_scratch(&args, bytes);
-    if (status) cc1d_raise(status);
-    return status ? -1 : 0;
-}
-
-static PyObject *backward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
-    cc1d_call call;
-    size_t bytes = 0;
-    PyObject *result = NULL;
-    if (cc1d_unpack(&cc1d_backward_signature, arguments, count, &call) == 0 &&
-        measure_scratch(&call, &bytes) == 0 && cc1d_allocate_scratch(&call, bytes) == 0)
-        result = run(&call, run_backward);
-    cc1d_release(&call);
-    return result;
-}
 
 /* ---- What is here
  * -------------------------------------------------------------------------------------------------------- */
@@ -184,37 +95,25 @@ static PyObject *version(PyObject *module, PyObject *unused) {
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef methods[] = {
-    {"forward", FAST(forward), METH_FASTCALL,
-     "forward(x, weight, bias, seq_idx, cu_seqlens, initial_states, residual, out, final_states, activation, "
-     "num_threads)\n"
-     "Write out and final_states. Shapes and meaning: cc1d_forward_args in causal_conv1d.h."},
-    {"backward", FAST(backward), METH_FASTCALL,
-     "backward(dout, x, weight, bias, seq_idx, cu_seqlens, initial_states, dfinal_states, dx, dweight, "
-     "dbias, dinitial_states, "
-     "activation, alloc, num_threads)\n"
-     "Write the gradients that are not None; alloc(nbytes) gives scratch memory: cc1d_backward_args."},
-    {"update", FAST(update), METH_FASTCALL,
-     "update(x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, out, "
-     "pad_slot_id, activation, "
-     "num_threads)\n"
-     "Write out and move conv_state on: cc1d_update_args."},
-    {"varlen_states", FAST(varlen_states), METH_FASTCALL,
-     "varlen_states(x, cu_seqlens, states, num_threads)\n"
-     "Write the last steps of every packed sequence to states: cc1d_varlen_states_args."},
-    {"eager_forward", FAST(cc1d_py_eager_forward), METH_FASTCALL,
-     "eager_forward(x, weight, bias, activation)\n"
-     "y of a plain eager call on CPU tensors, differentiable; None: take the general way."},
-    {"eager_backward", FAST(cc1d_py_eager_backward), METH_FASTCALL,
-     "eager_backward(dout, saved, needs, activation)\nIts gradients, or None."},
-    {"eager_update", FAST(cc1d_py_eager_update), METH_FASTCALL,
-     "eager_update(x, conv_state, weight, bias, cache_seqlens, conv_state_indices, num_accepted_tokens, "
-     "pad_slot_id, activation)\nLike eager_forward; not where a tensor requires a gradient."},
-    {"is_direct", FAST(cc1d_py_is_direct), METH_FASTCALL,
-     "is_direct(x, weight, *others)\nSee causal_conv1d_mps._direct.is_direct."},
+    {"tables", cc1d_py_tables, METH_NOARGS,
+     "{operation: [(name, kind, channel, optional, differentiable, written, result, like), ...]}"},
     {"bind_torch", cc1d_py_bind_torch, METH_O, "What these need of PyTorch, as a dict."},
-    {"launches", FAST(cc1d_py_launches), METH_FASTCALL,
-     "launches(operation, *arguments of that function)\n"
-     "The Metal launches of a call, not run: a list of (kernel, key, buffers, words, threads, group_size)."},
+    {"forward", FAST(cc1d_py_forward), METH_FASTCALL,
+     "forward(tensors, activation, return_final_states)\n"
+     "y or (y, final_states), differentiable; NotImplemented where something watches the call."},
+    {"update", FAST(cc1d_py_update), METH_FASTCALL,
+     "update(tensors, activation, pad_slot_id)\ny, or NotImplemented."},
+    {"varlen_states", FAST(cc1d_py_varlen_states), METH_FASTCALL,
+     "varlen_states(tensors, state_len)\nThe states, or NotImplemented."},
+    {"backward", FAST(cc1d_py_backward), METH_FASTCALL,
+     "backward(tensors, activation code)\nThe results that are given or True, or NotImplemented."},
+    {"gradients", FAST(cc1d_py_gradients), METH_FASTCALL,
+     "gradients(saved, dout, dfinal_states, needs, activation code)\n"
+     "Those of the recorded function's arguments that needs asks for, or NotImplemented."},
+    {"run", FAST(cc1d_py_run), METH_FASTCALL,
+     "run(operation, tensors, activation code, pad_slot_id, num_threads)\n"
+     "The results that are given or True, whatever watches: for the operators. The last three may be left "
+     "out."},
     {"launch_defines", FAST(cc1d_py_launch_defines), METH_FASTCALL,
      "launch_defines(kernel, key)\nThe #define lines that specialise the kernels' text for a launch."},
     {"metal_text", FAST(cc1d_py_metal_text), METH_FASTCALL,

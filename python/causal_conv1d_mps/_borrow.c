@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "_dlpack.h"
+#include "problem.h" /* cc1d_itemsize */
 
 /* ---- The exchange table of PyTorch's tensors
  * -------------------------------------------------------------------- */
@@ -184,14 +185,19 @@ static int read_sizes(PyObject *tuple, int32_t ndim, int64_t *sizes) {
     return 0;
 }
 
-/* The device of a tensor by its type's name; -1 for any other. */
+int32_t cc1d_device_named(PyObject *type) {
+    if (!PyUnicode_Check(type)) return -1;
+    if (PyUnicode_CompareWithASCIIString(type, "mps") == 0) return CC1D_METAL;
+    if (PyUnicode_CompareWithASCIIString(type, "cpu") == 0) return CC1D_CPU;
+    return PyUnicode_CompareWithASCIIString(type, "cuda") == 0 ? CC1D_CUDA : -1;
+}
+
+/* The device of a tensor; -1 for any other object. Clears exceptions. */
 static int32_t device_of(PyObject *object) {
     PyObject *device = PyObject_GetAttrString(object, "device");
     PyObject *type = device ? PyObject_GetAttrString(device, "type") : NULL;
-    int32_t result = -1;
-    if (type && PyUnicode_CompareWithASCIIString(type, "mps") == 0) result = CC1D_METAL;
-    if (type && PyUnicode_CompareWithASCIIString(type, "cpu") == 0) result = CC1D_CPU;
-    if (type && PyUnicode_CompareWithASCIIString(type, "cuda") == 0) result = CC1D_CUDA;
+    const int32_t result = type ? cc1d_device_named(type) : -1;
+    PyErr_Clear();
     Py_XDECREF(type);
     Py_XDECREF(device);
     return result;
@@ -211,6 +217,19 @@ static int read_place(PyObject *object, cc1d_tensor *tensor) {
     Py_XDECREF(offset);
     Py_XDECREF(start);
     Py_XDECREF(storage);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+bool cc1d_has_device(PyObject *object, cc1d_device device) { return device_of(object) == (int32_t)device; }
+
+int cc1d_find_offset(PyObject *object, cc1d_tensor *tensor) {
+    static PyObject *name;
+    if (!name && !(name = PyUnicode_InternFromString("storage_offset"))) return -1;
+    PyObject *offset = tensor->byte_offset ? NULL : PyObject_CallMethodObjArgs(object, name, NULL);
+    if (!offset) return PyErr_Occurred() ? -1 : 0;
+    tensor->byte_offset = PyLong_AsUnsignedLongLong(offset) * cc1d_itemsize(tensor->dtype);
+    tensor->data = tensor->data ? (char *)tensor->data - tensor->byte_offset : NULL;
+    Py_DECREF(offset);
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -244,6 +263,7 @@ int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
 int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream) {
     if (cc1d_has_exchange(object) && table->current_stream)
         return table->current_stream(DL_CUDA, device_index, stream) ? -1 : 0;
+    const int collecting = PyGC_Disable(); /* memory is borrowed */
     PyObject *module = PyImport_ImportModule("torch.cuda");
     PyObject *current = module ? PyObject_CallMethod(module, "current_stream", "i", (int)device_index) : NULL;
     PyObject *handle = current ? PyObject_GetAttrString(current, "cuda_stream") : NULL;
@@ -251,5 +271,6 @@ int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream) {
     Py_XDECREF(handle);
     Py_XDECREF(current);
     Py_XDECREF(module);
+    if (collecting) PyGC_Enable();
     return PyErr_Occurred() ? -1 : 0;
 }

@@ -31,6 +31,16 @@ int cc1d_borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_
  * PyTorch binds the memory. */
 int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor);
 
+/* What cc1d_borrow has found, of a tensor whose device does not read addresses: PyTorch gives where its first
+ * element is; here become of it the storage's beginning and an offset. */
+int cc1d_find_offset(PyObject *object, cc1d_tensor *tensor);
+
+/* A device by the name of its type in PyTorch, or -1. */
+int32_t cc1d_device_named(PyObject *type);
+
+/* Whether the object says that it is on such a device. */
+bool cc1d_has_device(PyObject *object, cc1d_device device);
+
 /* The stream that the framework of a CUDA tensor is using on its device. Returns 0, or -1 with an exception.
  */
 int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream);

@@ -4,90 +4,85 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "validate.h"
+#include "_launch.h"
+#include "_openmp.h"
+#include "_torch.h"
 
-enum { FIRST_NUMBER = CC1D_ROLES, ALLOC = CC1D_ROLES + CC1D_NUMBERS };
-#define NUMBER(n) (FIRST_NUMBER + (n))
+/* ---- Arguments
+ * ------------------------------------------------------------------------------------------------------ */
 
-const cc1d_signature cc1d_forward_signature = {
-    .op = CC1D_OP_FORWARD,
-    .count = 11,
-    .argument = {CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_RESIDUAL, CC1D_OUT,
-                 CC1D_FINAL, NUMBER(CC1D_ACTIVATION), NUMBER(CC1D_NUM_THREADS)}};
-
-const cc1d_signature cc1d_backward_signature = {
-    .op = CC1D_OP_BACKWARD,
-    .count = 15,
-    .argument = {CC1D_DOUT, CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_DFINAL,
-                 CC1D_DX, CC1D_DWEIGHT, CC1D_DBIAS, CC1D_DINITIAL, NUMBER(CC1D_ACTIVATION), ALLOC,
-                 NUMBER(CC1D_NUM_THREADS)}};
-
-const cc1d_signature cc1d_update_signature = {
-    .op = CC1D_OP_UPDATE,
-    .count = 11,
-    .argument = {CC1D_X, CC1D_STATE, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED,
-                 CC1D_OUT, NUMBER(CC1D_PAD_SLOT_ID), NUMBER(CC1D_ACTIVATION), NUMBER(CC1D_NUM_THREADS)}};
-
-const cc1d_signature cc1d_varlen_states_signature = {
-    .op = CC1D_OP_VARLEN_STATES,
-    .count = 4,
-    .argument = {CC1D_X, CC1D_CU, CC1D_FINAL, NUMBER(CC1D_NUM_THREADS)}};
-
-static bool is_written(int role) {
-    return role == CC1D_OUT || role == CC1D_FINAL || role == CC1D_STATE || role == CC1D_SCRATCH ||
-           (role >= CC1D_DX && role <= CC1D_DINITIAL);
-}
-
-void cc1d_clear(cc1d_call *call, cc1d_operation op) {
+void cc1d_clear(cc1d_call *call, const cc1d_table *table) {
     memset(call, 0, offsetof(cc1d_call, tensor));
-    call->op = op;
+    call->table = table;
+    call->pad_slot_id = -1;
+    call->num_threads = 1;
 }
 
-static int unpack_number(cc1d_call *call, cc1d_number number, PyObject *object) {
-    call->number[number] = PyLong_AsLongLong(object);
-    if (PyErr_Occurred()) return -1;
-    if (number == CC1D_PAD_SLOT_ID || call->number[number] == (int32_t)call->number[number]) return 0;
-    PyErr_SetString(PyExc_OverflowError, "activation and num_threads: expected 32-bit numbers");
-    return -1;
+void cc1d_release(cc1d_call *call) {
+    PyMem_Free(call->allocated);
+    Py_XDECREF(call->tensors);
+    for (int i = 0; i <= CC1D_SCRATCH; i++) {
+        Py_XDECREF(call->keep[i]);
+        if (call->made[i]) Py_XDECREF(call->object[i]);
+    }
 }
 
-int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count,
-                cc1d_call *call) {
-    cc1d_clear(call, signature->op);
-    if (count != signature->count) {
-        PyErr_Format(PyExc_TypeError, "expected %d positional arguments, got %zd", signature->count, count);
+int cc1d_take(cc1d_call *call, PyObject *tensors) {
+    const cc1d_table *table = call->table;
+    const Py_ssize_t count = PyTuple_Check(tensors) ? PyTuple_Size(tensors) : -1;
+    if (count < 0 || count > table->count) {
+        PyErr_Format(PyExc_TypeError, "%s: expected a tuple of at most %d tensors", table->name,
+                     table->count);
         return -1;
     }
-    for (int i = 0; i < signature->count; i++) {
-        const int kind = signature->argument[i];
-        if (kind == ALLOC)
-            call->alloc = arguments[i];
-        else if (kind < FIRST_NUMBER)
-            call->object[kind] = arguments[i] == Py_None ? NULL : arguments[i];
-        else if (unpack_number(call, (cc1d_number)(kind - FIRST_NUMBER), arguments[i]))
+    PyObject *before = call->tensors;
+    Py_INCREF(tensors);
+    call->tensors = tensors;
+    Py_XDECREF(before);
+    for (int i = 0; i < (int)count; i++) {
+        const int role = table->argument[i].role;
+        PyObject *object = PyTuple_GetItem(tensors, i);
+        call->wanted[role] = object == Py_True && i >= table->inputs;
+        call->object[role] = object == Py_None || call->wanted[role] ? NULL : object;
+    }
+    return 0;
+}
+
+/* Gives the call a tensor that it owns from then on. */
+static int own(cc1d_call *call, int role, PyObject *made) {
+    call->object[role] = made;
+    call->made[role] = made != NULL;
+    return made ? 0 : -1;
+}
+
+static PyObject *or_none(PyObject *object) { return object ? object : Py_None; }
+
+/* None where shapes are wrong: then there is no such result, and validation refuses the call. */
+static int make_states(cc1d_call *call, int role, PyObject *state_len) {
+    PyObject *states =
+        cc1d_ask_torch(CC1D_PY_NEW_STATES, call->object[CC1D_X], or_none(call->object[CC1D_WEIGHT]),
+                       or_none(call->object[CC1D_CU]), or_none(state_len), NULL);
+    if (states != Py_None) return own(call, role, states);
+    Py_DECREF(states);
+    return 0;
+}
+
+int cc1d_make_results(cc1d_call *call, PyObject *state_len) {
+    const cc1d_table *table = call->table;
+    for (int i = table->inputs; i < table->count; i++) {
+        const cc1d_argument *a = &table->argument[i];
+        if (!call->wanted[a->role]) continue;
+        PyObject *like = a->like < 0 ? NULL : call->object[table->argument[a->like].role];
+        if (a->like < 0 ? make_states(call, a->role, state_len)
+                        : own(call, a->role, like ? cc1d_ask_torch(CC1D_PY_EMPTY_LIKE, like, NULL) : NULL))
             return -1;
     }
     return 0;
 }
 
-/* Forgets what was borrowed. May run Python code. */
-static void give_back(cc1d_call *call) {
-    for (int i = 0; i <= CC1D_SCRATCH; i++) {
-        PyObject *keep = call->keep[i];
-        call->keep[i] = NULL;
-        call->given[i] = NULL;
-        Py_XDECREF(keep);
-    }
-}
-
-void cc1d_release(cc1d_call *call) {
-    give_back(call);
-    Py_CLEAR(call->object[CC1D_SCRATCH]);
-}
-
-static const char *name_of(const cc1d_call *call, int role) {
-    return role == CC1D_SCRATCH ? "scratch" : cc1d_role_name(call->op, (cc1d_role)role);
-}
+/* ---- Memory
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 /* nn.Conv1d's weight (D, 1, W) is (D, W) by another name, and so is its gradient. */
 static void squeeze(cc1d_tensor *weight) {
@@ -97,67 +92,132 @@ static void squeeze(cc1d_tensor *weight) {
     weight->strides[1] = weight->strides[2];
 }
 
-static void set_given(cc1d_call *call, int role) {
-    if (role == CC1D_WEIGHT || role == CC1D_DWEIGHT) squeeze(&call->tensor[role]);
-    call->given[role] = &call->tensor[role];
+static int borrow_through_table(PyObject *object, const char *name, cc1d_tensor *tensor) {
+    if (cc1d_borrow(object, name, tensor)) return -1;
+    return (cc1d_device)tensor->device == cc1d_launched_device() ? cc1d_find_offset(object, tensor) : 0;
 }
 
-int cc1d_take_scratch(cc1d_call *call) {
-    const cc1d_tensor *s = call->given[CC1D_SCRATCH], *x = call->given[CC1D_X];
-    if (!s) return 0;
-    if (s->dtype != CC1D_UINT8 || s->ndim != 1 || s->shape[0] < 0 ||
-        (s->shape[0] > 1 && s->strides[0] != 1)) {
-        PyErr_SetString(PyExc_ValueError, "scratch: expected contiguous bytes, a tensor of dtype uint8");
-        return -1;
-    }
-    if (x && (s->device != x->device || s->device_index != x->device_index)) {
-        PyErr_SetString(PyExc_ValueError, "scratch: expected memory on x's device");
-        return -1;
-    }
-    call->scratch_size = (size_t)s->shape[0];
-    call->scratch = s->data ? (char *)s->data + s->byte_offset : NULL;
-    return 0;
+/* An object that the exchange table does not serve. */
+static int borrow_slowly(cc1d_call *call, const cc1d_argument *a) {
+    PyObject *object = call->object[a->role];
+    cc1d_tensor *tensor = &call->tensor[a->role];
+    if (cc1d_has_device(object, cc1d_launched_device())) return cc1d_describe(object, a->name, tensor);
+    return cc1d_borrow_capsule(object, a->name, a->written, tensor, &call->keep[a->role]);
 }
 
 /* First those whose __dlpack__ may run anything, without garbage collections, which would run more; those of
  * the table, which run nothing, last. */
-static int borrow_each(cc1d_call *call) {
-    int failed = 0;
-    for (int i = 0; i <= CC1D_SCRATCH && !failed; i++)
-        if (call->object[i] && !cc1d_has_exchange(call->object[i]))
-            failed = cc1d_borrow_capsule(call->object[i], name_of(call, i), is_written(i), &call->tensor[i],
-                                         &call->keep[i]);
-    for (int i = 0; i <= CC1D_SCRATCH && !failed; i++) {
-        if (!call->object[i]) continue;
-        if (cc1d_has_exchange(call->object[i]))
-            failed = cc1d_borrow(call->object[i], name_of(call, i), &call->tensor[i]);
-        if (!failed) set_given(call, i);
-    }
-    return failed || cc1d_take_scratch(call) ? -1 : 0;
-}
-
-int cc1d_borrow_all(cc1d_call *call) {
-    give_back(call);
-    const int collecting = PyGC_Disable();
-    const int failed = borrow_each(call);
-    if (collecting) PyGC_Enable();
-    return failed;
-}
-
-int cc1d_describe_all(cc1d_call *call) {
-    for (int i = 0; i <= CC1D_SCRATCH; i++) {
-        if (!call->object[i] || call->given[i]) continue;
-        if (cc1d_describe(call->object[i], name_of(call, i), &call->tensor[i])) return -1;
-        set_given(call, i);
+static int borrow_each(cc1d_call *call, bool served) {
+    for (int i = 0; i < call->table->count; i++) {
+        const cc1d_argument *a = &call->table->argument[i];
+        PyObject *object = call->object[a->role];
+        if (!object || cc1d_has_exchange(object) != served) continue;
+        cc1d_tensor *tensor = &call->tensor[a->role];
+        if (served ? borrow_through_table(object, a->name, tensor) : borrow_slowly(call, a)) return -1;
+        if (a->role == CC1D_WEIGHT || a->role == CC1D_DWEIGHT) squeeze(tensor);
+        call->given[a->role] = tensor;
     }
     return 0;
 }
 
-int cc1d_allocate_scratch(cc1d_call *call, size_t bytes) {
-    if (bytes == 0) return 0;
-    call->object[CC1D_SCRATCH] = PyObject_CallFunction(call->alloc, "n", (Py_ssize_t)bytes);
-    return call->object[CC1D_SCRATCH] ? 0 : -1;
+int cc1d_borrow_all(cc1d_call *call) {
+    const int collecting = PyGC_Disable();
+    const int result = borrow_each(call, false) || borrow_each(call, true) ? -1 : 0;
+    if (collecting) PyGC_Enable();
+    return result;
 }
+
+/* Without garbage collections, because memory is borrowed: PyTorch's function runs no Python code. */
+int cc1d_make_scratch(cc1d_call *call, size_t bytes) {
+    if (bytes == 0) return 0;
+    const int collecting = PyGC_Disable();
+    PyObject *device = PyObject_GetAttrString(call->object[CC1D_X], "device");
+    PyObject *size = device ? Py_BuildValue("(n)", (Py_ssize_t)bytes) : NULL;
+    PyObject *options =
+        size ? Py_BuildValue("{s:O,s:O}", "dtype", cc1d_torch(CC1D_PY_UINT8), "device", device) : NULL;
+    PyObject *scratch = options ? PyObject_Call(cc1d_torch(CC1D_PY_EMPTY), size, options) : NULL;
+    cc1d_tensor *tensor = &call->tensor[CC1D_SCRATCH];
+    int result = own(call, CC1D_SCRATCH, scratch);
+    if (!result)
+        result = cc1d_has_exchange(scratch) ? borrow_through_table(scratch, "scratch", tensor)
+                 : cc1d_has_device(scratch, cc1d_launched_device())
+                     ? cc1d_describe(scratch, "scratch", tensor)
+                     : cc1d_borrow_capsule(scratch, "scratch", true, tensor, &call->keep[CC1D_SCRATCH]);
+    if (!result) {
+        call->scratch_size = bytes;
+        call->scratch = (char *)tensor->data + tensor->byte_offset;
+        call->given[CC1D_SCRATCH] = tensor;
+    }
+    Py_XDECREF(options);
+    Py_XDECREF(size);
+    Py_XDECREF(device);
+    if (collecting) PyGC_Enable();
+    return result;
+}
+
+/* A CPU call's scratch comes from malloc. */
+static int allocate_scratch(cc1d_call *call, size_t bytes) {
+    enum { ALIGNMENT = 64 };
+    if (call->given[CC1D_X]->device != CC1D_CPU) return cc1d_make_scratch(call, bytes);
+    call->allocated = PyMem_Malloc(bytes + ALIGNMENT);
+    if (!call->allocated) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    call->scratch = call->allocated + (ALIGNMENT - (uintptr_t)call->allocated % ALIGNMENT);
+    call->scratch_size = bytes;
+    return 0;
+}
+
+/* ---- Running
+ * -------------------------------------------------------------------------------------------------------- */
+
+static cc1d_status run(const cc1d_call *call, const cc1d_exec *exec) {
+    switch (call->table->op) {
+    case CC1D_OP_FORWARD: {
+        const cc1d_forward_args args = cc1d_forward_args_of(call);
+        return cc1d_forward(&args, exec);
+    }
+    case CC1D_OP_BACKWARD: {
+        const cc1d_backward_args args = cc1d_backward_args_of(call);
+        return cc1d_backward(&args, exec);
+    }
+    case CC1D_OP_UPDATE: {
+        const cc1d_update_args args = cc1d_update_args_of(call);
+        return cc1d_update(&args, exec);
+    }
+    default: {
+        const cc1d_varlen_states_args args = cc1d_varlen_states_args_of(call);
+        return cc1d_varlen_states(&args, exec);
+    }
+    }
+}
+
+static int prepare_scratch(cc1d_call *call) {
+    if (call->table->op != CC1D_OP_BACKWARD) return 0;
+    size_t bytes = 0;
+    const cc1d_backward_args args = cc1d_backward_args_of(call);
+    const cc1d_status status = cc1d_backward_scratch(&args, &bytes);
+    if (status) cc1d_raise(status);
+    return status || allocate_scratch(call, bytes) ? -1 : 0;
+}
+
+int cc1d_run_borrowed(cc1d_call *call) {
+    const cc1d_tensor *x = call->given[CC1D_X];
+    if (x && (cc1d_device)x->device == cc1d_launched_device()) return cc1d_launch_all(call);
+    cc1d_exec exec = cc1d_exec_on(call->num_threads);
+    if (x && x->device == CC1D_CUDA &&
+        cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream))
+        return -1;
+    if (prepare_scratch(call)) return -1;
+    cc1d_status status;
+    Py_BEGIN_ALLOW_THREADS status = run(call, &exec);
+    Py_END_ALLOW_THREADS if (status) cc1d_raise(status);
+    return status ? -1 : 0;
+}
+
+/* ---- For the core
+ * --------------------------------------------------------------------------------------------------- */
 
 cc1d_forward_args cc1d_forward_args_of(const cc1d_call *call) {
     return (cc1d_forward_args){
@@ -171,7 +231,7 @@ cc1d_forward_args cc1d_forward_args_of(const cc1d_call *call) {
         .residual = call->given[CC1D_RESIDUAL],
         .out = call->given[CC1D_OUT],
         .final_states = call->given[CC1D_FINAL],
-        .activation = (int32_t)call->number[CC1D_ACTIVATION],
+        .activation = call->activation,
     };
 }
 
@@ -190,7 +250,7 @@ cc1d_backward_args cc1d_backward_args_of(const cc1d_call *call) {
         .dweight = call->given[CC1D_DWEIGHT],
         .dbias = call->given[CC1D_DBIAS],
         .dinitial_states = call->given[CC1D_DINITIAL],
-        .activation = (int32_t)call->number[CC1D_ACTIVATION],
+        .activation = call->activation,
         .scratch = call->scratch,
         .scratch_size = call->scratch_size,
     };
@@ -207,8 +267,8 @@ cc1d_update_args cc1d_update_args_of(const cc1d_call *call) {
         .conv_state_indices = call->given[CC1D_INDICES],
         .num_accepted_tokens = call->given[CC1D_ACCEPTED],
         .out = call->given[CC1D_OUT],
-        .pad_slot_id = call->number[CC1D_PAD_SLOT_ID],
-        .activation = (int32_t)call->number[CC1D_ACTIVATION],
+        .pad_slot_id = call->pad_slot_id,
+        .activation = call->activation,
     };
 }
 

@@ -1,68 +1,58 @@
-/* _call.h - one call from Python: its arguments unpacked by role, and the C structs made of them.
+/* _call.h - one call from Python: its tensors unpacked by role, borrowed, run.
  *
  * Python code can free any tensor's memory: a garbage collection at an allocation is enough. So a call first
- * does everything that may run Python code, results and scratch included, then borrows all memory at once,
- * and runs none until the kernel has returned. */
+ * does everything that may run Python code, results included, then borrows all memory at once, and runs none
+ * until the kernel has returned. */
 #ifndef CC1D_CALL_H
 #define CC1D_CALL_H
 
-#include "_borrow.h"
+#include "_table.h"
 #include "plan.h" /* CC1D_SCRATCH, the role after the last tensor */
-#include "problem.h"
-
-typedef enum cc1d_number { CC1D_ACTIVATION, CC1D_NUM_THREADS, CC1D_PAD_SLOT_ID, CC1D_NUMBERS } cc1d_number;
 
 typedef struct cc1d_call {
-    cc1d_operation op;
-    PyObject *object[CC1D_SCRATCH + 1];         /* not owned but for scratch; NULL where None was passed */
+    const cc1d_table *table;
+    PyObject *tensors;                          /* the tuple that the objects are of, owned */
+    PyObject *object[CC1D_SCRATCH + 1];         /* NULL where None was passed */
+    bool wanted[CC1D_SCRATCH + 1];              /* results that this call has to make */
+    bool made[CC1D_SCRATCH + 1];                /* those that it has made, and owns */
     const cc1d_tensor *given[CC1D_SCRATCH + 1]; /* of every object, once borrowed */
     PyObject *keep[CC1D_SCRATCH + 1];           /* what keeps the memory borrowed, owned */
-    int64_t number[CC1D_NUMBERS];
-    PyObject *alloc; /* not owned; backward only */
+    int64_t pad_slot_id;
+    int32_t activation;
+    int32_t num_threads;
     void *scratch;
-    size_t scratch_size;                  /* what there is, not what was asked for */
+    size_t scratch_size;
+    char *allocated;                      /* scratch of a CPU call, to be freed */
     cc1d_tensor tensor[CC1D_SCRATCH + 1]; /* last, and not cleared: read only where given */
 } cc1d_call;
 
-/* The order of a function's positional arguments: a role, a number (as NUMBER(n)) or the allocator. */
-typedef struct cc1d_signature {
-    cc1d_operation op;
-    int count;
-    uint8_t argument[16];
-} cc1d_signature;
-
-extern const cc1d_signature cc1d_forward_signature, cc1d_backward_signature, cc1d_update_signature,
-    cc1d_varlen_states_signature;
-
-/* Makes *call a call without arguments. */
-void cc1d_clear(cc1d_call *call, cc1d_operation op);
-
-/* Reads the arguments, without borrowing. Returns 0, or -1 with an exception. Either way the caller ends with
- * cc1d_release. */
-int cc1d_unpack(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count,
-                cc1d_call *call);
+/* Makes *call a call without arguments. Every call ends with cc1d_release. */
+void cc1d_clear(cc1d_call *call, const cc1d_table *table);
 void cc1d_release(cc1d_call *call);
 
-/* Borrows the memory of every object, anew if it was borrowed before. Returns 0, or -1 with an exception. */
+/* Gives the call the tensors of a tuple in the table's order, instead of those that it had; the tuple may end
+ * early, and True in it is a result that is wanted. Returns 0, or -1 with an exception. */
+int cc1d_take(cc1d_call *call, PyObject *tensors);
+
+/* Makes the results that are wanted. state_len: of varlen_states. Returns 0, or -1 with an exception. */
+int cc1d_make_results(cc1d_call *call, PyObject *state_len);
+
+/* Borrows the memory of every object. Returns 0, or -1 with an exception. */
 int cc1d_borrow_all(cc1d_call *call);
 
-/* The same for a Metal launch, from attributes: where memory lies, for PyTorch to bind it. Only what was not
- * described before, and scratch is not taken. */
-int cc1d_describe_all(cc1d_call *call);
+/* Runs a call whose memory is borrowed, on PyTorch's current stream where there is one. Returns 0, or -1 with
+ * an exception and nothing written. */
+int cc1d_run_borrowed(cc1d_call *call);
 
-/* Takes scratch, if there is any, for as much memory as it is. Returns 0, or -1 with an exception. */
-int cc1d_take_scratch(cc1d_call *call);
-
-/* Calls alloc for at least so many bytes of scratch. Python code runs: what was borrowed is to be borrowed
- * anew, and scratch is. Returns 0, or -1 with an exception. */
-int cc1d_allocate_scratch(cc1d_call *call, size_t bytes);
+/* A status as an exception with the library's error line; returns NULL. */
+PyObject *cc1d_raise(cc1d_status status);
 
 cc1d_forward_args cc1d_forward_args_of(const cc1d_call *call);
 cc1d_backward_args cc1d_backward_args_of(const cc1d_call *call);
 cc1d_update_args cc1d_update_args_of(const cc1d_call *call);
 cc1d_varlen_states_args cc1d_varlen_states_args_of(const cc1d_call *call);
 
-/* Raises the exception of a status with the library's error line; returns NULL. */
-PyObject *cc1d_raise(cc1d_status status);
+/* Scratch as a tensor on x's device, borrowed too. Returns 0, or -1 with an exception. */
+int cc1d_make_scratch(cc1d_call *call, size_t bytes);
 
 #endif

@@ -6,7 +6,8 @@ import re
 import torch
 from torch.fx import Proxy
 
-from ._compat import is_dynamo_compiling, is_zero_tensor
+from . import _tables
+from ._compat import is_batched_gradient, is_dynamo_compiling, is_zero_tensor
 
 ACTIVATIONS = {None: 0, "silu": 1, "swish": 1}
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -26,15 +27,21 @@ def activation_code(activation):
         ) from None
 
 
-def require_tensors(required, **tensors):
-    """Refuse what no operator would refuse by name, in a call that goes through the operators.
+def require_tensors(operation, tensors):
+    """Refuse what no operator would refuse by name, in a call that goes through the operators."""
+    arguments = _tables.ARGUMENTS[operation]
+    named = {
+        _public_name(operation, argument.name): value
+        for argument, value in zip(arguments, tensors, strict=False)
+        if not (value is None and argument.optional)
+    }
+    require_named(**dict(sorted(named.items(), key=lambda item: item[0] != "x")))
 
-    required: the names that may not be None. The first tensor is the one whose device counts.
-    """
+
+def require_named(**tensors):
+    """The same of any tensors. The first one is the one whose device counts."""
     device = None
     for name, value in tensors.items():
-        if value is None and name not in required:
-            continue
         if isinstance(value, Proxy):  # torch.fx.symbolic_trace: stands for any tensor
             continue
         if not isinstance(value, torch.Tensor):
@@ -56,29 +63,45 @@ def _not_plain(name, kind):
     return TypeError(f"{name}: expected a dense, strided, real tensor, got {kind}")
 
 
-def explain(error, floats, indices):
-    """After a kernel has refused a call: raise what PyTorch knows about the reason, if anything.
+def explain(operation, tensors, error):
+    """After the kernels have refused a call: raise what PyTorch knows about the reason.
 
-    floats and indices map names to tensors or None; the first one of floats is the argument whose
-    device the others have to share.
+    NotImplemented where it is for the operators to say: another device, a vmap of autograd's own.
     """
-    device = next(iter(floats.values())).device
-    for name, tensor in (*floats.items(), *indices.items()):
-        if tensor is None:
-            continue
-        kind = _unsupported_kind(tensor)
-        if kind is not None:
-            raise _not_plain(name, kind) from error
-        dtypes = INDEX_DTYPES if name in indices else FLOAT_DTYPES
-        if tensor.dtype not in dtypes:
-            *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
-            came = str(tensor.dtype).removeprefix("torch.")
-            raise TypeError(f"{name}: expected {', '.join(most)} or {last}, got {came}") from error
-        require_device(name, tensor, device, next(iter(floats)))
-    if floats.get("final_states_out") is not None:  # the kernels know it by another name
+    given = _tables.named(operation, tensors)
+    if "x" not in given or not all(isinstance(t, torch.Tensor) for _, t in given.values()):
+        return None
+    x = given["x"][1]
+    if not (x.is_cpu or x.is_cuda or x.is_mps):
+        return NotImplemented
+    if any(is_batched_gradient(tensor) for _, tensor in given.values()):
+        return NotImplemented
+    for index in (False, True):
+        for name, (argument, tensor) in given.items():
+            if (argument.kind == "i") == index:
+                _explain_one(_public_name(operation, name), argument, tensor, x, error)
+    if "final_states" in given and operation == "forward":
         message = re.sub(r"\bfinal_states\b", "final_states_out", str(error))
         if message != str(error):
             raise type(error)(message) from error
+    return None
+
+
+def _public_name(operation, name):
+    """The kernels know a caller's tensor for the states by another name."""
+    return "final_states_out" if (operation, name) == ("forward", "final_states") else name
+
+
+def _explain_one(name, argument, tensor, x, error):
+    kind = _unsupported_kind(tensor)
+    if kind is not None:
+        raise _not_plain(name, kind) from error
+    dtypes = INDEX_DTYPES if argument.kind == "i" else FLOAT_DTYPES
+    if tensor.dtype not in dtypes:
+        *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
+        came = str(tensor.dtype).removeprefix("torch.")
+        raise TypeError(f"{name}: expected {', '.join(most)} or {last}, got {came}") from error
+    require_device(name, tensor, x.device, "x")
 
 
 def _unsupported_kind(tensor):
@@ -174,6 +197,64 @@ def _shares_storage(tensor, other):
         return begin != 0 and begin == other.untyped_storage().data_ptr()
     except RuntimeError:  # a subclass or a transform without storage
         return False
+
+
+def check_targets(operation, tensors, recorded, copied=False):
+    """Refuse what the caller wants written where PyTorch would not let it, before anything is.
+
+    recorded: whether autograd is to know of the call. copied: whether the results will be copied
+    there, not written by the kernels.
+    """
+    given = {name: tensor for name, (_, tensor) in _tables.named(operation, tensors).items()}
+    if "conv_state" in given:
+        refuse_recorded("conv_state", given["conv_state"])
+        writable("conv_state", given["conv_state"])
+        return
+    out, states = given.pop("out", None), given.pop("final_states", None)
+    if out is not None and recorded:
+        refuse_grad_with_out()
+    if out is not None:
+        if copied:
+            target("out", out, given["x"].shape, given["x"])
+        writable("out", out)
+    if states is not None:
+        if copied or recorded:
+            _states_target(states, given)
+        writable("final_states_out", states)
+        if recorded:
+            recorded_target("final_states_out", states, **given)
+
+
+def _states_target(states, given):
+    """Before anything runs: the states are copied there, not written by the kernel."""
+    shape = states_shape(given["x"], given["weight"], given.get("cu_seqlens"))
+    if shape is not None:
+        target("final_states_out", states, shape, given["x"])
+    if states.is_leaf:
+        refuse_recorded("final_states_out", states)
+
+
+def states_shape(x, weight, cu_seqlens):
+    """Of the final states; None for wrong shapes, which the kernels refuse."""
+    if x.dim() != 3 or weight.dim() not in (2, 3) or weight.shape[-1] < 1:
+        return None
+    sequences = x.shape[0] if cu_seqlens is None else max(cu_seqlens.numel() - 1, 0)
+    return (sequences, x.shape[1], weight.shape[-1] - 1)
+
+
+def new_states(x, weight, cu_seqlens, state_len=None):
+    """Uninitialised final states, or those of varlen_states, which has no weight."""
+    if weight is None:
+        shape = (max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_length(state_len))
+    else:
+        shape = states_shape(x, weight, cu_seqlens)
+    return None if shape is None else x.new_empty(shape)
+
+
+def refuse_recorded(name, state):
+    """A state changes in place, which a recorded tensor would not survive unnoticed."""
+    if state.requires_grad and torch.is_grad_enabled():
+        refuse_grad_in_place(name)
 
 
 def target(name, tensor, shape, like):

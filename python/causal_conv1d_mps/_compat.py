@@ -54,6 +54,22 @@ def _never_batched(tensor):
 is_batched_gradient = getattr(torch._C._functorch, "is_legacy_batchedtensor", _never_batched)
 
 
+transforms_active = torch._C._are_functorch_transforms_active
+
+
+# Tells autograd that a kernel has written into a tensor.
+increment_version = torch.autograd.graph.increment_version
+
+if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+    # The same for a tuple of tensors, without a Python function around it (PyTorch 2.10).
+    increment_versions = torch._C._increment_version
+else:
+
+    def increment_versions(tensors):
+        for tensor in tensors:
+            increment_version(tensor)
+
+
 # Zeros that PyTorch has not allocated; forward-mode derivatives make them.
 is_zero_tensor = torch._is_zerotensor
 

@@ -148,27 +148,15 @@ def backward(
     activation=0,
 ):
     """Gradients of x, weight, bias and initial_states (None where absent), differentiable."""
-    present = [x, weight]
-    present += [t for t in (bias, initial_states) if t is not None]
+    present = {"x": x, "weight": weight, "bias": bias, "initial_states": initial_states}
+    present = {name: tensor for name, tensor in present.items() if tensor is not None}
+    fixed = dict(seq_idx=seq_idx, cu_seqlens=cu_seqlens, activation=activation)
 
     def primal(*tensors):
-        rest = list(tensors[2:])
-        b = rest.pop(0) if bias is not None else None
-        s = rest.pop(0) if initial_states is not None else None
-        return forward(tensors[0], tensors[1], b, seq_idx, cu_seqlens, s, None, activation)
+        return forward(**dict(zip(present, tensors, strict=True)), **fixed)
 
-    (_, final_states), pullback = torch.func.vjp(primal, *present)
+    (_, final_states), pullback = torch.func.vjp(primal, *present.values())
     if dfinal_states is None:
         dfinal_states = torch.zeros_like(final_states)
-    grads = list(pullback((dout, dfinal_states)))
-    dx, dweight = grads[:2]
-    rest = grads[2:]
-    dbias = rest.pop(0) if bias is not None else None
-    dinitial_states = rest.pop(0) if initial_states is not None else None
-    return dx, dweight, dbias, dinitial_states
-
-
-def gradients(*arguments):
-    """The arguments are those of backward and `needs`: None for what was not asked for."""
-    results = backward(*arguments[:-1])
-    return tuple(r if needed else None for r, needed in zip(results, arguments[-1], strict=True))
+    found = dict(zip(present, pullback((dout, dfinal_states)), strict=True))
+    return tuple(found.get(name) for name in ("x", "weight", "bias", "initial_states"))

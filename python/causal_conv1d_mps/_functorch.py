@@ -19,7 +19,7 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        return _vmap.forward_rule(_Forward.apply)(info, in_dims, *arguments)
+        return _vmap.folding_rule(_Forward.apply, "forward")(info, in_dims, *arguments)
 
 
 class _Backward(torch.autograd.Function):
@@ -29,7 +29,7 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        return _vmap.backward_rule(_Backward.apply)(info, in_dims, *arguments)
+        return _vmap.folding_rule(_Backward.apply, "backward")(info, in_dims, *arguments)
 
 
 forward = _Forward.apply

@@ -3,32 +3,15 @@
 
 #include <string.h>
 
-#include "_call.h"
+#include "_torch.h"
 #include "plan_key.h"
 #include "validate.h"
 
 /* ---- Planning
  * ------------------------------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name;
-    const cc1d_signature *signature;
-} operations[] = {{"forward", &cc1d_forward_signature},
-                  {"backward", &cc1d_backward_signature},
-                  {"update", &cc1d_update_signature},
-                  {"varlen_states", &cc1d_varlen_states_signature}};
-
-static const cc1d_signature *find_signature(PyObject *name) {
-    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
-        if (PyUnicode_Check(name) && PyUnicode_CompareWithASCIIString(name, operations[i].name) == 0)
-            return operations[i].signature;
-    PyErr_SetString(PyExc_ValueError,
-                    "operation: expected 'forward', 'backward', 'update' or 'varlen_states'");
-    return NULL;
-}
-
-static cc1d_status validate(cc1d_operation op, const cc1d_call *call, cc1d_problem *problem) {
-    switch (op) {
+static cc1d_status validate(const cc1d_call *call, cc1d_problem *problem) {
+    switch (call->table->op) {
     case CC1D_OP_FORWARD: {
         const cc1d_forward_args args = cc1d_forward_args_of(call);
         return cc1d_validate_forward(&args, problem);
@@ -48,91 +31,96 @@ static cc1d_status validate(cc1d_operation op, const cc1d_call *call, cc1d_probl
     }
 }
 
-/* ---- Python values
- * --------------------------------------------------------------------------------------------------- */
+/* A stand-in for Metal keeps its tensors elsewhere. */
+static void move_to_metal(cc1d_call *call) {
+    for (int i = 0; i <= CC1D_SCRATCH; i++)
+        if (call->given[i] && (cc1d_device)call->tensor[i].device == cc1d_launched_device())
+            call->tensor[i].device = CC1D_METAL;
+}
 
-/* The launch's tensors in buffer order. */
-static PyObject *buffers_of(const cc1d_launch *launch, const cc1d_call *call) {
-    PyObject *tuple = PyTuple_New(launch->buffer_count);
+/* With scratch. Nothing here reads or writes a tensor's memory; PyTorch binds it when it encodes the launch.
+ */
+static int plan_call(cc1d_call *call, cc1d_plan *plan) {
+    cc1d_problem problem;
+    move_to_metal(call);
+    cc1d_status status = validate(call, &problem);
+    if (!status) status = cc1d_make_plan(&problem, plan);
+    if (status) cc1d_raise(status);
+    return status || cc1d_make_scratch(call, plan->scratch_bytes) ? -1 : 0;
+}
+
+/* ---- Kernels
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* The kernel of a launch, compiled once. A new reference or NULL. */
+static PyObject *find_kernel(const cc1d_launch *launch) {
+    char place[sizeof launch->kernel + sizeof launch->key]; /* the name is static, so its address will do */
+    memcpy(place, &launch->kernel, sizeof launch->kernel);
+    memcpy(place + sizeof launch->kernel, launch->key, sizeof launch->key);
+    PyObject *key = PyBytes_FromStringAndSize(place, sizeof place);
+    PyObject *kernel = key ? PyDict_GetItemWithError(cc1d_torch(CC1D_PY_KERNELS), key) : NULL; /* borrowed */
+    Py_XINCREF(kernel);
+    if (key && !kernel && !PyErr_Occurred())
+        kernel = PyObject_CallFunction(cc1d_torch(CC1D_PY_COMPILE), "Osy#", key, launch->kernel,
+                                       (const char *)launch->key, (Py_ssize_t)sizeof launch->key);
+    Py_XDECREF(key);
+    return kernel;
+}
+
+/* The launch's tensors in buffer order, then the params struct as a list. */
+static PyObject *arguments_of(const cc1d_launch *launch, const cc1d_call *call) {
+    PyObject *words = PyList_New(launch->word_count);
+    for (int32_t i = 0; words && i < launch->word_count; i++)
+        PyList_SetItem(words, i, PyLong_FromLong(launch->words[i]));
+    PyObject *tuple = words ? PyTuple_New(launch->buffer_count + 1) : NULL;
     for (int32_t i = 0; tuple && i < launch->buffer_count; i++) {
         PyObject *tensor = call->object[launch->buffers[i]];
         Py_INCREF(tensor);
         PyTuple_SetItem(tuple, i, tensor);
     }
+    if (tuple)
+        PyTuple_SetItem(tuple, launch->buffer_count, words);
+    else
+        Py_XDECREF(words);
     return tuple;
-}
-
-static PyObject *words_of(const cc1d_launch *launch) {
-    PyObject *list = PyList_New(launch->word_count);
-    for (int32_t i = 0; list && i < launch->word_count; i++)
-        PyList_SetItem(list, i, PyLong_FromLong(launch->words[i]));
-    return list;
 }
 
 /* Metal counts threads, not groups. */
-static PyObject *launch_tuple(const cc1d_launch *launch, const cc1d_call *call) {
-    PyObject *buffers = buffers_of(launch, call), *words = words_of(launch);
+static PyObject *options_of(const cc1d_launch *launch) {
     unsigned long long threads[3];
     for (int i = 0; i < 3; i++) threads[i] = (unsigned long long)launch->groups[i] * launch->group_size[i];
-    PyObject *tuple = NULL;
-    if (buffers && words)
-        tuple =
-            Py_BuildValue("sy#OO(KKK)(III)", launch->kernel, (const char *)launch->key,
-                          (Py_ssize_t)sizeof launch->key, buffers, words, threads[0], threads[1], threads[2],
-                          launch->group_size[0], launch->group_size[1], launch->group_size[2]);
-    Py_XDECREF(buffers);
-    Py_XDECREF(words);
-    return tuple;
+    return Py_BuildValue("{s:(KKK),s:(III),s:s}", "threads", threads[0], threads[1], threads[2], "group_size",
+                         launch->group_size[0], launch->group_size[1], launch->group_size[2], "arg_casts",
+                         "int32");
 }
 
-static void move_to_metal(cc1d_call *call) {
-    for (int i = 0; i <= CC1D_SCRATCH; i++)
-        if (call->given[i] && call->tensor[i].device == CC1D_CPU) call->tensor[i].device = CC1D_METAL;
+static int encode(PyObject *kernel, const cc1d_launch *launch, const cc1d_call *call) {
+    PyObject *arguments = arguments_of(launch, call);
+    PyObject *options = arguments ? options_of(launch) : NULL;
+    PyObject *none = options ? PyObject_Call(kernel, arguments, options) : NULL;
+    Py_XDECREF(none);
+    Py_XDECREF(options);
+    Py_XDECREF(arguments);
+    return none ? 0 : -1;
 }
 
-/* Nothing here reads or writes a tensor's memory; PyTorch binds it when it encodes the launch. */
-static PyObject *plan_call(const cc1d_signature *signature, cc1d_call *call) {
-    if (cc1d_describe_all(call)) return NULL;
-    /* A stand-in for Metal keeps its tensors on the CPU: x says whether that is the case. */
-    const bool stand_in = call->given[CC1D_X] && call->tensor[CC1D_X].device == CC1D_CPU;
-    if (stand_in) move_to_metal(call);
-    cc1d_problem problem;
+int cc1d_launch_all(cc1d_call *call) {
     cc1d_plan plan;
-    cc1d_status status = validate(signature->op, call, &problem);
-    if (!status) status = cc1d_make_plan(&problem, &plan);
-    if (status) return cc1d_raise(status);
-    if (cc1d_allocate_scratch(call, plan.scratch_bytes) || cc1d_describe_all(call)) return NULL;
-    if (stand_in) move_to_metal(call);
-    if (cc1d_take_scratch(call)) return NULL;
-    if (call->scratch_size < plan.scratch_bytes)
-        return PyErr_Format(PyExc_ValueError, "scratch: expected at least %zu bytes, got %zu",
-                            plan.scratch_bytes, call->scratch_size);
-    PyObject *list = PyList_New(0);
-    for (int32_t i = 0; list && i < plan.launch_count; i++) {
-        PyObject *tuple = launch_tuple(&plan.launch[i], call);
-        if (!tuple || PyList_Append(list, tuple)) Py_CLEAR(list);
-        Py_XDECREF(tuple);
-    }
-    if (list && plan.launch_count > 0)
+    if (plan_call(call, &plan)) return -1;
+    PyObject *kernel[CC1D_PLAN_LAUNCHES] = {NULL};
+    int failed = 0;
+    /* All kernels first: a text that does not compile must not leave half of the results written. */
+    for (int32_t i = 0; i < plan.launch_count && !failed; i++)
+        failed = (kernel[i] = find_kernel(&plan.launch[i])) ? 0 : -1;
+    for (int32_t i = 0; i < plan.launch_count && !failed; i++)
+        failed = encode(kernel[i], &plan.launch[i], call);
+    for (int32_t i = 0; i < plan.launch_count; i++) Py_XDECREF(kernel[i]);
+    if (failed) return -1;
+    if (plan.launch_count > 0)
         cc1d_ran("metal", "mps", plan.launch[0].kernel);
-    else if (list)
+    else
         cc1d_ran_nothing();
-    return list;
-}
-
-PyObject *cc1d_py_launches(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
-    if (count < 1) {
-        PyErr_SetString(PyExc_TypeError, "expected an operation's name first, got no argument");
-        return NULL;
-    }
-    const cc1d_signature *signature = find_signature(arguments[0]);
-    if (!signature) return NULL;
-    cc1d_call call;
-    PyObject *result =
-        cc1d_unpack(signature, arguments + 1, count - 1, &call) ? NULL : plan_call(signature, &call);
-    cc1d_release(&call);
-    return result;
+    return 0;
 }
 
 /* ---- Source

@@ -1,9 +1,9 @@
-"""Runs the library's Metal kernels on PyTorch's own MPS stream, without synchronisation.
+"""The library's Metal kernels, compiled by PyTorch (torch.mps.compile_shader) for its MPS stream.
 
-`_C.launches` validates and plans a call and returns ready arguments; this module compiles each
-kernel once (torch.mps.compile_shader) and encodes it. CAUSAL_CONV1D_METAL_PATH names a file that
-replaces the text of the kernels; `python -m causal_conv1d_mps metal-source` writes that text.
-Another package had a variable of that name, for other kernels: its file is passed over.
+The C code plans a call and launches the kernels (_launch.c); each is compiled once, here.
+CAUSAL_CONV1D_METAL_PATH names a file that replaces the text of the kernels;
+`python -m causal_conv1d_mps metal-source` writes that text. Another package had a variable of that
+name, for other kernels: its file is passed over.
 """
 
 import logging
@@ -17,8 +17,9 @@ from . import _C
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
-_kernels = {}
 _warned = set()
+
+kernels = {}  # what is ready, by what the C code calls it
 
 OVERRIDE = "CAUSAL_CONV1D_METAL_PATH"
 
@@ -34,44 +35,17 @@ def _unavailable(_source):
 compile_shader = getattr(torch.mps, "compile_shader", _unavailable)
 
 
-def forward(*arguments):
-    _run(_C.launches("forward", *arguments))
-
-
-def backward(*arguments):
-    _run(_C.launches("backward", *arguments))
-
-
-def update(*arguments):
-    _run(_C.launches("update", *arguments))
-
-
-def varlen_states(*arguments):
-    _run(_C.launches("varlen_states", *arguments))
-
-
 def metal_source():
     """The text of all kernels, self-contained; the defines of a launch go before it."""
     return _C.metal_text()
 
 
-def _run(launches):
-    # All kernels first: a text that does not compile must not leave half of the results written.
-    ready = [(_kernel(launch[0], launch[1]), launch) for launch in launches]
-    for kernel, (_, _, buffers, words, threads, group_size) in ready:
-        kernel(*buffers, words, threads=threads, group_size=group_size, arg_casts="int32")
-
-
-def _kernel(name, key):
-    cached = (compile_shader, name, key)
-    kernel = _kernels.get(cached)
-    if kernel is None:
-        with _lock:
-            kernel = _kernels.get(cached)
-            if kernel is None:
-                library = compile_shader(_source(name, key))
-                kernel = _kernels[cached] = getattr(library, name)
-    return kernel
+def compile_kernel(place, name, key):
+    """The kernel of that name, specialised by key; it is then found in `kernels` at `place`."""
+    with _lock:
+        if place not in kernels:
+            kernels[place] = getattr(compile_shader(_source(name, key)), name)
+        return kernels[place]
 
 
 def _source(name, key):

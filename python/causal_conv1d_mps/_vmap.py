@@ -7,6 +7,8 @@ with batched ones is a loop over the samples.
 
 import torch
 
+from ._tables import INPUTS, RESULTS
+
 
 def _fold(tensor, dim, size, axis):
     if dim is None:
@@ -57,11 +59,14 @@ def _loop(operator, size, in_dims, arguments):
     return tuple(torch.stack(parts) for parts in zip(*samples, strict=True)), (0,) * len(samples[0])
 
 
-def _folding_rule(operator, channels, results):
-    """The rule of an operator, from the axis of the channel dimension of its tensors.
+def folding_rule(operator, operation):
+    """The rule of an operator, from the axis of the channel dimension of its operation's tensors.
 
     `channels` maps an argument's place to that axis; places not in it hold index tensors.
     """
+    inputs = enumerate(INPUTS[operation])
+    channels = {place: a.channel for place, a in inputs if a.channel >= 0}
+    results = [a.channel for a in RESULTS[operation]]
 
     def rule(info, in_dims, *arguments):
         size = info.batch_size
@@ -88,23 +93,16 @@ def _folding_rule(operator, channels, results):
     return rule
 
 
-def forward_rule(operator):
-    return _folding_rule(operator, channels={0: 1, 1: 0, 2: 0, 5: 1, 6: 1}, results=(1, 1))
-
-
-def backward_rule(operator):
-    channels = {0: 1, 1: 1, 2: 0, 3: 0, 6: 1, 7: 1}
-    return _folding_rule(operator, channels, results=(1, 0, 0, 1))
-
-
-def looping_rule(operator, written=None):
-    """The rule of an operator that runs sample by sample; `written` is the argument it changes."""
+def looping_rule(operator, operation):
+    """The rule of an operator that runs sample by sample."""
 
     def rule(info, in_dims, *arguments):
-        if written is not None and in_dims[written] is None:
-            raise ValueError(
-                "conv_state: expected a batched tensor under vmap, because each sample changes it"
-            )
+        for argument, dim in zip(INPUTS[operation], in_dims, strict=False):
+            if argument.written and dim is None:
+                raise ValueError(
+                    f"{argument.name}: expected a batched tensor under vmap, because each sample "
+                    "changes it"
+                )
         return _loop(operator, info.batch_size, in_dims, arguments)
 
     return rule

@@ -5,8 +5,8 @@ Shapes: B batch, D dim, T seqlen, W width, N packed sequences, S state length.
 
 import torch
 
-from . import _C, _eager
-from ._compat import HAS_OPERATORS, is_dynamo_compiling
+from . import _torch
+from ._compat import HAS_OPERATORS
 from ._convolution import convolve
 from ._states import causal_conv1d_update, causal_conv1d_varlen_states
 
@@ -22,7 +22,7 @@ if HAS_OPERATORS:
     from . import _flops
 
     _flops.register()
-_eager.bind()
+_torch.bind()
 
 
 def causal_conv1d(x, weight, bias=None, activation=None):
@@ -32,11 +32,7 @@ def causal_conv1d(x, weight, bias=None, activation=None):
     activation: None, "silu" or "swish".
     Returns y (B, D, T) in x's dtype and memory order. Differentiable.
     """
-    if not is_dynamo_compiling():
-        y = _C.eager_forward(x, weight, bias, activation)
-        if y is not None:
-            return y
-    return convolve(x, weight, bias, activation)
+    return convolve((x, weight, bias), activation)
 
 
 def causal_conv1d_fn(
@@ -71,24 +67,18 @@ def causal_conv1d_fn(
     out: the tensor to write y to (not with gradients).
     Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual.
     """
-    if (
-        seq_idx is initial_states is final_states_out is cu_seqlens is residual is out is None
-        and not return_final_states
-    ):
-        return causal_conv1d(x, weight, bias, activation)
-    return convolve(
+    tensors = (
         x,
         weight,
         bias,
-        activation,
         seq_idx,
         cu_seqlens,
         initial_states,
         residual,
         out,
-        return_final_states,
         final_states_out,
     )
+    return convolve(tensors, activation, return_final_states)
 
 
 def causal_conv1d_fwd(x, weight, bias=None, silu_activation=False):

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from . import _checks, _composite, _states
+from . import _checks, _composite, _states, _tables
 from ._compat import any_autocast
 from ._convolution import autocast
-from ._direct import any_requires_grad
+from ._watch import any_requires_grad
 from .functional import causal_conv1d_fn, causal_conv1d_update
 
 __all__ = ["CausalConv1d", "ShortConvolution"]
@@ -54,7 +54,7 @@ class _Depthwise(torch.nn.Module):
             raise ValueError(
                 f"x: expected shape {letters} with D = {self.dim}, got {tuple(x.shape)}{hint}"
             )
-        _checks.require_tensors(("x",), x=x)
+        _checks.require_named(x=x)
         if isinstance(x, torch.Tensor):
             raise ValueError(f"x: expected shape {letters}, got {tuple(x.shape)}")
 
@@ -156,7 +156,7 @@ class ShortConvolution(_Depthwise):
         """
         self._check_x(x, 2, "(B, T, D)")
         if any_autocast():
-            x, residual = autocast(x, residual)
+            x, residual = self._autocast(x, residual)
         seq_idx = None
         if mask is not None:
             if cu_seqlens is not None:
@@ -171,6 +171,12 @@ class ShortConvolution(_Depthwise):
         if one_step and cache is not None and residual is None and not recorded:
             return self._update(x.squeeze(1), cache).unsqueeze(1), cache
         return self._convolve(x, residual, cache, output_final_state, cu_seqlens, seq_idx, recorded)
+
+    def _autocast(self, x, residual):
+        names = [argument.name for argument in _tables.INPUTS["forward"]]
+        given = {"x": x, "residual": residual}
+        cast = autocast("forward", tuple(map(given.get, names)))
+        return cast[0], cast[names.index("residual")]
 
     def _convolve(self, x, residual, cache, output_final_state, cu_seqlens, seq_idx, recorded):
         rows = x.transpose(1, 2)
@@ -248,13 +254,13 @@ class ShortConvolution(_Depthwise):
         if x.shape[1] != length or batch not in ("B", x.shape[0]):
             raise ValueError(f"x: expected shape ({batch}, {length}, D), got {tuple(x.shape)}")
         if any_autocast():
-            x, residual = autocast(x, residual)
+            x, residual = self._autocast(x, residual)
         rows = x.reshape(-1, x.shape[-1])
         if cache is None:
             fresh = x.new_zeros(rows.shape[0], self.dim, self.width)
         else:
             self._check_cache(cache, x, rows.shape[0])
-            _states.refuse_recorded("cache", cache)
+            _checks.refuse_recorded("cache", cache)
             fresh = cache
         if residual is None:
             y = self._update(rows, fresh)

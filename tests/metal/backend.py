@@ -1,9 +1,9 @@
 """The backend "metal" for the operation tests: CPU tensors through the MPS path and the harness.
 
 Everything between the public function and the compiled kernel is what runs on a Mac; only the
-choice of the kernels module and the function that compiles a text are swapped (and the oracle is
-told that GPU kernels ran, which its check would see from the device). Importing this makes
-the tests of tests/python importable.
+device whose kernels PyTorch launches and the function that compiles a text are swapped (and the
+oracle is told that GPU kernels ran, which its check would see from the device). Importing this
+makes the tests of tests/python importable.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import oracle
 from backends import Backend
 
-from causal_conv1d_mps import _C, _backend, _metal
+from causal_conv1d_mps import _C, _checks, _metal, _tables, _torch
 
 
 def compile_checked(source):
@@ -38,63 +39,92 @@ def compile_quickly(source):
     return harness.compile_shader(source, optimise=False)
 
 
-class ResultsWritten:
-    """The kernels module, where results and scratch memory hold nothing at first: a kernel that
-    reads what was not written fails, and so does one that leaves a byte of a result unwritten."""
-
-    @staticmethod
-    def forward(*arguments):
-        _run_marked("forward", arguments, results=(7, 8))
-
-    @staticmethod
-    def backward(*arguments):
-        def scratch(nbytes):
-            return harness.uninitialised(arguments[13](nbytes))
-
-        marked = (*arguments[:13], scratch, *arguments[14:])
-        _run_marked("backward", marked, results=(8, 9, 10, 11))
-
-    @staticmethod
-    def update(*arguments):
-        _run_marked("update", arguments, results=(7,))
-
-    @staticmethod
-    def varlen_states(*arguments):
-        _run_marked("varlen_states", arguments, results=(2,))
+_NAMES = ("forward", "update", "varlen_states", "backward", "gradients", "run")
+_CALLS = {name: getattr(_C, name) for name in _NAMES}
 
 
-def _run_marked(operation, arguments, results):
-    results = [arguments[i] for i in results if arguments[i] is not None]
-    for result in results:
-        harness.uninitialised(result)
-    getattr(_metal, operation)(*arguments)
-    for result in results:
-        left = harness.unwritten(result)
-        assert left == 0, f"{operation} left {left} bytes of a result of {result.shape} unwritten"
+class _ResultsWritten:
+    """The binding, where results and scratch memory hold nothing at first: a kernel that reads what
+    was not written fails, and so does a call that leaves a byte of a result unwritten."""
+
+    def __init__(self):
+        self._calls = threading.local()  # what the calls that are on have made
+        self._calls.made = []
+
+    def bound(self):
+        return dict(
+            empty_like=self._marking(torch.empty_like),
+            new_states=self._marking(_checks.new_states),
+            empty=lambda *size, **options: harness.uninitialised(torch.empty(*size, **options)),
+        )
+
+    def _marking(self, make):
+        def made(*arguments):
+            result = make(*arguments)
+            if result is not None:
+                self._calls.made.append(harness.uninitialised(result))
+            return result
+
+        return made
+
+    def watching(self):
+        """A patch of the functions that make calls."""
+        return mock.patch.multiple(_C, **{name: self._watching(name) for name in _CALLS})
+
+    def _watching(self, name):
+        function = _CALLS[name]
+
+        def run(*arguments):
+            operation, tensors = arguments[:2] if name == "run" else (name, arguments[0])
+            given = _given_results(operation, tensors)
+            outer, self._calls.made = getattr(self._calls, "made", []), []
+            for result in given:
+                harness.uninitialised(result)
+            found = NotImplemented
+            try:
+                found = function(*arguments)
+            finally:
+                made, self._calls.made = self._calls.made, outer
+                copied = [r for r in given if r.requires_grad or found is NotImplemented]
+                for result in copied:  # not written by a kernel
+                    harness.initialised(result)
+            for result in made + given if found is not NotImplemented else ():
+                left = harness.unwritten(result)
+                what = f"{operation} left {left} bytes of a result of {tuple(result.shape)}"
+                assert left == 0, f"{what} unwritten"
+            return found
+
+        return run
+
+
+def _given_results(operation, tensors):
+    """What the caller has given a call to write its results to."""
+    pairs = zip(_tables.ARGUMENTS.get(operation, ()), tensors)
+    return [tensor for a, tensor in pairs if a.result and isinstance(tensor, torch.Tensor)]
 
 
 @functools.cache
-def _for(compile_shader, version):
-    """A function of its own for each version: kernels are kept by the function that compiles."""
-    return functools.partial(compile_shader)
+def _kernels_of(compile_shader, version):
+    """Kernels are kept by the function that compiles them."""
+    return {}
 
 
 @contextlib.contextmanager
-def on_harness(compile_shader=compile_checked, kernels=ResultsWritten, **device):
-    """`device` is what harness.device takes."""
-
-    def no(*arguments):
-        return None
-
-    with (
-        harness.device(**device) as current,
-        oracle.device_that(flushes=current.flushes_subnormals),
-        # The shortcut of CPU tensors, which these are.
-        mock.patch.multiple(_C, eager_forward=no, eager_backward=no, eager_update=no),
-        mock.patch.object(_backend, "of", lambda x: kernels),
-        mock.patch.object(_metal, "compile_shader", _for(compile_shader, current.version)),
-        mock.patch.object(oracle, "from_gpu_kernel", lambda got: True),
-    ):
+def on_harness(compile_shader=compile_checked, *, marked=True, **device):
+    """`device` is what harness.device takes. marked: with the marks of _ResultsWritten."""
+    results = _ResultsWritten()
+    with contextlib.ExitStack() as stack:
+        current = stack.enter_context(harness.device(**device))
+        kernels = _kernels_of(compile_shader, current.version)
+        for context in (
+            oracle.device_that(flushes=current.flushes_subnormals),
+            mock.patch.multiple(_metal, compile_shader=compile_shader, kernels=kernels),
+            mock.patch.object(oracle, "from_gpu_kernel", lambda got: True),
+            results.watching() if marked else mock.patch.multiple(_C, **_CALLS),
+        ):
+            stack.enter_context(context)
+        stack.callback(_torch.bind)
+        _torch.bind(launched_device="cpu", kernels=kernels, **(results.bound() if marked else {}))
         yield
 
 

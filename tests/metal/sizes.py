@@ -4,6 +4,7 @@ They show what only does beyond 4096 steps, 2^32 elements, one slab, 2^32 positi
 sums, 2^24 units. test_sizes.py makes them on the harness; test_planted_faults.py with a fault.
 """
 
+import contextlib
 import math
 import mmap
 import re
@@ -20,7 +21,7 @@ from harness.memory import NORESERVE
 from inputs import same_bits, values, weights
 
 import causal_conv1d_mps as ccmps
-from causal_conv1d_mps import _C, _metal
+from causal_conv1d_mps import _metal
 
 # ---- Long rows ----
 
@@ -90,39 +91,60 @@ def _words_before(struct, field):
     raise KeyError(field)
 
 
-def _in_two_slabs(launch):
+@contextlib.contextmanager
+def _kernels(replaced):
+    """With replaced(name, kernel) for every kernel."""
+
+    class Library:
+        def __init__(self, source):
+            self._library = compile_shader(source)
+
+        def __getattr__(self, name):
+            return replaced(name, getattr(self._library, name))
+
+    compile_shader = _metal.compile_shader
+    with (
+        mock.patch.object(_metal, "compile_shader", Library),
+        mock.patch.dict(_metal.kernels, clear=True),
+    ):
+        yield
+
+
+def _in_two_slabs(name, words, threads, group_size):
     """As src/plan_build.c plans what has too many units for one: half of the rows in each."""
-    name, key, buffers, words, threads, group_size = launch
     if name == "cc1d_backward_reduce":  # which has one row
-        return launch
+        return words, threads
     struct = "cc1d_update_params" if "update" in name else "cc1d_conv_params"
     at = _words_before(struct, "slab")
     assert _words_before(struct, "units") == at + 1
     rows, units = words[at : at + 2]
     assert units % rows == 0 and threads[1] == 1
     if rows == 1:
-        return launch
+        return words, threads
     slab = -(-rows // 2)
     fewer = units // rows * slab
     words = [*words[:at], slab, fewer, *words[at + 2 :]]
     # A group is a unit, or it compares its units with how many there are.
     across = fewer * group_size[0] if units * group_size[0] == threads[0] else threads[0]
-    return name, key, buffers, words, (across, -(-rows // slab), *threads[2:]), group_size
+    return words, (across, -(-rows // slab), *threads[2:])
 
 
 def two_slabs(call):
     """The call's results have the bits of one slab. Gives how many launches were cut."""
     cut = []
 
-    def launches(*arguments):
-        for launch in _launches(*arguments):
-            halved = _in_two_slabs(launch)
-            cut.append(halved is not launch)
-            yield halved
+    def halved(name, kernel):
+        def launch(*arguments, threads, group_size, **options):
+            *buffers, words = arguments
+            changed = _in_two_slabs(name, words, threads, group_size)
+            cut.append(changed != (words, threads))
+            words, threads = changed
+            kernel(*buffers, words, threads=threads, group_size=group_size, **options)
 
-    _launches = _C.launches
+        return launch
+
     one = call()
-    with mock.patch.object(_C, "launches", launches):
+    with _kernels(halved):
         two = call()
     assert all(same_bits(a, b) for a, b in zip(one, two, strict=True))
     return sum(cut)
@@ -172,19 +194,21 @@ def reduction_of_100_000_parts():
     x, dout = torch.ones(parts, 1, 2), torch.ones(parts, 1, 2)
     weight, bias = torch.ones(1, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
 
-    def reduce_only(*arguments):
-        *_, reduce = _launches(*arguments)
-        name, _, buffers, words, *_ = reduce
-        assert name == "cc1d_backward_reduce"
-        assert words[_words_before("cc1d_reduce_params", "parts")] == parts
-        scratch = max(buffers, key=lambda buffer: buffer.nbytes)
-        scratch.view(torch.float32)[: 2 * parts] = part
-        harness.initialised(scratch)
-        return [reduce]
+    def reduce_only(name, kernel):
+        def launch(*arguments, **options):
+            if name != "cc1d_backward_reduce":
+                return
+            *buffers, words = arguments
+            assert words[_words_before("cc1d_reduce_params", "parts")] == parts
+            scratch = max(buffers, key=lambda buffer: buffer.nbytes)
+            scratch.view(torch.float32)[: 2 * parts] = part
+            harness.initialised(scratch)
+            kernel(*arguments, **options)
 
-    _launches = _C.launches
+        return launch
+
     y = ccmps.causal_conv1d_fn(x, weight, bias)
-    with mock.patch.object(_C, "launches", reduce_only):
+    with _kernels(reduce_only):
         found = torch.autograd.grad(y, (weight, bias), dout)
     exact = parts * torch.tensor(part).double()
     error = (math.log2(x.numel()) + 2) * 2.0**-23 * exact
@@ -206,8 +230,7 @@ kernel void cc1d_test_divide(device const uint *n [[buffer(0)]], device uint *q 
 
 def divisions():
     """cc1d_divide of every kind of number below 2^31, about multiples of the divisor above all."""
-    text = _C.launch_defines("cc1d_varlen_states", _some_key()) + _metal.metal_source()
-    divide = _metal.compile_shader(text + DIVIDE).cc1d_test_divide
+    divide = _metal.compile_shader(_some_text() + DIVIDE).cc1d_test_divide
     for divisor in (1, 2, 3, 5, 7, 641, 2**16 + 1, 2**24 - 1, 2**24 + 3, 2**30, 2**31 - 1):
         n = _about_multiples(divisor)
         shift = (divisor - 1).bit_length()
@@ -228,16 +251,18 @@ def _about_multiples(divisor):
     return n.clamp(0, most).to(torch.int32)
 
 
-def _some_key():
-    x, bounds = torch.zeros(1, 1, 4), torch.tensor([0, 4], dtype=torch.int32)
-    keys = []
+def _some_text():
+    """Of a kernel that was specialised."""
+    x, bounds = torch.zeros(1, 4), torch.tensor([0, 4], dtype=torch.int32)
+    texts, compile_shader = [], _metal.compile_shader
 
-    def launches(*arguments):
-        found = list(_launches(*arguments))
-        keys.extend(launch[1] for launch in found)
-        return found
+    def compiled(source):
+        texts.append(source)
+        return compile_shader(source)
 
-    _launches = _C.launches
-    with mock.patch.object(_C, "launches", launches):
-        ccmps.causal_conv1d_varlen_states(x[0].T, bounds, 2)
-    return keys[0]
+    with (
+        mock.patch.object(_metal, "compile_shader", compiled),
+        mock.patch.dict(_metal.kernels, clear=True),
+    ):
+        ccmps.causal_conv1d_varlen_states(x.T, bounds, 2)
+    return texts[0]

@@ -19,7 +19,7 @@ OVERRIDE = "CAUSAL_CONV1D_METAL_PATH"
 
 
 @pytest.fixture
-def compiled(monkeypatch):
+def compiled():
     """The sources that were compiled, in order."""
     sources = []
 
@@ -27,8 +27,7 @@ def compiled(monkeypatch):
         sources.append(source)
         return harness.compile_shader(source)
 
-    with backend.on_harness():
-        monkeypatch.setattr(_metal, "compile_shader", compile_shader)
+    with backend.on_harness(compile_shader):
         yield sources
 
 
@@ -99,7 +98,7 @@ def test_an_edited_text_is_used_and_said(compiled, monkeypatch, tmp_path, caplog
     )
     path.write_text(edited)
     monkeypatch.setenv(OVERRIDE, str(path))
-    monkeypatch.setattr(_metal, "_kernels", {})
+    _metal.kernels.clear()
     with caplog.at_level(logging.WARNING):
         y = call()
     assert (y == 7).all() and not torch.equal(y, plain)
@@ -125,7 +124,7 @@ def test_a_file_without_our_kernels_is_passed_over(compiled, monkeypatch, tmp_pa
         monkeypatch.chdir(tmp_path)
         Path(path).write_text("// cc1d_forward_time")
     monkeypatch.setenv(OVERRIDE, path)
-    monkeypatch.setattr(_metal, "_kernels", {})
+    _metal.kernels.clear()
     monkeypatch.setattr(_metal, "_warned", set())
     with pytest.warns(RuntimeWarning) as caught:
         assert torch.equal(call(dim=5), want)
@@ -142,8 +141,7 @@ def test_text_of_ours_that_is_not_ascii_is_refused(compiled, monkeypatch, tmp_pa
         call(dim=6)
 
 
-def test_an_old_pytorch_is_told_which_one_is_needed(monkeypatch):
-    with backend.on_harness():
-        monkeypatch.setattr(_metal, "compile_shader", _metal._unavailable)
+def test_an_old_pytorch_is_told_which_one_is_needed():
+    with backend.on_harness(_metal._unavailable):
         with pytest.raises(NotImplementedError, match=r"PyTorch 2\.7"):
             call(dim=7)

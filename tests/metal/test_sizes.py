@@ -4,8 +4,6 @@ import backend
 import pytest
 import sizes
 
-from causal_conv1d_mps import _metal
-
 LAYOUTS = ("contiguous", "channel_last")
 
 
@@ -24,7 +22,7 @@ def test_rows_of_5000_steps(layout):
 @pytest.mark.parametrize("strides", sizes.FAR_STRIDES.values(), ids=sizes.FAR_STRIDES)
 def test_rows_2_to_the_32_elements_apart(strides, width):
     # Without the marks of results, which would need a byte for each of the bytes between the rows.
-    with backend.on_harness(backend.compile_quickly, _metal):
+    with backend.on_harness(backend.compile_quickly, marked=False):
         sizes.far_rows(strides, width)
 
 

@@ -10,7 +10,7 @@ import harness
 import pytest
 import torch
 
-from causal_conv1d_mps import _metal
+from causal_conv1d_mps import _C
 
 WIDTH = 4
 SHAPES = [(2, 128, 256), (1, 64, 2048), (2, 256, 1024)]
@@ -58,7 +58,7 @@ def forward(shape, dtype, layout):
     weight, bias = parameters(shape[1])
     y = torch.empty_like(x)
     with harness.count_traffic() as moved:
-        _metal.forward(x, weight, bias, None, None, None, None, y, None, 1, 1)
+        _C.run("forward", (x, weight, bias, *[None] * 4, y), 1)
     return moved, size(x, y, weight, bias)
 
 
@@ -68,11 +68,7 @@ def backward(shape, dtype, layout):
     dx, dweight, dbias = map(torch.empty_like, (x, weight, bias))
     results = (dx, dweight, dbias, None)
     with harness.count_traffic() as moved:
-        _metal.backward(
-            *(dout, x, weight, bias, None, None, None, None, *results, 1),
-            lambda nbytes: torch.empty(nbytes, dtype=torch.uint8),
-            1,
-        )
+        _C.run("backward", (dout, x, weight, bias, *[None] * 4, *results), 1)
     return moved, size(dout, x, weight, bias, dx, dweight, dbias)
 
 
@@ -82,7 +78,7 @@ def update(shape, dtype, state_len):
     weight, bias = parameters(dim)
     y = torch.empty_like(x)
     with harness.count_traffic() as moved:
-        _metal.update(x, state, weight, bias, None, None, None, y, -1, 1, 1)
+        _C.run("update", (x, state, weight, bias, *[None] * 3, y), 1)
     return moved, size(x, y, state, state, weight, bias)
 
 

@@ -57,7 +57,8 @@ def test_composite_backward_is_the_kernel(case):
     expected = dict(zip(names, torch.autograd.grad(outputs, leaves, cotangents), strict=True))
 
     rest, code = split({n: v.detach() if torch.is_tensor(v) else v for n, v in arguments.items()})
-    found = _composite.backward(cotangents[0], **rest, dfinal_states=cotangents[1], activation=code)
+    above = dict(zip(("dout", "dfinal_states"), cotangents))
+    found = _composite.backward(**rest, **above, activation=code)
     for name, gradient in zip(("x", "weight", "bias", "initial_states"), found, strict=True):
         if name in expected:
             torch.testing.assert_close(gradient, expected[name], rtol=1e-9, atol=1e-9)

@@ -50,7 +50,7 @@ class Producer:
 
 def forward(x):
     out = torch.full((2, 3, 5), 7.0)
-    _C.forward(x, torch.ones(3, 4), None, None, None, None, None, out, None, 0, 1)
+    _C.run("forward", (x, torch.ones(3, 4), *[None] * 5, out))
     return out
 
 
@@ -89,52 +89,3 @@ def test_only_pytorchs_exchange_table_is_called():
         )
 
     assert torch.equal(forward(WithTable()), forward(Producer()))
-
-
-def backward(alloc):
-    x, weight = torch.ones(4, 16, 4096), torch.ones(16, 4)
-    dx, dweight = torch.full_like(x, 7), torch.full_like(weight, 7)
-    gradients = (dx, dweight, None, None)
-    try:
-        _C.backward(x, x, weight, None, None, None, None, None, *gradients, 0, alloc, 1)
-    except (TypeError, ValueError, RuntimeError):
-        assert (dx == 7).all() and (dweight == 7).all()
-        raise
-
-
-def bytes_of(count, device="cpu"):
-    return torch.zeros(count, dtype=torch.uint8, device=device)
-
-
-SCRATCH = {
-    "smaller": (lambda n: bytes_of(64), "expected at least [0-9]+ bytes, got 64"),
-    "by one byte": (lambda n: bytes_of(n - 1), "expected at least"),
-    "empty": (lambda n: bytes_of(0), "expected at least"),
-    "expanded": (lambda n: bytes_of(1).expand(n), "contiguous bytes"),
-    "of floats": (lambda n: torch.zeros(n), "uint8"),
-    "of two dimensions": (lambda n: bytes_of(n).view(1, -1), "contiguous bytes"),
-    "unaligned": (lambda n: bytes_of(n + 64)[1:], "16-byte alignment"),
-    "elsewhere": (lambda n: bytes_of(n, "meta"), "meta"),
-    "no tensor": (lambda n: 5, "expected a tensor, got int"),
-}
-
-
-@pytest.mark.parametrize("wrong", SCRATCH)
-def test_scratch_counts_for_what_it_is(wrong):
-    alloc, message = SCRATCH[wrong]
-    with pytest.raises((TypeError, ValueError, RuntimeError), match=message):
-        backward(alloc)
-
-
-def test_scratch_may_be_larger():
-    backward(lambda n: bytes_of(n + 4096))
-
-
-@pytest.mark.parametrize("wrong", ["smaller", "of floats"])
-def test_scratch_of_a_metal_launch(wrong):
-    alloc, message = SCRATCH[wrong]
-    x, weight = torch.ones(4, 16, 4096), torch.ones(16, 4)
-    results = (torch.empty_like(x), torch.empty_like(weight), None, None)
-    arguments = (x, x, weight, None, None, None, None, None, *results, 0, alloc, 1)
-    with pytest.raises(ValueError, match=f"^scratch: .*{message}"):
-        _C.launches("backward", *arguments)

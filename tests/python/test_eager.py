@@ -1,26 +1,22 @@
-"""The eager shortcut of CPU tensors (_eager.c): what it asks PyTorch, and answers that go wrong."""
+"""The way of an eager call (_route.c): what it asks PyTorch, and answers that go wrong."""
 
 from contextlib import contextmanager
-from unittest import mock
 
 import pytest
 import torch
 
 import causal_conv1d_mps as ccmps
-from causal_conv1d_mps import _C, _eager
+from causal_conv1d_mps import _torch
 
 
 @contextmanager
 def answering(**answers):
-    """With other answers to questions (named as in _eager.py)."""
-    with mock.patch.object(_C, "bind_torch") as bind:
-        _eager.bind()
-    (names,) = bind.call_args.args
-    _C.bind_torch({**names, **answers})
+    """With other answers to questions (named as in _torch.py)."""
+    _torch.bind(**answers)
     try:
         yield
     finally:
-        _eager.bind()
+        _torch.bind()
 
 
 def fails_with(error):
@@ -41,22 +37,32 @@ QUESTIONS = (
     "transforms_active",
     "dispatch_modes",
     "tracing",
-    "autocast",
-    "empty_like",
-    "num_threads",
+    "any_autocast",
     "grad_enabled",
 )
+NEEDS = ("empty_like", "num_threads", "increment_version", "new_states")
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_failed_question_leads_to_the_general_way(question):
+def test_a_failed_question_leads_to_the_operators(question):
     x, weight = arguments()
     want = ccmps.causal_conv1d(x, weight, None, "silu")
     with answering(**{question: fails_with(RuntimeError("asked in vain"))}):
         assert torch.equal(ccmps.causal_conv1d(x, weight, None, "silu"), want)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("need", NEEDS)
+def test_a_failure_is_told(need):
+    """Once, where it was."""
+    x, weight = arguments()
+    out = torch.empty_like(x)
+    with answering(**{need: fails_with(RuntimeError("failed on purpose"))}):
+        with pytest.raises(RuntimeError, match="failed on purpose"):
+            y = None if need == "empty_like" else out
+            ccmps.causal_conv1d_fn(x, weight, return_final_states=True, out=y)
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, "empty_like", "num_threads"])
 def test_an_interrupt_is_not_lost(question):
     x, weight = arguments()
     state = torch.zeros(2, 8, 3)

@@ -34,11 +34,6 @@ def guard(arguments, end):
     return {k: guarded(v, end) if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
 
 
-def scratch(end):
-    """Scratch starts at a multiple of 16 bytes, so that it ends up to 15 bytes before the page."""
-    return lambda size: guarded(torch.zeros(-(-size // 16) * 16, dtype=torch.uint8), end)[:size]
-
-
 def code(activation):
     return int(activation is not None)
 
@@ -51,13 +46,13 @@ def convolve(case, end):
     states = torch.empty(case.state_shape, dtype=case.x_dtype)
     final = guarded(states, end) if case.final else None
     activation = code(case.activation)
-    _C.forward(*inputs, a.get("residual"), y, final, activation, THREADS)
+    _C.run("forward", (*inputs, a.get("residual"), y, final), activation, -1, THREADS)
 
     plain, above, want = gradients(case, "cpu")
     dout, dfinal = guard(dict(enumerate([*above, None][:2])), end).values()
     names = ("x", "weight", "bias", "initial_states")
     found = [guarded(torch.empty_like(plain[n]), end) if n in plain else None for n in names]
-    _C.backward(dout, *inputs, dfinal, *found, activation, scratch(end), THREADS)
+    _C.run("backward", (dout, *inputs, dfinal, *found), activation, -1, THREADS)
     for name, gradient in zip(names, found):
         assert gradient is None or same_bits(gradient, want[name]), name
 
@@ -67,14 +62,14 @@ def update(case, end):
     y = guarded(torch.empty_like(a["x"]), end)
     indices = map(a.get, ("cache_seqlens", "conv_state_indices", "num_accepted_tokens"))
     inputs = (a["x"], a["conv_state"], a["weight"], a.get("bias"), *indices)
-    _C.update(*inputs, y, -1, code(case.activation), THREADS)
+    _C.run("update", (*inputs, y), code(case.activation), -1, THREADS)
 
 
 def varlen_states(case, end):
     a = guard(case.arguments(), end)
     shape = (case.sequences, case.dim, case.state_len)
     states = guarded(torch.empty(shape, dtype=case.dtype), end)
-    _C.varlen_states(a["x"], a["cu_seqlens"], states, THREADS)
+    _C.run("varlen_states", (a["x"], a["cu_seqlens"], states), 0, -1, THREADS)
 
 
 WORK = (

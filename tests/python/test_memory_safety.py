@@ -25,7 +25,7 @@ ROUTES = {
     "general update": "ccmps.causal_conv1d_update(x, pool, wg)",
     "varlen_states": "ccmps.causal_conv1d_varlen_states(x[0].mT, bounds, 3)",
     "operator": "torch.ops.causal_conv1d_mps.forward(x, w, *[None] * 5, 0, False)",
-    "through capsules": "_C.forward(Alien(x), Alien(w), *[None] * 5, out, None, 0, 1)",
+    "through capsules": "_C.run('forward', (Alien(x), Alien(w), *[None] * 5, out))",
 }
 
 

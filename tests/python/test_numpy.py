@@ -27,7 +27,7 @@ def problem(dtype):
 
 
 def forward(x, weight, bias, out, final_states=None):
-    _C.forward(x, weight, bias, None, None, None, None, out, final_states, 1, 1)
+    _C.run("forward", (x, weight, bias, *[None] * 4, out, final_states), 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
@@ -76,7 +76,7 @@ def test_update_in_place(wrap):
     state, out = values((2, 9, 3), torch.float32, 3), torch.empty(2, 9)
     want = oracle.update(x, state, weight, activation="silu")
     tensors = map(wrap, (x, state, weight))
-    _C.update(*tensors, None, None, None, None, wrap(out), -1, 1, 1)
+    _C.run("update", (*tensors, *[None] * 4, wrap(out)), 1)
     oracle.check(out, want.y, "y")
     assert same_bits(state, want.conv_state)
 

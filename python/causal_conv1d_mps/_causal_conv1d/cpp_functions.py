@@ -2,9 +2,9 @@
 
 import torch
 
-from causal_conv1d_mps import _checks, functional
-from causal_conv1d_mps._autograd import differentiable_gradients, gradients
-from causal_conv1d_mps._direct import is_direct
+from causal_conv1d_mps import _C, _checks, functional
+from causal_conv1d_mps._autograd import gradients
+from causal_conv1d_mps._compat import is_dynamo_compiling
 
 __all__ = [
     "causal_conv1d_bwd_function",
@@ -53,35 +53,20 @@ def causal_conv1d_bwd_function(
     silu_activation,
 ):
     """Returns (dx, dweight, dbias, dinitial_states); dx is the caller's tensor if given."""
-    _checks.require_tensors(
-        ("x", "weight", "dout"),
-        x=x,
-        weight=weight,
-        bias=bias,
-        dout=dout,
-        seq_idx=seq_idx,
-        initial_states=initial_states,
-        dfinal_states=dfinal_states,
-        dx=dx,
-    )
     with_states = bool(return_dinitial_states) and initial_states is not None
-    arguments = (
-        dout,
-        x,
-        weight,
-        bias,
-        seq_idx,
-        None,
-        initial_states,
-        dfinal_states,
-        int(bool(silu_activation)),
-        (True, True, bias is not None, with_states),
-    )
-    if is_direct(x, weight, bias, dout, seq_idx, initial_states, dfinal_states, dx):
-        return gradients(*arguments, dx=dx)
+    inputs = (dout, x, weight, bias, seq_idx, None, initial_states, dfinal_states)
+    wanted = (True, True, bias is not None, with_states)
+    activation = int(bool(silu_activation))
+    if not is_dynamo_compiling():
+        results = [needed or None for needed in wanted]
+        results[0] = True if dx is None else dx
+        found = _C.backward((*inputs, *results), activation)
+        if found is not NotImplemented:
+            return found
+    _checks.require_tensors("backward", (*inputs, dx))
     if dx is not None:
         _checks.target("dx", dx, x.shape, x)
-    found = tuple(differentiable_gradients(*arguments))
+    found = gradients(inputs, activation, wanted)
     return found if dx is None else (dx.copy_(found[0]), *found[1:])
 
 

@@ -21,17 +21,17 @@ def kernel_calls(monkeypatch):
     """How often each kernel of the library has run."""
     calls = Counter()
 
-    def counted(name, kernel):
+    def counted(operation, kernel):
         def run(*arguments):
             result = kernel(*arguments)
-            # An eager call that takes the general way goes on to the kernel's own function.
-            if not (name.startswith("eager_") and result is None):
-                calls[name.removeprefix("eager_")] += 1
+            # What is watched goes on to the operators.
+            if result is not NotImplemented:
+                calls[arguments[0] if operation == "run" else operation] += 1
             return result
 
         return run
 
-    for operation in ("forward", "backward", "update"):
-        for name in (operation, f"eager_{operation}"):
-            monkeypatch.setattr(_C, name, counted(name, getattr(_C, name)))
+    functions = dict(forward="forward", update="update", gradients="backward", run="run")
+    for name, operation in functions.items():
+        monkeypatch.setattr(_C, name, counted(operation, getattr(_C, name)))
     return calls

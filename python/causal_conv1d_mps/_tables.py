@@ -1,0 +1,45 @@
+"""The arguments of every operation, as the C code lists them (_table.c).
+
+A call's tensors travel as one tuple in this order: inputs, then results. Schemas, checks, saved
+tensors, gradients, vmap rules and names in errors derive from it.
+"""
+
+from typing import NamedTuple
+
+from . import _C
+
+
+class Argument(NamedTuple):
+    name: str
+    kind: str  # "x" of x's dtype, "p" a parameter, "s" a state, "i" an index
+    channel: int  # the axis of the channels, or -1
+    optional: bool
+    differentiable: bool
+    written: bool
+    result: bool
+    like: int  # of a result: the place of the input that it is like, or -1
+
+
+ARGUMENTS = {name: [Argument(*row) for row in rows] for name, rows in _C.tables().items()}
+INPUTS = {name: [a for a in rows if not a.result] for name, rows in ARGUMENTS.items()}
+RESULTS = {name: [a for a in rows if a.result] for name, rows in ARGUMENTS.items()}
+
+# What the backward pass reads of the forward pass comes first there.
+SAVED = sum(a in INPUTS["backward"] for a in INPUTS["forward"])
+# Whose gradients it gives, by their place in the forward pass.
+DIFFERENTIATED = [
+    INPUTS["forward"].index(INPUTS["backward"][gradient.like]) for gradient in RESULTS["backward"]
+]
+
+
+def named(operation, tensors):
+    """{name: (argument, tensor)} of those that are there."""
+    pairs = zip(ARGUMENTS[operation], tensors, strict=False)
+    return {a.name: (a, tensor) for a, tensor in pairs if tensor is not None}
+
+
+def schema(operation, numbers, results):
+    """The operator's, of the operation's inputs and these numbers."""
+    types = {(False, False): "Tensor", (True, False): "Tensor?", (False, True): "Tensor(a!)"}
+    tensors = [f"{types[a.optional, a.written]} {a.name}" for a in INPUTS[operation]]
+    return f"{operation}({', '.join([*tensors, *numbers])}) -> {results}"
