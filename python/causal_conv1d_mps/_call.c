@@ -121,6 +121,12 @@ static int borrow_each(cc1d_call *call, bool served) {
 }
 
 int cc1d_borrow_all(cc1d_call *call) {
+    bool served = true;
+    for (int i = 0; i < call->table->count && served; i++) {
+        PyObject *object = call->object[call->table->argument[i].role];
+        served = !object || cc1d_has_exchange(object);
+    }
+    if (served) return borrow_each(call, true);
     const int collecting = PyGC_Disable();
     const int result = borrow_each(call, false) || borrow_each(call, true) ? -1 : 0;
     if (collecting) PyGC_Enable();

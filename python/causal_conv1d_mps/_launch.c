@@ -85,13 +85,31 @@ static PyObject *arguments_of(const cc1d_launch *launch, const cc1d_call *call) 
     return tuple;
 }
 
+/* What every launch has alike, made once. */
+static PyObject *common_options(void) {
+    static PyObject *options;
+    if (!options) options = Py_BuildValue("{s:s}", "arg_casts", "int32");
+    return options;
+}
+
 /* Metal counts threads, not groups. */
 static PyObject *options_of(const cc1d_launch *launch) {
+    static PyObject *threads_name, *group_size_name;
+    if (!threads_name) threads_name = PyUnicode_InternFromString("threads");
+    if (!group_size_name) group_size_name = PyUnicode_InternFromString("group_size");
+    const uint32_t *size = launch->group_size;
     unsigned long long threads[3];
-    for (int i = 0; i < 3; i++) threads[i] = (unsigned long long)launch->groups[i] * launch->group_size[i];
-    return Py_BuildValue("{s:(KKK),s:(III),s:s}", "threads", threads[0], threads[1], threads[2], "group_size",
-                         launch->group_size[0], launch->group_size[1], launch->group_size[2], "arg_casts",
-                         "int32");
+    for (int i = 0; i < 3; i++) threads[i] = (unsigned long long)launch->groups[i] * size[i];
+    PyObject *common = threads_name && group_size_name ? common_options() : NULL;
+    PyObject *options = common ? PyDict_Copy(common) : NULL;
+    PyObject *grid = options ? Py_BuildValue("(KKK)", threads[0], threads[1], threads[2]) : NULL;
+    PyObject *group = grid ? Py_BuildValue("(III)", size[0], size[1], size[2]) : NULL;
+    if (!group || PyDict_SetItem(options, threads_name, grid) ||
+        PyDict_SetItem(options, group_size_name, group))
+        Py_CLEAR(options);
+    Py_XDECREF(group);
+    Py_XDECREF(grid);
+    return options;
 }
 
 static int encode(PyObject *kernel, const cc1d_launch *launch, const cc1d_call *call) {

@@ -5,8 +5,8 @@ Shapes: B batch, D dim, T seqlen, W width, N packed sequences, S state length.
 
 import torch
 
-from . import _torch
-from ._compat import HAS_OPERATORS
+from . import _C, _torch
+from ._compat import HAS_OPERATORS, is_dynamo_compiling
 from ._convolution import convolve
 from ._states import causal_conv1d_update, causal_conv1d_varlen_states
 
@@ -32,6 +32,10 @@ def causal_conv1d(x, weight, bias=None, activation=None):
     activation: None, "silu" or "swish".
     Returns y (B, D, T) in x's dtype and memory order. Differentiable.
     """
+    if not is_dynamo_compiling():  # as convolve does, without its call
+        y = _C.forward((x, weight, bias), activation, False)
+        if y is not NotImplemented:
+            return y
     return convolve((x, weight, bias), activation)
 
 

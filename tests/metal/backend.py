@@ -109,6 +109,9 @@ def _kernels_of(compile_shader, version):
     return {}
 
 
+_bound = [{}]  # what the contexts that are on have bound, the innermost last
+
+
 @contextlib.contextmanager
 def on_harness(compile_shader=compile_checked, *, marked=True, **device):
     """`device` is what harness.device takes. marked: with the marks of _ResultsWritten."""
@@ -123,8 +126,10 @@ def on_harness(compile_shader=compile_checked, *, marked=True, **device):
             results.watching() if marked else mock.patch.multiple(_C, **_CALLS),
         ):
             stack.enter_context(context)
-        stack.callback(_torch.bind)
-        _torch.bind(launched_device="cpu", kernels=kernels, **(results.bound() if marked else {}))
+        stack.callback(lambda: (_bound.pop(), _torch.bind(**_bound[-1])))
+        _bound.append(dict(launched_device="cpu", kernels=kernels))
+        _bound[-1].update(results.bound() if marked else {})
+        _torch.bind(**_bound[-1])
         yield
 
 
