@@ -15,7 +15,9 @@ from inputs import (
     EXPANDED,
     LAYOUTS,
     ODD_OFFSET,
+    PADDING,
     arrange,
+    padded_ids,
     segment_ids,
     sequence_bounds,
     values,
@@ -57,6 +59,7 @@ class ConvCase:
     residual: bool = False
     out: bool = False
     index_dtype: torch.dtype = torch.int32
+    padding: str | None = None  # where the seq_idx has it (inputs.PADDING); None: anywhere
 
     @property
     def dtypes(self):
@@ -70,6 +73,7 @@ class ConvCase:
             self.layout,
             self.activation,
             self.packing and f"{self.packing}_{SHORT[self.index_dtype]}",
+            self.padding,
             self.initial and "initial",
             self.final,
             self.residual and "residual",
@@ -102,7 +106,8 @@ class ConvCase:
         if self.bias_dtype:
             given["bias"] = weights((self.dim,), self.bias_dtype, self.seed + 2).to(device)
         if self.packing == "seq_idx":
-            ids = segment_ids(self.batch, self.length, self.index_dtype, self.seed)
+            where = (self.batch, self.length, self.index_dtype, self.seed)
+            ids = padded_ids(*where, self.padding) if self.padding else segment_ids(*where)
             given["seq_idx"] = ids.to(device)
         if self.packing == "cu_seqlens":
             bounds = sequence_bounds(self.length, self.sequences, self.index_dtype, self.seed)
@@ -198,12 +203,38 @@ def _dtypes():
             yield ConvCase(2, 17, 35, 4, x, weight, bias, layout, residual=bool(i % 2))
 
 
+def _paddings():
+    """Where padding lies, across the edges of blocks: states and their gradients see it most."""
+    sizes = (
+        (3, 9, 33, 4),
+        (7, 5, 3, 4),
+        (4, 17, 70, 3),
+        (2, 3, 1100, 5),
+        (7, 4, 20, 9),
+        (2, 3, 1, 2),
+    )
+    for i, (padding, size) in enumerate(itertools.product(PADDING, sizes)):
+        for j, layout in enumerate(MAIN_LAYOUTS):
+            yield ConvCase(
+                *size,
+                _cycle(i + j, DTYPES),
+                layout=layout,
+                activation=_cycle(i // 2 + j, (None, "silu")),
+                packing="seq_idx",
+                initial=(i + j) % 4 != 3,
+                final="returned",
+                residual=(i + j) % 5 == 0,
+                index_dtype=_cycle(i + j // 2, (torch.int32, torch.int64)),
+                padding=padding,
+            )
+
+
 def _unique(*lists):
     """The cases in order, a repeated one once."""
     return list({case.id: case for case in itertools.chain(*lists)}.values())
 
 
-FORWARD = _unique(_arguments(), _sizes(), _layouts(), _dtypes())
+FORWARD = _unique(_arguments(), _sizes(), _layouts(), _dtypes(), _paddings())
 BACKWARD = [c for c in FORWARD if not c.out and c.final != "final_states_out"]
 
 

@@ -106,6 +106,33 @@ def segment_ids(batch, length, dtype, seed):
     return torch.tensor(rows, dtype=dtype).reshape(batch, length)
 
 
+PADDING = ("right", "left", "both", "middle", "all", "packed", "mixed")
+
+
+def padded_ids(batch, length, dtype, seed, padding):
+    """Rows of one sequence with padding at the named place, each of its own length; "packed": of
+    several sequences with padding on the right; "mixed": one place after another, row by row."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = segment_ids(batch, length, dtype, seed)
+    for b, row in enumerate(rows):
+        place = PADDING[b % 6] if padding == "mixed" else padding
+        one, two = torch.randint(0, length + 1, (2,), generator=generator).sort().values.tolist()
+        if place != "packed":
+            row.fill_(b % 3)
+        negative = -1 - b % 2
+        if place in ("right", "packed"):
+            row[max(one, 1) :] = negative
+        if place in ("left", "both"):
+            row[: min(one, length - 1)] = negative
+        if place == "both":
+            row[max(two, one + 1) :] = negative
+        if place == "middle":
+            row[one + 1 : two] = negative
+        if place == "all":
+            row.fill_(negative)
+    return rows
+
+
 def sequence_bounds(length, sequences, dtype, seed):
     """cu_seqlens: random cuts, one of the sequences empty."""
     generator = torch.Generator().manual_seed(seed)

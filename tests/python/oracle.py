@@ -13,8 +13,9 @@ Error bounds (u = half an epsilon of the type that computes: float32, or float64
          -0 is right. For 16-bit results without a residual the CPU kernels take a silu of 2^-16.5,
          GPU kernels their approximate exp and reciprocal, 2^-20: a value that lies so near to a
          tie may round to the other side.
-  silu'  s * (1 + acc * (1 - s)): s has 4u (exp 2u, 1 + e, the division), 1 - s another u, and the
-         two roundings around acc are relative to 1 + |acc|: 6u * s * (1 + |acc|).
+  silu'  s * (1 + acc * (1 - s)), 1 - s being e * s: e has 2u, s 4u (e, 1 + e, the division), e * s
+         5u (e counts s times, as it moves s the other way), the sum and the product with s one
+         each: 10u * s * (1 + |acc| * (1 - s)). That of dout is in the last term.
   dx     One fma per tap and one addition for the final states: (W + 1) * u * sum |w||dpre|, capped
          at 8 epsilons, plus the errors of dpre carried through |w|.
   dw     (log2(B * T) + 2) epsilons of sum |dpre||tap|, plus the errors of dpre carried through.
@@ -122,9 +123,20 @@ def _convolve(x, weight, bias, seq_idx, initial_states):
         tap = torch.where(same, steps[..., k : k + length], 0.0)
         acc = acc + weight[:, k, None] * tap
         partial = partial + acc.detach().abs()
-    last = ids[:, -1:].unsqueeze(1)
-    kept = (ids[:, length:].unsqueeze(1) == last) & (last >= 0)
-    return acc, partial, torch.where(kept, steps[..., length:], 0.0)
+    return acc, partial, _final_states(steps, ids, width)
+
+
+def _final_states(steps, ids, width):
+    """The W-1 steps up to the last that is no padding, as far as they are of its sequence; a row
+    of padding keeps its initial state. Column 0 of steps and ids is step -(W-1)."""
+    if width == 1:
+        return steps[..., :0]
+    ordinals = torch.arange(1, ids.shape[1] - width + 2) * (ids[:, width - 1 :] >= 0)
+    end = torch.nn.functional.pad(ordinals, (1, 0)).amax(1, keepdim=True)  # 0: none is live
+    at = end + torch.arange(width - 1)
+    kept = (ids.gather(1, at) == ids.gather(1, end + width - 2)) | (end == 0)
+    at, kept = (t.unsqueeze(1).expand(-1, steps.shape[1], -1) for t in (at, kept))
+    return torch.where(kept, steps.gather(2, at), 0.0)
 
 
 def _convolve_packed(x, weight, bias, cu_seqlens, initial_states):
@@ -304,7 +316,7 @@ def _dpre_error(dout, acc, acc_error, dpre, activation, unit):
     slope = s * (1 + acc * (1 - s))
     curve = (s * (1 - s) * (2 + acc * (1 - 2 * s))).abs()
     error = (curve + acc_error / 2) * acc_error
-    error = error + (6 * unit.u * s + 4 * unit.tiny) * (1 + acc.abs())
+    error = error + 10 * unit.u * s * (1 + acc.abs() * (1 - s)) + 4 * unit.tiny * (1 + acc.abs())
     error = torch.where(acc < unit.exp_limit, error + slope.abs(), error)
     return dout.abs() * error * 1.001 + 2 * unit.u * dpre.abs() + unit.tiny
 

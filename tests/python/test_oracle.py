@@ -78,6 +78,28 @@ def test_reference_counts_taps_of_the_same_sequence_only():
         near(torch.where(mine, got, 0.0), torch.where(mine & (sequence >= 0), alone, 0.0))
 
 
+def test_reference_states_are_of_the_last_step_that_is_no_padding():
+    x, weight, bias = problem(batch=5, length=6)
+    past = values((5, 5, 3), F64, 4)
+    ids = ([0, 0, -1, -1, -1, -1], [-1, -1, 0, 0, 0, 0], [0, 0, 0, -1, 0, -2], [-1] * 6)
+    seq_idx = torch.tensor([*ids, [0, 0, 1, 1, -1, -1]])
+    dfinal = values((5, 5, 3), F64, 5)
+    given = dict(seq_idx=seq_idx, initial_states=past)
+    got = oracle.forward(x, weight, bias, **given).final_states.value
+    zero = torch.zeros(5, 1, dtype=F64)
+    near(got[0], torch.cat([past[0, :, 2:], x[0, :, :2]], 1))
+    near(got[1], x[1, :, 3:])
+    near(got[2], torch.cat([x[2, :, 2:3], zero, x[2, :, 4:5]], 1))
+    near(got[3], past[3])
+    near(got[4], torch.cat([zero, x[4, :, 2:4]], 1))
+    back = oracle.backward(torch.zeros_like(x), x, weight, bias, **given, dfinal_states=dfinal)
+    near(back.initial_states.value[0], torch.cat([zero, zero, dfinal[0, :, :1]], 1))
+    near(back.x.value[0, :, :3], torch.cat([dfinal[0, :, 1:], zero], 1))
+    near(back.initial_states.value[3], dfinal[3])
+    empty = oracle.forward(x[..., :0], weight, bias, seq_idx=seq_idx[:, :0], initial_states=past)
+    near(empty.final_states.value, past)
+
+
 def test_reference_packs_sequences():
     x, weight, bias = problem(batch=1)
     bounds = torch.tensor([0, 2, 2, 17, 33])
