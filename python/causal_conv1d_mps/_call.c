@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "validate.h"
+#include "names.h"
 
 enum { FIRST_NUMBER = CC1D_ROLES, ALLOC = CC1D_ROLES + CC1D_NUMBERS };
 #define NUMBER(n) (FIRST_NUMBER + (n))

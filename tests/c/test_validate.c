@@ -78,7 +78,7 @@ static void test_forward(void) {
     forward_refused(CC1D_ERROR_TYPE,
                     "x: expected float32, float16, bfloat16 or float64, got an unsupported dtype");
     x.device = 9;
-    forward_refused(CC1D_ERROR_VALUE, "x: expected a cpu, cuda or metal tensor, got an unknown device");
+    forward_refused(CC1D_ERROR_VALUE, "x: expected a cpu, cuda or mps tensor, got an unknown device");
     x.data = NULL;
     forward_refused(CC1D_ERROR_VALUE, "x: expected a data pointer, got NULL");
     x.strides[1] = -1;
@@ -95,7 +95,7 @@ static void test_forward(void) {
     bias.shape[0] = 2;
     forward_refused(CC1D_ERROR_VALUE, "bias: expected shape (D) = (3,), got (2,)");
     bias.device = CC1D_CUDA;
-    forward_refused(CC1D_ERROR_VALUE, "bias: expected device cpu:0 like x, got cuda:0");
+    forward_refused(CC1D_ERROR_VALUE, "bias: expected device cpu like x, got cuda:0");
     y.dtype = CC1D_BFLOAT16;
     forward_refused(CC1D_ERROR_TYPE, "out: expected float32 like x, got bfloat16");
     y.shape[2] = 4;
