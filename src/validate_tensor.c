@@ -64,63 +64,51 @@ static cc1d_status check_device(const cc1d_problem *p, cc1d_role role, const cc1
                      cc1d_device_name(tensor->device, tensor->device_index, &got));
 }
 
-/* Whether sizes and strides stay inside the bounds. In double: it has no overflow, and its rounding
- * is far smaller than the distance from 2^62 to 2^63. */
-static cc1d_status check_extent(const char *name, const cc1d_tensor *tensor) {
-    const double item = (double)cc1d_itemsize(tensor->dtype);
-    double bytes = item, reach = 0;
-    for (int32_t i = 0; i < tensor->ndim; i++) {
-        const double size = (double)tensor->shape[i];
-        if (size < 0 || (size > 1 && tensor->strides[i] < 0))
+static cc1d_status too_large(const char *name, const cc1d_tensor *tensor) {
+    list_text shape, strides;
+    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected at most 2^62 bytes, got shape %s with strides %s of %s",
+                     name, format_list(&shape, tensor->ndim, tensor->shape),
+                     format_list(&strides, tensor->ndim, tensor->strides), cc1d_dtype_name(tensor->dtype));
+}
+
+/* Sizes and strides into the view, if they stay inside the bounds. In double first: it has no overflow, and
+ * its rounding is far smaller than the distance from 2^62 to 2^63. */
+static cc1d_status take_extent(const char *name, const cc1d_tensor *tensor, cc1d_view *view) {
+    const uint64_t item = cc1d_itemsize(tensor->dtype), start = (uintptr_t)tensor->data;
+    double elements = 1, reach = 1;
+    uint64_t extent = 1;
+    for (int32_t i = 0; i < 3; i++) {
+        view->shape[i] = i < tensor->ndim ? tensor->shape[i] : 1;
+        view->stride[i] = 0;
+        if (view->shape[i] == 0 || view->shape[i] == 1) continue;
+        if (view->shape[i] < 0 || tensor->strides[i] < 0)
             return cc1d_fail(
                 CC1D_ERROR_VALUE,
                 "%s: expected shape and strides >= 0, got size %lld and stride %lld at dimension %d", name,
                 (long long)tensor->shape[i], (long long)tensor->strides[i], (int)i);
-        if (size <= 1) continue;
-        bytes *= size;
-        reach += (size - 1) * (double)tensor->strides[i];
+        view->stride[i] = tensor->strides[i];
+        elements *= (double)view->shape[i];
+        reach += (double)(view->shape[i] - 1) * (double)view->stride[i];
+        extent += (uint64_t)(view->shape[i] - 1) * (uint64_t)view->stride[i];
     }
-    const double extent = (reach + 1) * item;
-    if (bytes > CC1D_MOST_BYTES || extent > CC1D_MOST_BYTES) {
-        list_text shape, strides;
+    if ((elements > reach ? elements : reach) * (double)item > CC1D_MOST_BYTES)
+        return too_large(name, tensor);
+    if (tensor->byte_offset > UINTPTR_MAX - start ||
+        extent * item > UINTPTR_MAX - start - tensor->byte_offset)
         return cc1d_fail(
-            CC1D_ERROR_VALUE, "%s: expected at most 2^62 bytes, got shape %s with strides %s of %s", name,
-            format_list(&shape, tensor->ndim, tensor->shape),
-            format_list(&strides, tensor->ndim, tensor->strides), cc1d_dtype_name(tensor->dtype));
-    }
+            CC1D_ERROR_VALUE, "%s: expected memory inside the address space, got %llu bytes at %p + %llu",
+            name, (unsigned long long)(extent * item), tensor->data, (unsigned long long)tensor->byte_offset);
+    if (!tensor->data && view->shape[0] && view->shape[1] && view->shape[2])
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a data pointer, got NULL", name);
     return CC1D_OK;
-}
-
-/* The same sum in integers, now that it fits. */
-static cc1d_status check_address(const char *name, const cc1d_tensor *tensor) {
-    uint64_t extent = 1;
-    for (int32_t i = 0; i < tensor->ndim; i++)
-        if (tensor->shape[i] > 1) extent += (uint64_t)(tensor->shape[i] - 1) * (uint64_t)tensor->strides[i];
-    extent *= cc1d_itemsize(tensor->dtype);
-    const uint64_t left = UINTPTR_MAX - (uintptr_t)tensor->data;
-    if (!tensor->data || (tensor->byte_offset <= left && extent <= left - tensor->byte_offset))
-        return CC1D_OK;
-    return cc1d_fail(CC1D_ERROR_VALUE,
-                     "%s: expected memory inside the address space, got %llu bytes at %p + %llu", name,
-                     (unsigned long long)extent, tensor->data, (unsigned long long)tensor->byte_offset);
 }
 
 cc1d_status cc1d_take_tensor(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor,
                              cc1d_dtype_rule rule) {
-    const char *name = cc1d_role_name(p->op, role);
     cc1d_view *view = &p->view[role];
     CC1D_CHECK(check_dtype(p, role, tensor->dtype, rule));
     CC1D_CHECK(check_device(p, role, tensor));
-    CC1D_CHECK(check_extent(name, tensor));
-    CC1D_CHECK(check_address(name, tensor));
-    bool empty = false;
-    for (int32_t i = 0; i < 3; i++) {
-        view->shape[i] = i < tensor->ndim ? tensor->shape[i] : 1;
-        view->stride[i] = view->shape[i] > 1 ? tensor->strides[i] : 0;
-        empty = empty || view->shape[i] == 0;
-    }
-    if (!empty && !tensor->data)
-        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a data pointer, got NULL", name);
+    CC1D_CHECK(take_extent(cc1d_role_name(p->op, role), tensor, view));
     view->data = tensor->data ? (char *)((uintptr_t)tensor->data + (uintptr_t)tensor->byte_offset) : NULL;
     view->buffer = tensor->device == CC1D_METAL ? tensor->data : NULL;
     view->dtype = tensor->dtype;
