@@ -93,7 +93,7 @@ static cc1d_status copy(cc1d_problem *p, cc1d_values *values) {
     for (int i = 0; i < STEERING; i++) count += stored(&p->view[steering[i]]);
     int64_t *to = values->few;
     if (count > CC1D_FEW_VALUES) {
-        to = values->many = malloc((size_t)count * sizeof *to);
+        to = values->many = calloc((size_t)count, sizeof *to);
         if (!to)
             return cc1d_fail(CC1D_ERROR_MEMORY, "%s: out of memory for a copy of %lld values",
                              cc1d_has(p, CC1D_CU) ? "cu_seqlens" : "conv_state_indices", (long long)count);

@@ -1,6 +1,7 @@
 /* test_validate.c - every kind of bad argument is refused with the status and line that name it, and nothing
  * is written. */
 #include "check.h"
+#include "validate.h"
 
 enum { B = 2, D = 3, T = 5, W = 4, N = 2 };
 
@@ -208,6 +209,93 @@ static void test_backward(void) {
     refused(cc1d_backward(&args, NULL), CC1D_ERROR_VALUE, "dout: expected a tensor, got none");
 }
 
+/* Sizes and strides whose products leave 64 bits are refused by the name of the tensor. */
+static void test_extents(void) {
+    reset();
+    const int64_t big = (int64_t)1 << 31, huge = (int64_t)1 << 62;
+    x.shape[0] = x.shape[1] = x.shape[2] = big, x.strides[0] = x.strides[1] = x.strides[2] = 0;
+    forward_refused(CC1D_ERROR_VALUE,
+                    "x: expected at most 2^48 elements, got sizes of (2147483648, 2147483648, "
+                    "2147483648)");
+    x.shape[0] = y.shape[0] = big, x.shape[2] = y.shape[2] = 0, x.shape[1] = y.shape[1] = huge;
+    forward_refused(CC1D_ERROR_VALUE,
+                    "x: expected at most 2^48 elements, got sizes of (2147483648, 4611686018427387904, 0)");
+    weight.shape[1] = huge, weight.strides[0] = weight.strides[1] = 0;
+    forward_refused(CC1D_ERROR_VALUE,
+                    "weight: expected at most 2^48 elements, got sizes of (3, 4611686018427387904, 1)");
+    x.strides[2] = huge;
+    CHECK_STATUS(cc1d_forward(&forward, NULL), CC1D_ERROR_VALUE);
+    CHECK(strncmp(cc1d_last_error(),
+                  "x: expected memory inside the address space, got strides (15, 5, "
+                  "4611686018427387904)",
+                  85) == 0);
+    reset();
+    y.byte_offset = UINT64_MAX - 15;
+    CHECK_STATUS(cc1d_forward(&forward, NULL), CC1D_ERROR_VALUE);
+    CHECK(strncmp(cc1d_last_error(), "out: expected a byte_offset inside the address space", 52) == 0);
+    check_untouched();
+    /* A width that fits, whose sums do not. */
+    reset();
+    size_t bytes = 7;
+    weight.shape[0] = x.shape[1] = 1, y.shape[1] = 1, weight.shape[1] = (int64_t)1 << 48;
+    x.shape[2] = y.shape[2] = (int64_t)1 << 40, x.shape[0] = y.shape[0] = 1;
+    x.strides[0] = x.strides[1] = x.strides[2] = weight.strides[0] = weight.strides[1] = 0;
+    const cc1d_backward_args args = {.size = sizeof args, .dout = &x, .x = &x, .weight = &weight};
+    CHECK_STATUS(cc1d_backward_scratch(&args, &bytes), CC1D_OK);
+    cc1d_tensor dweight = check_tensor(big_data, CC1D_FLOAT32, 2, 1, (int64_t)1 << 48, 0);
+    cc1d_backward_args more = args;
+    more.dweight = &dweight;
+    CHECK_STATUS(cc1d_backward_scratch(&more, &bytes), CC1D_ERROR_VALUE);
+    reset();
+}
+
+/* An expanded index tensor may have more elements than could be looked at; shapes come first. */
+static void test_expanded_indices(void) {
+    reset();
+    x.shape[0] = y.shape[0] = 1;
+    cu = check_tensor(cu_data, CC1D_INT32, 1, (int64_t)1 << 47, 0, 0), cu.strides[0] = 0;
+    forward.cu_seqlens = &cu, forward.initial_states = &states;
+    forward_refused(CC1D_ERROR_VALUE,
+                    "initial_states: expected shape (N, D, W-1) = (140737488355327, 3, 3), got "
+                    "(2, 3, 3)");
+    x.shape[0] = y.shape[0] = 1;
+    cu = check_tensor(cu_data, CC1D_INT32, 1, (int64_t)1 << 47, 0, 0), cu.strides[0] = 0;
+    forward.cu_seqlens = &cu;
+    forward_refused(CC1D_ERROR_VALUE, "cu_seqlens: expected to start at 0 and end at T = 5, got 0 and 0");
+    x.shape[0] = y.shape[0] = 1, x.shape[2] = y.shape[2] = 0;
+    cu = check_tensor(cu_data, CC1D_INT32, 1, (int64_t)1 << 47, 0, 0), cu.strides[0] = 0;
+    forward.cu_seqlens = &cu;
+    CHECK_STATUS(cc1d_forward(&forward, NULL), CC1D_OK);
+    reset();
+    update.conv_state_indices = &indices, indices.strides[0] = 0;
+    update_refused(CC1D_ERROR_VALUE,
+                   "conv_state_indices: expected each live index once, got 0 again at element 1");
+}
+
+/* Every version's size is accepted, what it lacks is zero, and no other size is. */
+static void test_struct_sizes(void) {
+    reset();
+    typedef struct versions {
+        size_t size;
+        int32_t first, second, third[2];
+    } versions;
+    const size_t sizes[] = {offsetof(versions, second), offsetof(versions, third), sizeof(versions)};
+    for (size_t size = 0; size <= sizeof(versions) + 8; size++) {
+        const versions given = {size, 1, 2, {3, 4}};
+        versions whole = {9, 9, 9, {9, 9}};
+        const bool known = size == sizes[0] || size == sizes[1] || size == sizes[2];
+        CHECK_STATUS(cc1d_take_struct("args", &given, &whole, sizes, 3), known ? CC1D_OK : CC1D_ERROR_VALUE);
+        if (!known) continue;
+        CHECK(whole.size == sizeof whole && whole.first == 1);
+        CHECK(whole.second == (size >= sizes[1] ? 2 : 0) && whole.third[1] == (size >= sizes[2] ? 4 : 0));
+    }
+    for (size_t size = 0; size < sizeof(cc1d_exec) + 16; size++) {
+        const cc1d_exec exec = {.size = size};
+        CHECK_STATUS(cc1d_forward(&forward, &exec), size == sizeof exec ? CC1D_OK : CC1D_ERROR_VALUE);
+    }
+    reset();
+}
+
 static void test_implementation(void) {
     CHECK_STATUS(cc1d_set_cpu_implementation("abacus"), CC1D_ERROR_VALUE);
     CHECK(strstr(cc1d_last_error(), "scalar") != NULL);
@@ -223,8 +311,14 @@ static void test_implementation(void) {
 }
 
 int main(void) {
-    const check_test tests[] = {{"forward", test_forward},   {"sequences", test_sequences},
-                                {"overlap", test_overlap},   {"update", test_update},
-                                {"backward", test_backward}, {"implementation", test_implementation}};
+    const check_test tests[] = {{"forward", test_forward},
+                                {"sequences", test_sequences},
+                                {"overlap", test_overlap},
+                                {"update", test_update},
+                                {"backward", test_backward},
+                                {"extents", test_extents},
+                                {"expanded indices", test_expanded_indices},
+                                {"struct sizes", test_struct_sizes},
+                                {"implementation", test_implementation}};
     return check_run(tests, sizeof tests / sizeof *tests);
 }
