@@ -18,11 +18,11 @@ run := $(VENV)/bin/python
 quiet := OMP_WAIT_POLICY=passive
 sources := $(shell find include src python cmake bench -type f -not -name '*.pyc' 2>/dev/null) \
 	CMakeLists.txt pyproject.toml README.md
-c_files = $(shell find include src tests/c bench python -name '*.[ch]')
+c_files = $(shell find include src tests/c tests/fuzz bench python -name '*.[ch]' ! -name kernel_source.c)
 extras := test,models,bench,demo,lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-c test-python test-mac check format bench clean
+.PHONY: help setup demo test test-c test-python test-mac fuzz fuzz-python check format bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,18 +50,20 @@ test-c: setup ## The C tests (natively, and for arm64 under qemu where that is i
 test-python: setup ## The Python tests
 	$(quiet) $(run) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-test-mac: setup ## On a Mac: the tests on its GPU, then the benchmark table
-	@$(run) -c 'import sys, torch; sys.exit(None if torch.backends.mps.is_available() \
-		else "make test-mac needs a Mac with an Apple GPU (PyTorch says that mps is not available)")'
-	$(run) -m pytest $(PYTEST_ARGS)
-	$(run) bench.py --device mps --dtype bf16
-	$(run) bench.py --device mps --dtype fp32
+test-mac: setup ## On a Mac: the tests on its GPU and the benchmark table, into mac-report.md
+	$(run) tools/mac_report.py --out mac-report.md -- $(PYTEST_ARGS)
+
+fuzz: setup ## The C operations on arbitrary arguments: SECONDS=600 for each
+	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/fuzz.sh $(JOBS) $(or $(SECONDS),600)
+
+fuzz-python: setup ## Random calls against an independent reference: CASES=20000 SEED=0
+	$(quiet) $(run) tests/fuzz/differential.py --cases $(or $(CASES),20000) \
+		--seed $(or $(SEED),0) --jobs $(JOBS) --device $(or $(DEVICE),cpu)
 
 check: setup ## Lint, formatting, sanitizers, exported symbols, installed library
 	PATH='$(abspath $(VENV))/bin':"$$PATH" tools/check.sh $(JOBS)
 
-format: setup ## Format the sources and embed the GPU kernels again
-	$(run) tools/embed_kernels.py
+format: setup ## Format the sources
 	$(VENV)/bin/clang-format -i $(c_files)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .

@@ -19,6 +19,11 @@ static cc1d_status check_limits(const cc1d_problem *p) {
         if (sizes[i].size > most)
             return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "%s: expected at most %lld on a GPU, got %lld",
                              sizes[i].name, (long long)most, (long long)sizes[i].size);
+    if (p->seqlen + p->width > most)
+        return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "weight: expected T + W of at most %lld on a GPU, got %lld",
+                         (long long)most, (long long)(p->seqlen + p->width));
+    if ((double)p->batch * (double)p->dim * (double)p->seqlen > 1e18) /* the host counts in 64 bits */
+        return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "x: too large for a GPU");
     return CC1D_OK;
 }
 
@@ -29,7 +34,7 @@ cc1d_status cc1d_make_plan(const cc1d_problem *p, cc1d_plan *plan) {
         for (int role = 0; role < CC1D_ROLES; role++)
             if (p->view[role].present && p->view[role].dtype == CC1D_FLOAT64)
                 return cc1d_fail(CC1D_ERROR_UNSUPPORTED,
-                                 "x: expected float32, float16 or bfloat16 on Metal, got float64");
+                                 "x: expected float32, float16 or bfloat16 on an mps device, got float64");
     cc1d_status status = check_limits(p);
     if (status) return status;
     switch (p->op) {

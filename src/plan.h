@@ -33,7 +33,8 @@ typedef struct cc1d_plan {
     cc1d_launch launch[CC1D_PLAN_LAUNCHES];
 } cc1d_plan;
 
-/* Fills plan. UNSUPPORTED only where the device cannot do it at all (float64 on Metal). */
+/* Fills plan. UNSUPPORTED only where the device cannot do it at all: float64 on Metal, counts beyond 32 bits.
+ */
 cc1d_status cc1d_make_plan(const cc1d_problem *problem, cc1d_plan *plan);
 
 /* Writes the launch's `#define NAME VALUE` lines (terminated) to text; returns the length that they need, as

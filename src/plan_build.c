@@ -115,7 +115,7 @@ static uint8_t weight_words(const cc1d_problem *p) {
     const cc1d_view *w = &p->view[CC1D_WEIGHT];
     const int64_t item = (int64_t)cc1d_itemsize(w->dtype), bytes = p->width * item;
     if (!w->present || item == 8 || (bytes != 4 && bytes != 8 && bytes != 16)) return 0;
-    if ((p->width > 1 && w->stride[1] != 1) || (uintptr_t)w->data % (uintptr_t)bytes ||
+    if ((p->width > 1 && w->stride[1] != 1) || cc1d_start_of(w) % (uintptr_t)bytes ||
         (p->dim > 1 && w->stride[0] * item % bytes))
         return 0;
     return (uint8_t)(bytes / 4);
@@ -175,7 +175,7 @@ cc1d_status cc1d_set_grid(cc1d_launch *launch, int64_t rows, int64_t units_per_r
 }
 
 int cc1d_offset_in_vector(const cc1d_view *view) {
-    return (int)((uintptr_t)view->data % 16 / cc1d_itemsize(view->dtype));
+    return (int)(cc1d_start_of(view) % 16 / cc1d_itemsize(view->dtype));
 }
 
 bool cc1d_dense(const cc1d_view *view, int dimension) {
@@ -185,7 +185,7 @@ bool cc1d_dense(const cc1d_view *view, int dimension) {
 int cc1d_pack_size(const cc1d_view *view, int dense_dimension, int most) {
     if (!cc1d_dense(view, dense_dimension)) return 1;
     int size = most;
-    while (size > 1 && (uintptr_t)view->data % ((uintptr_t)size * cc1d_itemsize(view->dtype))) size /= 2;
+    while (size > 1 && cc1d_start_of(view) % ((uintptr_t)size * cc1d_itemsize(view->dtype))) size /= 2;
     for (int i = 0; i < 3; i++)
         while (i != dense_dimension && view->shape[i] > 1 && view->stride[i] % size) size /= 2;
     return size;

@@ -53,8 +53,13 @@ void cc1d_finish_launch(cc1d_launch *launch, const void *params, size_t size);
 cc1d_status cc1d_set_grid(cc1d_launch *launch, int64_t rows, int64_t units_per_row, int64_t units_per_group,
                           int *slab, int *units);
 
-/* Elements from the nearest 16-byte boundary below to the view's first element. Looks at the low bits of the
- * address only. */
+/* Where a view starts, as far as alignment goes: its address, or on Metal its offset in its buffer. A
+ * buffer starts on a page; what stands for it on the host is an object whose address says nothing. */
+static inline uintptr_t cc1d_start_of(const cc1d_view *view) {
+    return (uintptr_t)view->data - (uintptr_t)view->buffer;
+}
+
+/* Elements from the nearest 16-byte boundary below to the view's first element. */
 int cc1d_offset_in_vector(const cc1d_view *view);
 
 /* Whether a dimension's neighbours are neighbours in memory (true also where it has one element). */

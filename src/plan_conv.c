@@ -93,7 +93,6 @@ static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_la
     params->run = (int)run;
     params->inner = cc1d_divisor_of(segments);
     params->middle = cc1d_divisor_of(p->dim);
-    params->parts = (int)(p->batch * segments);
     return cc1d_set_grid(launch, p->batch, p->dim * segments, 32 * key[CC1D_KEY_SIMD_GROUPS] / lanes,
                          &params->slab, &params->units);
 }
@@ -153,7 +152,6 @@ static cc1d_status cut_columns(const cc1d_problem *p, const shape_roles *r, cc1d
     params->run = (int)run;
     params->inner = cc1d_divisor_of(tiles);
     params->middle = cc1d_divisor_of(groups);
-    params->parts = (int)(p->batch * groups);
     return cc1d_set_grid(launch, p->batch, tiles * groups, 1, &params->slab, &params->units);
 }
 
@@ -213,6 +211,14 @@ static void key_backward(const cc1d_problem *p, uint8_t *key) {
     cc1d_key_taps(p, key);
 }
 
+/* Kernels count the partial sums of a channel and tap in 32 bits. */
+static cc1d_status set_parts(int64_t parts, cc1d_conv_params *params) {
+    if (parts > INT32_MAX - 65536)
+        return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "x: too large for the partial sums of one GPU launch");
+    params->parts = (int)parts;
+    return CC1D_OK;
+}
+
 /* dx and partial sums in one pass; *parts sums per channel and tap. */
 static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path way, const shape_roles *r,
                                  int64_t *parts) {
@@ -223,11 +229,12 @@ static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path wa
     key_backward(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
     const column_cut cut = {t->channel_backward_bytes, t->channel_backward_run, t->channel_backward_group};
-    const cc1d_status status =
-        way == PATH_TIME ? cut_rows(p, r, launch, &t->time_backward, t->time_backward_blocks, &params)
-                         : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
+    cc1d_status status = way == PATH_TIME
+                             ? cut_rows(p, r, launch, &t->time_backward, t->time_backward_blocks, &params)
+                             : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
+    *parts = p->batch * (way == PATH_TIME ? params.inner.divisor : params.middle.divisor);
+    if (!status && wants_weights(p)) status = set_parts(*parts, &params);
     cc1d_finish_launch(launch, &params, sizeof params);
-    *parts = params.parts;
     return status;
 }
 
@@ -253,12 +260,13 @@ static cc1d_status plan_wide(const cc1d_problem *p, cc1d_plan *plan, const shape
         key_backward(p, launch->key);
         params.run = (int)cc1d_clamp(p->seqlen / 16, 32, 512);
         *parts = p->batch * cc1d_ceil_div(p->seqlen, params.run);
-        params.parts = (int)*parts;
         params.partials = cc1d_long_of(*partials);
         params.inner = cc1d_divisor_of(p->width + 1);
         params.middle = cc1d_divisor_of(p->dim);
-        status = cc1d_set_grid(launch, *parts, (p->width + 1) * p->dim,
-                               32 * launch->key[CC1D_KEY_SIMD_GROUPS], &params.slab, &params.units);
+        status = set_parts(*parts, &params);
+        if (!status)
+            status = cc1d_set_grid(launch, *parts, (p->width + 1) * p->dim,
+                                   32 * launch->key[CC1D_KEY_SIMD_GROUPS], &params.slab, &params.units);
         cc1d_finish_launch(launch, &params, sizeof params);
     }
     return status;
@@ -306,7 +314,7 @@ cc1d_status cc1d_plan_backward(const cc1d_problem *p, cc1d_plan *plan) {
     if (status) return status;
     if (wants_weights(p) || partials > 0) {
         const int64_t sums = parts * (p->width + 1);
-        if ((double)sums * (double)p->dim > 1e15)
+        if ((double)partials + (double)sums * (double)p->dim > 1e15)
             return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "x: too large for the scratch of one call");
         /* Never 0, so that there is a buffer to bind. */
         plan->scratch_bytes = real_size(p) * (size_t)(partials + sums * p->dim) + 16;

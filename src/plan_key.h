@@ -71,6 +71,9 @@ typedef enum cc1d_kernel { CC1D_KERNELS(CC1D_KERNEL_ENUM) CC1D_KERNEL_COUNT } cc
 /* By cc1d_kernel. */
 extern const char *const cc1d_kernel_names[];
 
+/* The cc1d_kernel of one of these names. */
+int cc1d_kernel_index(const char *name);
+
 /* The roles that the kernel with this key takes as buffers, in order; returns their number. */
 int cc1d_key_buffers(const char *kernel, const uint8_t *key, uint8_t roles[CC1D_PLAN_BUFFERS]);
 

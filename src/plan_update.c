@@ -19,7 +19,7 @@ static int pack_of(const cc1d_problem *p, const cc1d_tuning *tuning) {
     vec = cc1d_pack_size(&p->view[CC1D_X], 1, vec < 1 ? 1 : vec);
     vec = cc1d_pack_size(&p->view[CC1D_OUT], 1, vec);
     if (p->state_len > 0 && state_in_rows(p)) { /* a pack of channels is state_len packs of its steps */
-        while (vec > 1 && ((uintptr_t)state->data % ((uintptr_t)vec * cc1d_itemsize(state->dtype)) ||
+        while (vec > 1 && (cc1d_start_of(state) % ((uintptr_t)vec * cc1d_itemsize(state->dtype)) ||
                            (state->shape[0] > 1 && state->stride[0] % vec)))
             vec /= 2;
     } else if (p->state_len > 0) {

@@ -8,7 +8,9 @@ shift
 work=build/check
 mkdir -p "$work"
 
-sources() { ls src/*.c src/*/*.c; }
+sources() { # what the bare compiler command compiles; in a checkout the kernels' texts are embedded first
+    cmake -P cmake/embed_kernels.cmake && ls src/*.c src/*/*.c
+}
 need() {
     command -v "$1" >/dev/null && return
     echo "$1 is missing. $2"
@@ -20,12 +22,14 @@ step_lint() { # ruff
 }
 
 step_format() { # clang-format
-    find include src tests/c bench python -name '*.[ch]' ! -name kernel_source.c -print0 |
+    find include src tests/c tests/fuzz bench python -name '*.[ch]' ! -name kernel_source.c -print0 |
         xargs -0 clang-format --dry-run -Werror
 }
 
-step_kernels() { # GPU kernel texts: ASCII, embedded copy up to date
-    python tools/embed_kernels.py --check
+step_typing() { # what users write passes mypy --strict, and the stubs are what is installed
+    python -m mypy --strict --cache-dir "$work/mypy" tests/typing/usage.py &&
+        python -m mypy.stubtest --ignore-missing-stub causal_conv1d_mps.functional \
+            causal_conv1d_mps.nn causal_conv1d_mps.dropin causal_conv1d_mps._info
 }
 
 step_version() { # one version everywhere
@@ -88,7 +92,7 @@ EOF
     cat >"$work/consumer/CMakeLists.txt" <<EOF
 cmake_minimum_required(VERSION 3.18)
 project(consumer LANGUAGES C)
-find_package(causal_conv1d 0.1 REQUIRED)
+find_package(causal_conv1d 0.2 REQUIRED)
 foreach(kind causal_conv1d static)
   add_executable(user_\${kind} $PWD/$work/user.c)
   target_link_libraries(user_\${kind} PRIVATE causal_conv1d::\${kind})
@@ -148,6 +152,14 @@ step_asan_python() { # the operation tables of the Python tests on a sanitized e
         ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$target" \
         python -m pytest -q -x -p no:cacheprovider -n "$jobs" --backend "cpu-$best" \
         tests/python/test_{forward,backward,update,varlen_states,bad_input}.py
+}
+
+step_fuzz() { # every C operation on arbitrary arguments for a minute
+    if [ "$(uname -s)" != Linux ]; then
+        echo "left out: Apple's clang comes without libFuzzer (make fuzz tries any other clang)"
+        return
+    fi
+    tools/fuzz.sh "$jobs" 60
 }
 
 steps=${*:-$(sed -n 's/^step_\([a-z_]*\)().*/\1/p' "$0")}

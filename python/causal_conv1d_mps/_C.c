@@ -37,58 +37,65 @@ static cc1d_status run_backward(const cc1d_call *call, const cc1d_exec *exec) {
     return cc1d_backward(&args, exec);
 }
 
+/* With the stream that PyTorch is using, where there are streams. */
+static int find_stream(cc1d_call *call, cc1d_exec *exec) {
+    const cc1d_tensor *x = call->given[CC1D_X];
+    if (!x || x->device != CC1D_CUDA) return 0;
+    PyObject *object = call->object[CC1D_X];
+    if (cc1d_current_stream(object, x->device_index, &exec->stream)) return -1;
+    return cc1d_has_exchange(object) ? 0 : cc1d_borrow_all(call); /* Python code has run */
+}
+
 static PyObject *run(cc1d_call *call, runner function) {
     cc1d_exec exec = cc1d_exec_on((int32_t)call->number[CC1D_NUM_THREADS]);
-    const cc1d_tensor *x = call->given[CC1D_X];
-    if (x && x->device == CC1D_CUDA &&
-        cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream))
-        return NULL;
+    if (cc1d_borrow_all(call) || find_stream(call, &exec)) return NULL;
     cc1d_status status;
     Py_BEGIN_ALLOW_THREADS status = function(call, &exec);
     Py_END_ALLOW_THREADS if (status) return cc1d_raise(status);
     Py_RETURN_NONE;
 }
 
-static PyObject *forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
-    (void)module;
+static PyObject *unpack_and_run(const cc1d_signature *signature, PyObject *const *arguments, Py_ssize_t count,
+                                runner function) {
     cc1d_call call;
-    PyObject *result =
-        cc1d_unpack(&cc1d_forward_signature, arguments, count, false, &call) ? NULL : run(&call, run_forward);
+    PyObject *result = cc1d_unpack(signature, arguments, count, &call) ? NULL : run(&call, function);
     cc1d_release(&call);
     return result;
+}
+
+static PyObject *forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
+    (void)module;
+    return unpack_and_run(&cc1d_forward_signature, arguments, count, run_forward);
 }
 
 static PyObject *update(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    cc1d_call call;
-    PyObject *result =
-        cc1d_unpack(&cc1d_update_signature, arguments, count, false, &call) ? NULL : run(&call, run_update);
-    cc1d_release(&call);
-    return result;
+    return unpack_and_run(&cc1d_update_signature, arguments, count, run_update);
 }
 
 static PyObject *varlen_states(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    cc1d_call call;
-    PyObject *result = cc1d_unpack(&cc1d_varlen_states_signature, arguments, count, false, &call)
-                           ? NULL
-                           : run(&call, run_varlen_states);
-    cc1d_release(&call);
-    return result;
+    return unpack_and_run(&cc1d_varlen_states_signature, arguments, count, run_varlen_states);
+}
+
+/* How much scratch the call needs; it is borrowed for that and no longer. Returns 0, or -1 with an exception.
+ */
+static int measure_scratch(cc1d_call *call, size_t *bytes) {
+    if (cc1d_borrow_all(call)) return -1;
+    const cc1d_backward_args args = cc1d_backward_args_of(call);
+    const cc1d_status status = cc1d_backward_scratch(&args, bytes);
+    if (status) cc1d_raise(status);
+    return status ? -1 : 0;
 }
 
 static PyObject *backward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     cc1d_call call;
+    size_t bytes = 0;
     PyObject *result = NULL;
-    if (cc1d_unpack(&cc1d_backward_signature, arguments, count, false, &call) == 0) {
-        const cc1d_backward_args args = cc1d_backward_args_of(&call);
-        const cc1d_status status = cc1d_backward_scratch(&args, &call.scratch_size);
-        if (status)
-            cc1d_raise(status);
-        else if (cc1d_allocate_scratch(&call) == 0)
-            result = run(&call, run_backward);
-    }
+    if (cc1d_unpack(&cc1d_backward_signature, arguments, count, &call) == 0 &&
+        measure_scratch(&call, &bytes) == 0 && cc1d_allocate_scratch(&call, bytes) == 0)
+        result = run(&call, run_backward);
     cc1d_release(&call);
     return result;
 }
@@ -234,4 +241,7 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__C(void); /* found by name */
 
-PyMODINIT_FUNC PyInit__C(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__C(void) {
+    cc1d_watch_forks();
+    return PyModule_Create(&definition);
+}

@@ -5,16 +5,11 @@
 
 #include "_dlpack.h"
 
-/* ---- The exchange table of a type
- * ------------------------------------------------------------------------------- */
+/* ---- The exchange table of PyTorch's tensors
+ * -------------------------------------------------------------------- */
 
-/* Types seen lately; the references keep a type's address from being used again. */
-enum { CACHED_TYPES = 4 };
-static struct {
-    PyObject *type;
-    const dl_exchange *exchange; /* NULL: the type has none */
-} cache[CACHED_TYPES];
-static int next_slot;
+static PyTypeObject *tensor_type;
+static const dl_exchange *table; /* that type's; NULL: it has none */
 
 /* The table that a type offers, of DLPack major version 1; NULL where there is none. Clears exceptions. */
 static const dl_exchange *look_up_exchange(PyObject *type) {
@@ -27,18 +22,16 @@ static const dl_exchange *look_up_exchange(PyObject *type) {
     return exchange;
 }
 
-static const dl_exchange *exchange_of(PyObject *object) {
-    PyObject *type = (PyObject *)Py_TYPE(object);
-    for (int i = 0; i < CACHED_TYPES; i++)
-        if (cache[i].type == type) return cache[i].exchange;
-    const dl_exchange *exchange = look_up_exchange(type);
-    const int slot = next_slot++ % CACHED_TYPES;
-    PyObject *old = cache[slot].type;
+void cc1d_set_tensor_type(PyObject *type) {
+    PyObject *before = (PyObject *)tensor_type;
     Py_INCREF(type);
-    cache[slot].type = type;
-    cache[slot].exchange = exchange;
-    Py_XDECREF(old);
-    return exchange;
+    tensor_type = (PyTypeObject *)type;
+    table = look_up_exchange(type);
+    Py_XDECREF(before);
+}
+
+bool cc1d_has_exchange(PyObject *object) {
+    return table && (Py_TYPE(object) == tensor_type || PyType_IsSubtype(Py_TYPE(object), tensor_type));
 }
 
 /* ---- DLPack to cc1d_tensor
@@ -74,18 +67,24 @@ static int convert(const dl_tensor *from, const char *name, cc1d_tensor *to) {
                      (int)from->device.type);
         return -1;
     }
+    if (from->ndim < 0 || (from->ndim > 0 && !from->shape) || from->byte_offset > PTRDIFF_MAX) {
+        PyErr_Format(PyExc_ValueError,
+                     "%s: expected a DLPack tensor with a shape and a byte_offset below 2^63, got %d "
+                     "dimensions, a shape at %p and byte_offset %llu",
+                     name, (int)from->ndim, (void *)from->shape, (unsigned long long)from->byte_offset);
+        return -1;
+    }
     to->device_index = to->device == CC1D_CPU ? 0 : from->device.id;
     to->data = from->data;
     to->byte_offset = from->byte_offset;
     to->dtype = dtype_of(from);
     to->ndim = from->ndim;
-    int64_t contiguous = 1;
+    if (from->ndim > CC1D_MAX_DIMS) return 0; /* refused by its number of dimensions, which may be a lie */
+    uint64_t contiguous = 1;                  /* modulo 2^64: sizes are checked later */
     for (int32_t i = from->ndim - 1; i >= 0; i--) {
-        if (i < CC1D_MAX_DIMS) {
-            to->shape[i] = from->shape[i];
-            to->strides[i] = from->strides ? from->strides[i] : contiguous;
-        }
-        contiguous *= from->shape[i];
+        to->shape[i] = from->shape[i];
+        to->strides[i] = from->strides ? from->strides[i] : (int64_t)contiguous;
+        contiguous *= (uint64_t)from->shape[i];
     }
     return 0;
 }
@@ -117,8 +116,9 @@ static PyObject *export_capsule(PyObject *object) {
     return capsule;
 }
 
-static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor,
-                          PyObject **keep) {
+int cc1d_borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor,
+                        PyObject **keep) {
+    *keep = NULL;
     if (!PyObject_HasAttrString(object, "__dlpack__")) return not_a_tensor(object, name);
     /* __dlpack__ refuses tensors that require a gradient; the same memory without it is what is needed here.
      */
@@ -152,14 +152,9 @@ static int borrow_capsule(PyObject *object, const char *name, bool writable, cc1
     return result;
 }
 
-bool cc1d_has_exchange(PyObject *object) { return exchange_of(object) != NULL; }
-
-int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep) {
-    *keep = NULL;
-    const dl_exchange *exchange = exchange_of(object);
-    if (!exchange) return borrow_capsule(object, name, writable, tensor, keep);
+int cc1d_borrow(PyObject *object, const char *name, cc1d_tensor *tensor) {
     dl_tensor view;
-    if (exchange->tensor_from_object(object, &view)) return -1;
+    if (table->tensor_from_object(object, &view)) return -1;
     return convert(&view, name, tensor);
 }
 
@@ -247,9 +242,8 @@ int cc1d_describe(PyObject *object, const char *name, cc1d_tensor *tensor) {
  * -------------------------------------------------------------------------------------------------------- */
 
 int cc1d_current_stream(PyObject *object, int32_t device_index, void **stream) {
-    const dl_exchange *exchange = exchange_of(object);
-    if (exchange && exchange->current_stream)
-        return exchange->current_stream(DL_CUDA, device_index, stream) ? -1 : 0;
+    if (cc1d_has_exchange(object) && table->current_stream)
+        return table->current_stream(DL_CUDA, device_index, stream) ? -1 : 0;
     PyObject *module = PyImport_ImportModule("torch.cuda");
     PyObject *current = module ? PyObject_CallMethod(module, "current_stream", "i", (int)device_index) : NULL;
     PyObject *handle = current ? PyObject_GetAttrString(current, "cuda_stream") : NULL;

@@ -9,13 +9,22 @@
 
 #include "causal_conv1d.h"
 
-/* Fills *tensor from a Python object that offers the DLPack exchange table on its type, or __dlpack__. Valid
- * while the object and *keep live; *keep is NULL or a new reference. name is the argument's, for messages.
- * Returns 0, or -1 with an exception. */
-int cc1d_borrow(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor, PyObject **keep);
+/* Says which type PyTorch's tensors have. Only such objects are asked through the DLPack exchange table of
+ * that type (PyTorch >= 2.10): no other one's memory is believed to hold functions. */
+void cc1d_set_tensor_type(PyObject *type);
 
-/* Whether the type offers the table: PyTorch >= 2.10. */
+/* Whether the object is one that the table serves. */
 bool cc1d_has_exchange(PyObject *object);
+
+/* Fills *tensor through the table, for an object that has it. Runs no Python code. Valid while the object
+ * lives and nobody resizes its storage. name is the argument's, for messages. Returns 0, or -1 with an
+ * exception. */
+int cc1d_borrow(PyObject *object, const char *name, cc1d_tensor *tensor);
+
+/* The same for any other object, through __dlpack__, which may run any Python code. Valid while *keep lives,
+ * a new reference. */
+int cc1d_borrow_capsule(PyObject *object, const char *name, bool writable, cc1d_tensor *tensor,
+                        PyObject **keep);
 
 /* The same for a PyTorch tensor of any device, from its attributes: data is where its storage lies (on Metal
  * the buffer, which is no address), byte_offset where the tensor starts in it. For Metal launches, where

@@ -1,9 +1,12 @@
 """Refusals that only PyTorch can make: what is not a strided tensor never reaches the kernels."""
 
 import operator
+import re
 
 import torch
-from torch.overrides import has_torch_function
+from torch.fx import Proxy
+
+from ._compat import is_dynamo_compiling, is_zero_tensor
 
 ACTIVATIONS = {None: 0, "silu": 1, "swish": 1}
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -24,15 +27,36 @@ def activation_code(activation):
 
 
 def require_tensors(required, **tensors):
-    """TypeError unless every named argument is a tensor (or None, where it is not required)."""
+    """Refuse what no operator would refuse by name, in a call that goes through the operators.
+
+    required: the names that may not be None. The first tensor is the one whose device counts.
+    """
+    device = None
     for name, value in tensors.items():
-        if isinstance(value, torch.Tensor) or (value is None and name not in required):
+        if value is None and name not in required:
             continue
-        if not has_torch_function((value,)):
+        if isinstance(value, Proxy):  # torch.fx.symbolic_trace: stands for any tensor
+            continue
+        if not isinstance(value, torch.Tensor):
             raise TypeError(f"{name}: expected a torch.Tensor, got {type(value).__name__}")
+        if value.is_nested:
+            raise _not_plain(name, "a nested tensor")
+        device = value.device if device is None else device
+        require_device(name, value, device, next(iter(tensors)))
 
 
-def explain(floats, indices):
+def require_device(name, tensor, device, where):
+    if tensor.device != device:
+        raise ValueError(
+            f"{name}: expected a tensor on {device}, where {where} is, got one on {tensor.device}"
+        )
+
+
+def _not_plain(name, kind):
+    return TypeError(f"{name}: expected a dense, strided, real tensor, got {kind}")
+
+
+def explain(error, floats, indices):
     """After a kernel has refused a call: raise what PyTorch knows about the reason, if anything.
 
     floats and indices map names to tensors or None; the first one of floats is the argument whose
@@ -44,17 +68,17 @@ def explain(floats, indices):
             continue
         kind = _unsupported_kind(tensor)
         if kind is not None:
-            raise TypeError(f"{name}: expected a dense, strided, real tensor, got {kind}")
+            raise _not_plain(name, kind) from error
         dtypes = INDEX_DTYPES if name in indices else FLOAT_DTYPES
         if tensor.dtype not in dtypes:
             *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
             came = str(tensor.dtype).removeprefix("torch.")
-            raise TypeError(f"{name}: expected {', '.join(most)} or {last}, got {came}")
-        if tensor.device != device:
-            raise ValueError(
-                f"{name}: expected a tensor on {device}, where {next(iter(floats))} is, "
-                f"got one on {tensor.device}"
-            )
+            raise TypeError(f"{name}: expected {', '.join(most)} or {last}, got {came}") from error
+        require_device(name, tensor, device, next(iter(floats)))
+    if floats.get("final_states_out") is not None:  # the kernels know it by another name
+        message = re.sub(r"\bfinal_states\b", "final_states_out", str(error))
+        if message != str(error):
+            raise type(error)(message) from error
 
 
 def _unsupported_kind(tensor):
@@ -67,6 +91,8 @@ def _unsupported_kind(tensor):
         return f"a sparse tensor ({tensor.layout})"
     if tensor.is_complex():
         return f"a complex tensor ({tensor.dtype})"
+    if is_zero_tensor(tensor):
+        return "a ZeroTensor, which has no memory"
     return None
 
 
@@ -84,6 +110,8 @@ def state_length(value):
     length = _integer("state_len", value)
     if length < 0:
         raise ValueError(f"state_len: expected an integer >= 0, got {length}")
+    if isinstance(length, int) and length >= 2**63:
+        raise ValueError(f"state_len: expected a 64-bit integer, got {length}")
     return length
 
 
@@ -95,16 +123,66 @@ def slot_id(value):
     return number
 
 
+def meaningful_slot_id(value, conv_state_indices):
+    """The same, refused where there is nothing that it could be compared with."""
+    number = slot_id(value)
+    if number != -1 and conv_state_indices is None:
+        raise ValueError(
+            f"pad_slot_id: expected conv_state_indices beside it, got {number} without them"
+        )
+    return number
+
+
+def writable(name, tensor):
+    """Refuse a tensor that PyTorch would not let a kernel write, before anything is written."""
+    if is_dynamo_compiling():
+        return
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{name}: expected a tensor that may change in place, got an inference tensor outside "
+            f"inference mode; pass {name}.clone()"
+        )
+    if is_zero_tensor(tensor):
+        raise _not_plain(name, "a ZeroTensor, which has no memory")
+
+
+def writable_state(name, tensor):
+    """The same for a tensor that is read and written where it lies."""
+    if not is_dynamo_compiling() and tensor.is_neg():
+        raise ValueError(
+            f"{name}: expected memory that holds the values, got a negative view of it; "
+            f"pass {name}.resolve_neg()"
+        )
+    writable(name, tensor)
+
+
+def recorded_target(name, tensor, **saved):
+    """Refuse memory that the backward pass will read: what is written there would be lost to it."""
+    for other, value in saved.items():
+        if value is not None and _shares_storage(tensor, value):
+            raise ValueError(
+                f"{name}: expected memory of its own while gradients are recorded, got memory that "
+                f"overlaps {other}"
+            )
+
+
+def _shares_storage(tensor, other):
+    if tensor is other or is_dynamo_compiling():
+        return tensor is other
+    try:
+        begin = tensor.untyped_storage().data_ptr()
+        return begin != 0 and begin == other.untyped_storage().data_ptr()
+    except RuntimeError:  # a subclass or a transform without storage
+        return False
+
+
 def target(name, tensor, shape, like):
     """Refuse a tensor that is not of this shape, and of the dtype and device of `like`."""
     if tensor.dtype != like.dtype:
         raise TypeError(f"{name}: expected {like.dtype} like x, got {tensor.dtype}")
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name}: expected shape {tuple(shape)}, got {tuple(tensor.shape)}")
-    if tensor.device != like.device:
-        raise ValueError(
-            f"{name}: expected a tensor on {like.device}, where x is, got one on {tensor.device}"
-        )
+    require_device(name, tensor, like.device, "x")
 
 
 def refuse_grad_in_place(name):

@@ -54,6 +54,10 @@ def _never_batched(tensor):
 is_batched_gradient = getattr(torch._C._functorch, "is_legacy_batchedtensor", _never_batched)
 
 
+# Zeros that PyTorch has not allocated; forward-mode derivatives make them.
+is_zero_tensor = torch._is_zerotensor
+
+
 def require_operators(name):
     """Refuse a call that nothing but a registered operator can serve."""
     if not HAS_OPERATORS:

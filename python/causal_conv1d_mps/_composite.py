@@ -10,10 +10,29 @@ import torch.nn.functional as F
 SILU = 1
 
 
-def _tap_masks(x, width, seq_idx):
-    """seq_idx extended to the left by the steps of the initial state, and the live steps."""
-    first = seq_idx[:, :1] if x.shape[2] else seq_idx.new_zeros((x.shape[0], 1))
-    return torch.cat([first.expand(-1, width - 1), seq_idx], dim=1)
+def _with_past(seq_idx, columns):
+    """seq_idx and, before it, that of so many steps before x: they belong to the first step's."""
+    if seq_idx.shape[1] == 0:
+        return seq_idx.new_zeros(seq_idx.shape[0], columns)
+    return torch.cat([seq_idx[:, :1].expand(-1, columns), seq_idx], dim=1)
+
+
+def masked_final_states(x, states, seq_idx):
+    """The last steps of every row up to its last step that is not padding, as many as states has.
+
+    states: the steps before x; a row that is all padding keeps them.
+    """
+    size, length = states.shape[2], x.shape[2]
+    steps = torch.cat([states, x], dim=2)
+    if length == 0:
+        return steps
+    number = torch.arange(length, device=x.device)
+    last = torch.where(seq_idx >= 0, number, -1).amax(dim=1, keepdim=True)
+    columns = last + 1 + torch.arange(size, device=x.device)
+    ids = seq_idx.gather(1, last.clamp(min=0))
+    kept = (_with_past(seq_idx, size).gather(1, columns) == ids) | (last < 0)
+    found = steps.gather(2, columns[:, None].expand(-1, x.shape[1], -1))
+    return torch.where(kept[:, None], found, 0)
 
 
 def _packed_positions(x, cu_seqlens):
@@ -79,6 +98,7 @@ def forward(
 ):
     """y and the final states, by differentiable operations only."""
     compute = torch.float64 if x.dtype == torch.float64 else torch.float32
+    weight = weight.squeeze(1) if weight.dim() == 3 else weight
     width, length = weight.shape[1], x.shape[2]
     wide = x.to(compute)
     taps_weight = weight.to(compute)
@@ -96,16 +116,13 @@ def forward(
         taps = [padded[..., k : k + length] for k in range(width)]
         final_states = padded[..., length:]
         if seq_idx is not None:
-            extended = _tap_masks(x, width, seq_idx)
+            ids = _with_past(seq_idx, width - 1)
             taps = [
-                torch.where((extended[:, None, k : k + length] == seq_idx[:, None]), tap, 0)
+                torch.where((ids[:, None, k : k + length] == seq_idx[:, None]), tap, 0)
                 for k, tap in enumerate(taps)
             ]
             live = (seq_idx >= 0)[:, None]
-            if length:
-                last = seq_idx[:, -1:]
-                kept = (extended[:, length:] == last) & (last >= 0)
-                final_states = torch.where(kept[:, None], final_states, 0)
+            final_states = masked_final_states(wide, states, seq_idx)
 
     acc = torch.zeros_like(wide) if bias is None else bias.to(compute)[:, None].expand_as(wide)
     for k, tap in enumerate(taps):

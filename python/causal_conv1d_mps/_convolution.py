@@ -82,6 +82,11 @@ def convolve(
                 _checks.refuse_grad_with_out()
             if final_states_out is not None:
                 _check_final_states_out(final_states_out, x, weight, cu_seqlens)
+                _check_recorded(final_states_out, x, weight, bias, initial_states)
+        if out is not None:
+            _checks.writable("out", out)
+        if final_states_out is not None:
+            _checks.writable("final_states_out", final_states_out)
         y = _empty_like(x) if out is None else out
         if with_states and (recorded or final_states_out is None):
             final_states = new_final_states(x, weight, cu_seqlens)
@@ -118,8 +123,9 @@ def convolve(
                 increment_version(out)
             if final_states_out is not None:
                 increment_version(final_states_out)
-    except (TypeError, RuntimeError, BufferError):
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
         _checks.explain(
+            error,
             {
                 "x": x,
                 "weight": weight,
@@ -164,18 +170,21 @@ def _convolve_watched(
         out=out,
         final_states_out=final_states_out,
     )
-    if (
-        out is not None
-        and _is_grad_enabled()
-        and any_requires_grad(*differentiable.values(), out, final_states_out)
-    ):
+    recorded = _is_grad_enabled() and any_requires_grad(
+        *differentiable.values(), out, final_states_out
+    )
+    if out is not None and recorded:
         _checks.refuse_grad_with_out()
     if any_autocast():
         x, initial_states, residual = autocast(x, initial_states, residual)
     if out is not None:
         _checks.target("out", out, x.shape, x)
+        _checks.writable("out", out)
     if final_states_out is not None:
         _check_final_states_out(final_states_out, x, weight, cu_seqlens)
+        _checks.writable("final_states_out", final_states_out)
+        if recorded:
+            _check_recorded(final_states_out, x, weight, bias, initial_states)
     with_states = return_final_states or final_states_out is not None
     if needs_composite():
         y, final_states = _composite.forward(
@@ -200,6 +209,11 @@ def _check_final_states_out(target, x, weight, cu_seqlens):
         _checks.target("final_states_out", target, shape, x)
     if target.requires_grad and _is_grad_enabled() and target.is_leaf:
         _checks.refuse_grad_in_place("final_states_out")
+
+
+def _check_recorded(target, x, weight, bias, initial_states):
+    saved = {"x": x, "weight": weight, "bias": bias, "initial_states": initial_states}
+    _checks.recorded_target("final_states_out", target, **saved)
 
 
 def autocast(x, *companions):

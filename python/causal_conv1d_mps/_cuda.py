@@ -13,11 +13,12 @@ def nvrtc_paths():
     """The libnvrtc.so files of PyTorch and of the nvidia-* wheels, best first.
 
     PyTorch's own is best, then those of its CUDA major version: they fit the driver that PyTorch
-    runs on.
+    runs on. All are absolute: '' and other relative entries of sys.path name the current
+    directory, where nothing is looked for.
     """
     torch_folder = os.path.dirname(os.path.abspath(torch.__file__))
     folders = [os.path.join(torch_folder, "lib")]
-    for site in dict.fromkeys([os.path.dirname(torch_folder), *sys.path]):
+    for site in dict.fromkeys([os.path.dirname(torch_folder), *filter(os.path.isabs, sys.path)]):
         nvidia = os.path.join(site, "nvidia")
         folders += [os.path.join(nvidia, name, "lib") for name in _listed(nvidia)]
     found = [

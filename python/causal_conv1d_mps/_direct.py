@@ -30,9 +30,9 @@ def eager_transforms_active():
 def is_direct(x, weight, *others):
     """Whether a call on these tensors may skip the dispatcher; the others may be None.
 
-    It may if nothing has to see it (compile, functorch, a mode, a tracer), if they are of classes
-    without behaviour of their own, and if their memory holds their values: x.conj().imag is a view
-    that PyTorch negates when it is read.
+    It may if nothing has to see it (compile, functorch, a mode, a tracer, a profiler), if they are
+    of classes without behaviour of their own, and if their memory holds their values: x.conj().imag
+    is a view that PyTorch negates when it is read, a ZeroTensor has no memory.
     """
     return not is_dynamo_compiling() and _C.is_direct(x, weight, *others)
 
@@ -56,14 +56,8 @@ def any_requires_grad(*tensors):
 
 def scratch_allocator(x):
     """The callback through which a kernel asks for scratch memory."""
-    if x.is_cpu:
-        return cpu_scratch
     device = x.device
     return lambda nbytes: torch.empty(nbytes, dtype=torch.uint8, device=device)
-
-
-def cpu_scratch(nbytes):
-    return torch.empty(nbytes, dtype=torch.uint8, device="cpu")
 
 
 def new_final_states(x, weight, cu_seqlens):
@@ -73,10 +67,10 @@ def new_final_states(x, weight, cu_seqlens):
 
 
 def final_states_shape(x, weight, cu_seqlens):
-    if x.dim() != 3 or weight.dim() != 2 or weight.shape[1] < 1:
+    if x.dim() != 3 or weight.dim() not in (2, 3) or weight.shape[-1] < 1:
         return None
     sequences = x.shape[0] if cu_seqlens is None else max(cu_seqlens.numel() - 1, 0)
-    return (sequences, x.shape[1], weight.shape[1] - 1)
+    return (sequences, x.shape[1], weight.shape[-1] - 1)
 
 
 def follows_autocast(tensor):

@@ -6,7 +6,7 @@ from torch.utils._device import DeviceContext
 
 from . import _C, _autograd
 from ._compat import any_autocast
-from ._direct import cpu_scratch, transforms_active
+from ._direct import transforms_active
 
 
 def _another_than_default_device():
@@ -21,12 +21,13 @@ def bind():
             "Tensor": torch.Tensor,
             "Parameter": torch.nn.Parameter,
             "empty_like": torch.empty_like,
-            "scratch": cpu_scratch,
             # torch.autograd.graph.increment_version without its own call.
             "increment_version": torch._C._increment_version,
             "record": _autograd.apply,
             "is_neg": torch.Tensor.is_neg,
+            "inference_mode": torch.is_inference_mode_enabled,
             "forward_ad": forward_ad,
+            "profiler": torch.autograd.profiler,
             "transforms_active": transforms_active,
             "dispatch_modes": torch._C._len_torch_dispatch_stack,
             "function_modes": torch._C._is_torch_function_mode_enabled,

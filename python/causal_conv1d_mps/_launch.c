@@ -55,8 +55,7 @@ static cc1d_status validate(cc1d_operation op, const cc1d_call *call, cc1d_probl
 static PyObject *buffers_of(const cc1d_launch *launch, const cc1d_call *call) {
     PyObject *tuple = PyTuple_New(launch->buffer_count);
     for (int32_t i = 0; tuple && i < launch->buffer_count; i++) {
-        const uint8_t role = launch->buffers[i];
-        PyObject *tensor = role == CC1D_SCRATCH ? call->scratch_object : call->object[role];
+        PyObject *tensor = call->object[launch->buffers[i]];
         Py_INCREF(tensor);
         PyTuple_SetItem(tuple, i, tensor);
     }
@@ -86,20 +85,28 @@ static PyObject *launch_tuple(const cc1d_launch *launch, const cc1d_call *call) 
     return tuple;
 }
 
+static void move_to_metal(cc1d_call *call) {
+    for (int i = 0; i <= CC1D_SCRATCH; i++)
+        if (call->given[i] && call->tensor[i].device == CC1D_CPU) call->tensor[i].device = CC1D_METAL;
+}
+
+/* Nothing here reads or writes a tensor's memory; PyTorch binds it when it encodes the launch. */
 static PyObject *plan_call(const cc1d_signature *signature, cc1d_call *call) {
+    if (cc1d_describe_all(call)) return NULL;
     /* A stand-in for Metal keeps its tensors on the CPU: x says whether that is the case. */
-    if (call->given[CC1D_X] && call->tensor[CC1D_X].device == CC1D_CPU)
-        for (int i = 0; i < CC1D_ROLES; i++)
-            if (call->given[i] && call->tensor[i].device == CC1D_CPU) call->tensor[i].device = CC1D_METAL;
+    const bool stand_in = call->given[CC1D_X] && call->tensor[CC1D_X].device == CC1D_CPU;
+    if (stand_in) move_to_metal(call);
     cc1d_problem problem;
     cc1d_plan plan;
     cc1d_status status = validate(signature->op, call, &problem);
     if (!status) status = cc1d_make_plan(&problem, &plan);
     if (status) return cc1d_raise(status);
-    if (plan.scratch_bytes > 0) {
-        call->scratch_object = PyObject_CallFunction(call->alloc, "n", (Py_ssize_t)plan.scratch_bytes);
-        if (!call->scratch_object) return NULL;
-    }
+    if (cc1d_allocate_scratch(call, plan.scratch_bytes) || cc1d_describe_all(call)) return NULL;
+    if (stand_in) move_to_metal(call);
+    if (cc1d_take_scratch(call)) return NULL;
+    if (call->scratch_size < plan.scratch_bytes)
+        return PyErr_Format(PyExc_ValueError, "scratch: expected at least %zu bytes, got %zu",
+                            plan.scratch_bytes, call->scratch_size);
     PyObject *list = PyList_New(0);
     for (int32_t i = 0; list && i < plan.launch_count; i++) {
         PyObject *tuple = launch_tuple(&plan.launch[i], call);
@@ -123,7 +130,7 @@ PyObject *cc1d_py_launches(PyObject *module, PyObject *const *arguments, Py_ssiz
     if (!signature) return NULL;
     cc1d_call call;
     PyObject *result =
-        cc1d_unpack(signature, arguments + 1, count - 1, true, &call) ? NULL : plan_call(signature, &call);
+        cc1d_unpack(signature, arguments + 1, count - 1, &call) ? NULL : plan_call(signature, &call);
     cc1d_release(&call);
     return result;
 }

@@ -3,11 +3,13 @@
 `_C.launches` validates and plans a call and returns ready arguments; this module compiles each
 kernel once (torch.mps.compile_shader) and encodes it. CAUSAL_CONV1D_METAL_PATH names a file that
 replaces the text of the kernels; `python -m causal_conv1d_mps metal-source` writes that text.
+Another package had a variable of that name, for other kernels: its file is passed over.
 """
 
 import logging
 import os
 import threading
+import warnings
 
 import torch
 
@@ -16,6 +18,9 @@ from . import _C
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _kernels = {}
+_warned = set()
+
+OVERRIDE = "CAUSAL_CONV1D_METAL_PATH"
 
 
 def _unavailable(_source):
@@ -70,24 +75,38 @@ def _kernel(name, key):
 
 
 def _source(name, key):
-    path = os.environ.get("CAUSAL_CONV1D_METAL_PATH")
-    text = metal_source() if path is None else _read_override(path, name)
-    return _C.launch_defines(name, key) + text
+    text = _override(os.environ.get(OVERRIDE), name)
+    return _C.launch_defines(name, key) + (metal_source() if text is None else text)
 
 
-def _read_override(path, name):
+def _override(path, name):
+    """The text of the file at `path` if it holds the kernel, else None."""
+    if not path:
+        return None
+    data = b""
     if not os.path.isabs(path):
-        raise ValueError(f"CAUSAL_CONV1D_METAL_PATH: expected an absolute path, got {path!r}")
-    if not os.path.isfile(path):
-        raise ValueError(f"CAUSAL_CONV1D_METAL_PATH: expected a regular file, got {path!r}")
-    with open(path, "rb") as file:
-        data = file.read()
+        why = "it is not an absolute path"
+    elif not os.path.isfile(path):
+        why = "it is no file"
+    else:
+        with open(path, "rb") as file:
+            data = file.read()
+        why = f"it does not hold the kernel {name}"
+    if name.encode() not in data:
+        _warn_once(f"{OVERRIDE}: {path!r} is not used, because {why}")
+        return None
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"CAUSAL_CONV1D_METAL_PATH: expected ASCII text, got byte {data[error.start]:#x} "
+            f"{OVERRIDE}: expected ASCII text, got byte {data[error.start]:#x} "
             f"at offset {error.start} of {path!r}"
         ) from error
     _log.warning("%s: compiling the kernels of %s instead of the library's", name, path)
     return text
+
+
+def _warn_once(message):
+    if not _warned:
+        _warned.add(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=2)

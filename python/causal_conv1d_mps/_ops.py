@@ -8,7 +8,7 @@ import torch
 from . import _backend, _composite, _vmap
 from ._autograd import gradients as _run_gradients
 from ._autograd import residual_gradient
-from ._checks import UPDATE_NOT_DIFFERENTIABLE, state_length
+from ._checks import UPDATE_NOT_DIFFERENTIABLE, require_device, state_length
 from ._direct import (
     any_requires_grad,
     eager_transforms_active,
@@ -101,19 +101,19 @@ def _forward(
     return y, x.new_empty(0) if final_states is None else final_states
 
 
-def _check_convolution(x, weight, bias):
+def _check_convolution(x, weight):
     torch._check_value(x.dim() == 3, lambda: f"x: expected shape (B, D, T), got {tuple(x.shape)}")
     torch._check_value(
-        weight.dim() == 2, lambda: f"weight: expected shape (D, W), got {tuple(weight.shape)}"
+        weight.dim() == 2 or (weight.dim() == 3 and weight.shape[1] == 1),
+        lambda: f"weight: expected shape (D, W), got {tuple(weight.shape)}",
     )
-    _check_dtypes(x=x, weight=weight, bias=bias)
     torch._check_value(
         weight.shape[0] == x.shape[1],
         lambda: f"weight: expected {x.shape[1]} rows like x, got {tuple(weight.shape)}",
     )
 
 
-def _check_dtypes(**tensors):
+def _check_floats(**tensors):
     for name, tensor in tensors.items():
         torch._check_type(
             tensor is None or tensor.is_floating_point(),
@@ -121,6 +121,12 @@ def _check_dtypes(**tensors):
                 f"{name}: expected a floating-point tensor, got {tensor.dtype}"
             ),
         )
+
+
+def _check_devices(x, **tensors):
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            require_device(name, tensor, x.device, "x")
 
 
 @torch.library.register_fake(f"{NAMESPACE}::forward", lib=_library)
@@ -135,11 +141,21 @@ def _forward_fake(
     activation,
     return_final_states,
 ):
-    _check_convolution(x, weight, bias)
+    _check_floats(x=x, weight=weight, bias=bias)
+    _check_devices(
+        x,
+        weight=weight,
+        bias=bias,
+        seq_idx=seq_idx,
+        cu_seqlens=cu_seqlens,
+        initial_states=initial_states,
+        residual=residual,
+    )
+    _check_convolution(x, weight)
     if not return_final_states:
         return torch.empty_like(x), x.new_empty(0)
     sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
-    return torch.empty_like(x), x.new_empty((sequences, x.shape[1], weight.shape[1] - 1))
+    return torch.empty_like(x), x.new_empty((sequences, x.shape[1], weight.shape[-1] - 1))
 
 
 def forward_context(ctx, inputs, output):
@@ -191,6 +207,16 @@ def _backward(
 def _backward_fake(
     dout, x, weight, bias, seq_idx, cu_seqlens, initial_states, dfinal_states, activation, needs
 ):
+    _check_devices(
+        x,
+        dout=dout,
+        weight=weight,
+        bias=bias,
+        seq_idx=seq_idx,
+        cu_seqlens=cu_seqlens,
+        initial_states=initial_states,
+        dfinal_states=dfinal_states,
+    )
     return tuple(
         torch.empty_like(like) if needed else x.new_empty(0)
         for like, needed in zip((x, weight, bias, initial_states), needs, strict=True)
@@ -272,7 +298,16 @@ def _update_fake(
     torch._check_value(
         x.dim() in (2, 3), lambda: f"x: expected shape (B, D) or (B, D, T), got {tuple(x.shape)}"
     )
-    _check_dtypes(x=x, conv_state=conv_state, weight=weight, bias=bias)
+    _check_floats(x=x, conv_state=conv_state, weight=weight, bias=bias)
+    _check_devices(
+        x,
+        conv_state=conv_state,
+        weight=weight,
+        bias=bias,
+        cache_seqlens=cache_seqlens,
+        conv_state_indices=conv_state_indices,
+        num_accepted_tokens=num_accepted_tokens,
+    )
     return torch.empty_like(x)
 
 
@@ -335,6 +370,7 @@ def _varlen_states(x, cu_seqlens, state_len):
 def _varlen_states_fake(x, cu_seqlens, state_len):
     state_len = state_length(state_len)
     torch._check_value(x.dim() == 2, lambda: f"x: expected shape (total, D), got {tuple(x.shape)}")
+    _check_devices(x, cu_seqlens=cu_seqlens)
     return x.new_empty((cu_seqlens.shape[0] - 1, x.shape[1], state_len))
 
 

@@ -47,10 +47,12 @@ def causal_conv1d_update(
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
 
     x: (B, D) or (B, D, T). conv_state: (B or pool, D, S) with S >= W-1, changed in place.
+    weight: (D, W) or (D, 1, W). bias: (D,) or None.
     cache_seqlens: (B,); conv_state is then a circular buffer written from cache_seqlens % S.
         Without it the state shifts left.
     conv_state_indices: (B,), the row of conv_state that belongs to each row of x; a row whose
-        index is pad_slot_id or negative is skipped: y = 0 and no state changes.
+        index is pad_slot_id or negative is skipped: y = 0 and no state changes. pad_slot_id is
+        refused without them.
     num_accepted_tokens: (B,), speculative decoding: the state is read as if only that many of the
         previous call's steps had been kept.
     Returns y, of x's shape. Not differentiable.
@@ -73,6 +75,8 @@ def causal_conv1d_update(
         code = ACTIVATIONS[activation]
     except (KeyError, TypeError):
         code = _checks.activation_code(activation)
+    if conv_state_indices is None and pad_slot_id != -1:
+        _checks.meaningful_slot_id(pad_slot_id, None)
     if (
         conv_state is not None
         and is_direct(
@@ -88,6 +92,8 @@ def causal_conv1d_update(
     ):
         if conv_state.requires_grad:
             refuse_recorded("conv_state", conv_state)
+        if conv_state.is_inference():
+            _checks.writable("conv_state", conv_state)
         if any_autocast():
             x = _like_state(x, conv_state)
         y = _empty_like(x)
@@ -105,9 +111,10 @@ def causal_conv1d_update(
                 code,
                 _num_threads(),
             )
-        except (TypeError, RuntimeError, BufferError, OverflowError):
+        except (TypeError, RuntimeError, BufferError, OverflowError) as error:
             _checks.slot_id(pad_slot_id)
             _checks.explain(
+                error,
                 {"x": x, "conv_state": conv_state, "weight": weight, "bias": bias},
                 {
                     "cache_seqlens": cache_seqlens,
@@ -130,6 +137,7 @@ def causal_conv1d_update(
     )
     pad_slot_id = _checks.slot_id(pad_slot_id)
     refuse_recorded("conv_state", conv_state)
+    _checks.writable_state("conv_state", conv_state)
     refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias)
     if any_autocast():
         x = _like_state(x, conv_state)
@@ -161,8 +169,8 @@ def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
     try:
         states = x.new_empty((max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_len))
         kernels.varlen_states(x, cu_seqlens, states, _num_threads())
-    except (TypeError, RuntimeError, BufferError):
-        _checks.explain({"x": x}, {"cu_seqlens": cu_seqlens})
+    except (TypeError, RuntimeError, BufferError) as error:
+        _checks.explain(error, {"x": x}, {"cu_seqlens": cu_seqlens})
         raise
     return states
 

@@ -35,7 +35,7 @@ def best_device():
 
 
 def quick_start(device):
-    """The quick start of the README, checked against PyTorch; returns the largest difference."""
+    """The quick start of the README in bfloat16, against PyTorch; returns the worst difference."""
     B, D, T, W = 2, 128, 256, 4
     x = torch.randn(B, D, T, device=device, dtype=torch.bfloat16, requires_grad=True)
     weight = torch.randn(D, W, device=device, dtype=x.dtype, requires_grad=True)

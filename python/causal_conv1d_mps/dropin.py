@@ -16,7 +16,7 @@ __all__ = ["install", "uninstall"]
 
 NAME = "causal_conv1d"
 # The interface that is provided, then what provides it (a PEP 440 local version).
-PROVIDED_VERSION = f"1.6.1+causal.conv1d.mps.{__version__}"
+PROVIDED_VERSION = f"1.7.0+causal.conv1d.mps.{__version__}"
 
 _SOURCE = Path(__file__).parent / "_causal_conv1d"
 

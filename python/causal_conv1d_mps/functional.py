@@ -6,7 +6,7 @@ Shapes: B batch, D dim, T seqlen, W width, N packed sequences, S state length.
 import torch
 
 from . import _C, _eager
-from ._compat import is_dynamo_compiling
+from ._compat import HAS_OPERATORS, is_dynamo_compiling
 from ._convolution import convolve
 from ._states import causal_conv1d_update, causal_conv1d_varlen_states
 
@@ -18,13 +18,17 @@ __all__ = [
     "causal_conv1d_varlen_states",
 ]
 
+if HAS_OPERATORS:
+    from . import _flops
+
+    _flops.register()
 _eager.bind()
 
 
 def causal_conv1d(x, weight, bias=None, activation=None):
     """Depthwise causal convolution over the last dimension, with fused bias and activation.
 
-    x: (B, D, T), any strides. weight: (D, W). bias: (D,) or None.
+    x: (B, D, T), any strides. weight: (D, W) or (D, 1, W). bias: (D,) or None.
     activation: None, "silu" or "swish".
     Returns y (B, D, T) in x's dtype and memory order. Differentiable.
     """
@@ -51,11 +55,14 @@ def causal_conv1d_fn(
 ):
     """Depthwise causal convolution with packed sequences, states and a residual.
 
-    x: (B, D, T), any strides. weight: (D, W). bias: (D,) or None.
+    x: (B, D, T), any strides. weight: (D, W) or (D, 1, W). bias: (D,) or None.
     seq_idx: (B, T) int32 or int64. A step sees only steps of its own index; a negative index is
         padding (y = 0, no gradient).
-    initial_states: (B, D, W-1), the steps before x, oldest first.
-    return_final_states: also return the last W-1 steps, for the next call.
+    initial_states: (B, D, W-1), the steps before x, oldest first. With seq_idx they belong to the
+        sequence of the first step.
+    return_final_states: also return the last W-1 steps, for the next call. With seq_idx: up to the
+        last step that is not padding, of its sequence, zeros before its start; a row without such
+        a step keeps its initial state.
     final_states_out: the tensor to write them to.
     activation: None, "silu" or "swish".
     cu_seqlens: (N+1,) int32 or int64, the boundaries of packed sequences (B = 1); the states are

@@ -45,6 +45,19 @@ class _Depthwise(torch.nn.Module):
             state_dict[key] = state_dict[key].unsqueeze(1)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
+    def _check_x(self, x, channels, letters):
+        """x (B, D, T) for (B, T, D) and the other way round: a wrong weight would be reported."""
+        if isinstance(x, torch.Tensor) and not x.is_nested and x.dim() == 3:
+            if x.shape[channels] == self.dim:
+                return
+            hint = "; x.transpose(1, 2) has it" if x.shape[3 - channels] == self.dim else ""
+            raise ValueError(
+                f"x: expected shape {letters} with D = {self.dim}, got {tuple(x.shape)}{hint}"
+            )
+        _checks.require_tensors(("x",), x=x)
+        if isinstance(x, torch.Tensor):
+            raise ValueError(f"x: expected shape {letters}, got {tuple(x.shape)}")
+
     def extra_repr(self):
         text = f"{self.dim}, width={self.width}"
         if self.bias is None:
@@ -74,9 +87,10 @@ class CausalConv1d(_Depthwise):
         residual=None,
     ):
         """x: (B, D, T). The other arguments are those of causal_conv1d_fn."""
+        self._check_x(x, 1, "(B, D, T)")
         return causal_conv1d_fn(
             x,
-            self.weight.squeeze(1),
+            self.weight,
             self.bias,
             seq_idx,
             initial_states,
@@ -92,7 +106,7 @@ class CausalConv1d(_Depthwise):
         The options are those of causal_conv1d_update.
         """
         return causal_conv1d_update(
-            x, conv_state, self.weight.squeeze(1), self.bias, self.activation, **options
+            x, conv_state, self.weight, self.bias, self.activation, **options
         )
 
 
@@ -131,60 +145,79 @@ class ShortConvolution(_Depthwise):
         """x: (B, T, D). Returns (y, cache); cache is None unless given or asked for.
 
         residual: (B, T, D), added after the activation.
-        mask: (B, T), multiplied into x; not together with cu_seqlens.
+        mask: (B, T), zero or False at padding: there y is 0, and nothing enters a later step or the
+            cache, whatever x holds. The cache belongs to the first step, so it is not seen where
+            that is padding. Not together with cu_seqlens.
         cache: (N, D, S), the steps before x. It is changed in place, except while gradients are
-            recorded: then the returned cache is a new tensor.
+            recorded: then the returned cache is a new tensor. With a mask it becomes the steps up
+            to the last real one; a row without a real step keeps it.
         output_final_state: return a cache even if none was given.
         cu_seqlens: (N+1,), the boundaries of packed sequences (B = 1).
         """
+        self._check_x(x, 2, "(B, T, D)")
         if any_autocast():
             x, residual = autocast(x, residual)
+        seq_idx = None
         if mask is not None:
             if cu_seqlens is not None:
                 raise ValueError("mask: cannot be combined with cu_seqlens")
-            x = x * mask.unsqueeze(-1).to(x.dtype)
+            seq_idx = self._padding(mask, x)
         if cache is not None:
             self._check_cache(cache, x, x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
         recorded = torch.is_grad_enabled() and any_requires_grad(
             x, self.weight, self.bias, cache, residual
         )
-        one_step = x.shape[1] == 1 and cu_seqlens is None
+        one_step = x.shape[1] == 1 and cu_seqlens is None and mask is None
         if one_step and cache is not None and residual is None and not recorded:
             return self._update(x.squeeze(1), cache).unsqueeze(1), cache
-        return self._convolve(x, residual, cache, output_final_state, cu_seqlens, recorded)
+        return self._convolve(x, residual, cache, output_final_state, cu_seqlens, seq_idx, recorded)
 
-    def _convolve(self, x, residual, cache, output_final_state, cu_seqlens, recorded):
+    def _convolve(self, x, residual, cache, output_final_state, cu_seqlens, seq_idx, recorded):
         rows = x.transpose(1, 2)
         before = None
         if cache is not None:
             before = cache[..., cache.shape[-1] - (self.width - 1) :]
         y = causal_conv1d_fn(
             rows,
-            self.weight.squeeze(1),
+            self.weight,
             self.bias,
-            initial_states=before,
+            seq_idx,
+            before,
             activation=self.activation,
             cu_seqlens=cu_seqlens,
             residual=None if residual is None else residual.transpose(1, 2),
         )
         if cache is not None or output_final_state:
-            carried = self._carry(rows, cache, cu_seqlens)
+            carried = self._carry(rows, cache, cu_seqlens, seq_idx)
             cache = carried if cache is None or recorded else cache.copy_(carried)
         return y.transpose(1, 2), cache
 
-    def _carry(self, x, cache, cu_seqlens):
+    def _padding(self, mask, x):
+        """The mask as a seq_idx: 0 at real steps, -1 at padding."""
+        if not isinstance(mask, torch.Tensor):
+            raise TypeError(f"mask: expected a torch.Tensor, got {type(mask).__name__}")
+        if mask.shape != x.shape[:2]:
+            raise ValueError(
+                f"mask: expected shape (B, T) = {tuple(x.shape[:2])}, got {tuple(mask.shape)}"
+            )
+        _checks.require_device("mask", mask, x.device, "x")
+        return (mask != 0).to(torch.int32) - 1
+
+    def _carry(self, x, cache, cu_seqlens, seq_idx):
         """The last S steps of every sequence, reaching back into its old cache."""
         if cu_seqlens is not None:
             size = self.width if cache is None else cache.shape[-1]
             return _composite.packed_final_states(x, size + 1, cu_seqlens, cache)
         if cache is None:
             cache = x.new_zeros(x.shape[0], x.shape[1], self.width)
+        if seq_idx is not None:
+            return _composite.masked_final_states(x, cache, seq_idx)
         size, length = cache.shape[-1], x.shape[-1]
         kept = torch.cat([cache, x[..., max(length - size, 0) :]], dim=-1)
         return kept[..., kept.shape[-1] - size :]
 
     def _update(self, rows, cache):
-        y = causal_conv1d_update(rows, cache, self.weight.squeeze(1), self.bias, self.activation)
+        y = causal_conv1d_update(rows, cache, self.weight, self.bias, self.activation)
         return y.to(rows.dtype)  # under autocast the cache may have another dtype
 
     def _check_cache(self, cache, x, sequences):
@@ -211,7 +244,8 @@ class ShortConvolution(_Depthwise):
         differentiable.
         """
         batch, length = ("B", 1) if cu_seqlens is None else (1, len(cu_seqlens) - 1)
-        if x.dim() != 3 or x.shape[1] != length or batch not in ("B", x.shape[0]):
+        self._check_x(x, 2, f"({batch}, {length}, D)")
+        if x.shape[1] != length or batch not in ("B", x.shape[0]):
             raise ValueError(f"x: expected shape ({batch}, {length}, D), got {tuple(x.shape)}")
         if any_autocast():
             x, residual = autocast(x, residual)
@@ -228,6 +262,6 @@ class ShortConvolution(_Depthwise):
             # The residual is added before the one rounding, as in forward().
             with torch.no_grad():
                 added = residual.reshape(rows.shape).unsqueeze(1)
-                y, _ = self._convolve(rows.unsqueeze(1), added, fresh, True, None, False)
+                y, _ = self._convolve(rows.unsqueeze(1), added, fresh, True, None, None, False)
             y = _states.without_derivative(y, x, self.weight, self.bias, residual)
         return y.reshape(x.shape), fresh if cache is not None or output_final_state else None

@@ -39,7 +39,18 @@
  * exponent of at most 92.4, moves 2^f by 2^-20.1. 2^f: degree 4, minimax of the relative error, 2^-18.5 with
  * the coefficients rounded. Together 2^-18.1, of which the quotient sees e / (1 + e) times; the quotient is v
  * y (1 + u) (1 + u^2): 2^-17.2 more. Where |a| >= 64 the long form is used. Gradients always take the long
- * form: they become sums. */
+ * form: they become sums.
+ *
+ * silu'(a) = s (1 + a (1 - s)), s = sigmoid(a), within 10 u of s (1 + |a| (1 - s)), u = 2^-24 (2^-53)
+ * ------------------------------------------------------------------------------------------------
+ * 1 - s from a rounded s would lose what e is against 1: near a = 16 all but a few bits. So where |a| < 64
+ * (512) e = exp(-a) itself is rounded, in one fma (2^n r) w + 2^n, and 1 - s is e s.
+ *   - e: the fma rounds by u, r and w together by less than another u: 2u.
+ *   - s = 1 / (1 + e): the sum rounds by u, the quotient by u, and e counts (1 - s) times: 4u.
+ *   - e s: 2u of e count s times (what e adds is taken back by s), the sum's, the quotient's and the
+ * product's u: 5u. Of 1 + a (1 - s), one fma, the second term has 5u and the sum one more; times s, 4u, and
+ * the product's own: at most 4 + 5 + 1 = 10u. Beyond 64 (512) 1 - s is 0 or 1 in every bit that matters: s is
+ * taken as above and 1 - s from it, so that infinities are what torch makes of them. */
 #ifndef CC1D_CPU_ARITH_H
 #define CC1D_CPU_ARITH_H
 
@@ -117,8 +128,12 @@ static inline double cc1d_from_bits_f64(uint64_t u) {
     return v;
 }
 
-/* one * (1 + exp(-c)), where that is in range. */
-static inline float cc1d_denominator_f32(float c, float one) {
+/* one * exp(-c) = scale (1 + r w), where that is in range. */
+typedef struct cc1d_exponential_f32 {
+    float scale, r, w;
+} cc1d_exponential_f32;
+
+static inline cc1d_exponential_f32 cc1d_exponential_of_f32(float c, float one) {
     const float t = fmaf(c, -CC1D_EXP_LOG2E_F32, CC1D_EXP_MAGIC_F32);
     const float n = t - CC1D_EXP_MAGIC_F32;
     const float r = fmaf(n, CC1D_EXP_LN2_LOW_F32, fmaf(n, CC1D_EXP_LN2_HIGH_F32, c));
@@ -126,8 +141,7 @@ static inline float cc1d_denominator_f32(float c, float one) {
 #define CC1D_STEP(coefficient) w = fmaf(w, r, coefficient);
     CC1D_EXP_STEPS_F32(CC1D_STEP)
 #undef CC1D_STEP
-    const float scale = cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(one));
-    return fmaf(r * scale, w, one) + scale;
+    return (cc1d_exponential_f32){cc1d_from_bits_f32((cc1d_bits_f32(t) << 23) + cc1d_bits_f32(one)), r, w};
 }
 
 /* v * sigmoid(a) for v = a or v = 1. A NaN in a reaches the result only through v. */
@@ -135,19 +149,27 @@ static inline float cc1d_times_sigmoid_f32(float v, float a) {
     float c = a > CC1D_EXP_LOWER_F32 ? a : CC1D_EXP_FAR_F32;
     c = c < CC1D_EXP_UPPER_F32 ? c : CC1D_EXP_UPPER_F32;
     const float one = a < CC1D_EXP_SCALED_F32 ? CC1D_EXP_SMALL_F32 : 1.0f;
-    return v * one / cc1d_denominator_f32(c, one);
+    const cc1d_exponential_f32 e = cc1d_exponential_of_f32(c, one);
+    return v * one / (fmaf(e.r * e.scale, e.w, one) + e.scale);
 }
 
 /* Whether the forms below are their own, |a| being less than the magnitude of SCALED. */
 static inline int cc1d_is_near_f32(float a) { return fabsf(a) < -CC1D_EXP_SCALED_F32; }
 
-/* sigmoid(a), near without a division. */
-static inline float cc1d_sigmoid_f32(float a) {
-    if (!cc1d_is_near_f32(a)) return cc1d_times_sigmoid_f32(1.0f, a);
-    const float d = cc1d_denominator_f32(a, 1.0f);
+/* sigmoid(a), near without a division, and *rest = 1 - sigmoid(a). */
+static inline float cc1d_sigmoid_f32(float a, float *rest) {
+    if (!cc1d_is_near_f32(a)) {
+        const float s = cc1d_times_sigmoid_f32(1.0f, a);
+        *rest = 1.0f - s;
+        return s;
+    }
+    const cc1d_exponential_f32 x = cc1d_exponential_of_f32(a, 1.0f);
+    const float e = fmaf(x.r * x.scale, x.w, x.scale), d = 1.0f + e;
     const float y = cc1d_from_bits_f32(CC1D_RECIPROCAL_SEED - cc1d_bits_f32(d));
-    const float u = fmaf(-d, y, 1.0f), yu = fmaf(y, u, y), s = fmaf(yu, u * u, yu);
-    return fmaf(s, fmaf(-d, s, 1.0f), s);
+    const float u = fmaf(-d, y, 1.0f), yu = fmaf(y, u, y), near = fmaf(yu, u * u, yu);
+    const float s = fmaf(near, fmaf(-d, near, 1.0f), near);
+    *rest = e * s;
+    return s;
 }
 
 /* v * sigmoid(a), brief. */
@@ -164,10 +186,12 @@ static inline float cc1d_times_sigmoid_brief_f32(float v, float a) {
     return fmaf(vyu, u * u, vyu);
 }
 
-/* Like cc1d_times_sigmoid_f32, in double. */
-static inline double cc1d_times_sigmoid_f64(double v, double a) {
-    double c = a > CC1D_EXP_LOWER_F64 ? a : CC1D_EXP_FAR_F64;
-    c = c < CC1D_EXP_UPPER_F64 ? c : CC1D_EXP_UPPER_F64;
+/* The same in double. */
+typedef struct cc1d_exponential_f64 {
+    double scale, r, w;
+} cc1d_exponential_f64;
+
+static inline cc1d_exponential_f64 cc1d_exponential_of_f64(double c, double one) {
     const double t = fma(c, -CC1D_EXP_LOG2E_F64, CC1D_EXP_MAGIC_F64);
     const double n = t - CC1D_EXP_MAGIC_F64;
     const double r = fma(n, CC1D_EXP_LN2_LOW_F64, fma(n, CC1D_EXP_LN2_HIGH_F64, c));
@@ -175,9 +199,27 @@ static inline double cc1d_times_sigmoid_f64(double v, double a) {
 #define CC1D_STEP(coefficient) w = fma(w, r, coefficient);
     CC1D_EXP_STEPS_F64(CC1D_STEP)
 #undef CC1D_STEP
+    return (cc1d_exponential_f64){cc1d_from_bits_f64((cc1d_bits_f64(t) << 52) + cc1d_bits_f64(one)), r, w};
+}
+
+static inline double cc1d_times_sigmoid_f64(double v, double a) {
+    double c = a > CC1D_EXP_LOWER_F64 ? a : CC1D_EXP_FAR_F64;
+    c = c < CC1D_EXP_UPPER_F64 ? c : CC1D_EXP_UPPER_F64;
     const double one = a < CC1D_EXP_SCALED_F64 ? CC1D_EXP_SMALL_F64 : 1.0;
-    const double scale = cc1d_from_bits_f64((cc1d_bits_f64(t) << 52) + cc1d_bits_f64(one));
-    return v * one / (fma(r * scale, w, one) + scale);
+    const cc1d_exponential_f64 e = cc1d_exponential_of_f64(c, one);
+    return v * one / (fma(e.r * e.scale, e.w, one) + e.scale);
+}
+
+static inline double cc1d_sigmoid_f64(double a, double *rest) {
+    if (!(fabs(a) < -CC1D_EXP_SCALED_F64)) {
+        const double s = cc1d_times_sigmoid_f64(1.0, a);
+        *rest = 1.0 - s;
+        return s;
+    }
+    const cc1d_exponential_f64 x = cc1d_exponential_of_f64(a, 1.0);
+    const double e = fma(x.r * x.scale, x.w, x.scale), s = 1.0 / (1.0 + e);
+    *rest = e * s;
+    return s;
 }
 
 /* acc / (1 + exp(-acc)) */
@@ -187,12 +229,14 @@ static inline double cc1d_silu_f64(double acc) { return cc1d_times_sigmoid_f64(a
 
 /* dout * silu'(acc) = (dout * s) * (1 + acc * (1 - s)), s = sigmoid(acc) */
 static inline float cc1d_dsilu_f32(float dout, float acc) {
-    const float s = cc1d_sigmoid_f32(acc);
-    return dout * s * fmaf(acc, 1.0f - s, 1.0f);
+    float rest;
+    const float s = cc1d_sigmoid_f32(acc, &rest);
+    return dout * s * fmaf(acc, rest, 1.0f);
 }
 static inline double cc1d_dsilu_f64(double dout, double acc) {
-    const double s = cc1d_times_sigmoid_f64(1.0, acc);
-    return dout * s * fma(acc, 1.0 - s, 1.0);
+    double rest;
+    const double s = cc1d_sigmoid_f64(acc, &rest);
+    return dout * s * fma(acc, rest, 1.0);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../backend.h"
+#include "../checked.h"
 #include "../index.h"
 #include "convert.h"
 #include "split.h"
@@ -73,6 +74,7 @@ typedef struct job {
     cc1d_path path;
     cc1d_split split;
     double *partials; /* [b chunk, t chunk][W + 1][dim], or NULL where no weight gradient is wanted */
+    int64_t *last;    /* of each batch row, the last step that is no padding; NULL: the last one */
     char *workspaces;
     size_t workspace_size;
 } job;
@@ -101,6 +103,7 @@ static void for_each_segment(const job *j, const cc1d_item *item, segment_functi
     if (!cc1d_has(p, CC1D_CU)) {
         for (s.b = item->b0; s.b < item->b1; s.b++) {
             s.n = s.b;
+            s.last = j->last ? j->last[s.b] : s.end - 1;
             function(j, &s, item, workspace);
         }
         return;
@@ -110,6 +113,7 @@ static void for_each_segment(const job *j, const cc1d_item *item, segment_functi
         s.start = cc1d_index_at(cu, s.n, 0);
         s.end = cc1d_index_at(cu, s.n + 1, 0);
         s.t1 = s.end < item->t1 ? s.end : item->t1;
+        s.last = s.end - 1;
         if (s.t0 < s.t1) function(j, &s, item, workspace);
     }
 }
@@ -164,7 +168,8 @@ static int64_t channel_blocks(const cc1d_problem *p) {
 }
 
 /* One block of channels of one row of the states. */
-static void state_bounds(const cc1d_problem *p, int64_t index, cc1d_segment *s) {
+static void state_bounds(const job *j, int64_t index, cc1d_segment *s) {
+    const cc1d_problem *p = j->p;
     const int64_t blocks = channel_blocks(p);
     s->n = index / blocks;
     s->d0 = index % blocks * STAGE_CHANNELS;
@@ -175,19 +180,26 @@ static void state_bounds(const cc1d_problem *p, int64_t index, cc1d_segment *s) 
     s->end = packed ? cc1d_index_at(&p->view[CC1D_CU], s->n + 1, 0) : p->seqlen;
     s->t0 = s->start;
     s->t1 = s->end;
+    s->last = j->last ? j->last[s->b] : s->end - 1;
 }
 
 static void states_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j->p, index, &s);
-    cc1d_cpu_final_states(j->p, s.b, s.n, s.d0, s.d1, s.start, s.end);
+    state_bounds(j, index, &s);
+    if (cc1d_has(j->p, CC1D_SEQ_IDX)) s.last = cc1d_cpu_last_step(j->p, s.b);
+    cc1d_cpu_final_states(j->p, &s);
+}
+
+static void last_task(void *context, int64_t index) {
+    const job *j = context;
+    j->last[index] = cc1d_cpu_last_step(j->p, index);
 }
 
 static void dinitial_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j->p, index, &s);
+    state_bounds(j, index, &s);
     cc1d_cpu_dinitial(j->p, &s);
 }
 
@@ -220,16 +232,33 @@ static void reduce_task(void *context, int64_t index) {
 
 static bool wants_sums(const cc1d_problem *p) { return cc1d_has(p, CC1D_DWEIGHT) || cc1d_has(p, CC1D_DBIAS); }
 
-static size_t partials_size(const cc1d_problem *p, const cc1d_split *split) {
-    if (!wants_sums(p)) return 0;
-    const size_t bytes = (size_t)(split->b_count * split->t_count * p->dim * (p->width + 1)) * sizeof(double);
-    return (bytes + 63) / 64 * 64;
+/* Where the parts of the scratch memory begin, after alignment. */
+typedef struct layout {
+    int64_t last, workspaces, end; /* the partial sums lie at 0 */
+} layout;
+
+static int64_t lines(int64_t bytes) { return cc1d_plus(bytes, 63) / 64 * 64; }
+
+static layout lay_out(const cc1d_problem *p, cc1d_path path, const cc1d_split *split) {
+    layout at;
+    const int64_t rows = split->b_count * split->t_count, terms = p->width + 1;
+    const bool rows_end_early = cc1d_has(p, CC1D_SEQ_IDX) && cc1d_has(p, CC1D_DFINAL);
+    at.last = wants_sums(p) ? lines(cc1d_times(cc1d_times(rows, p->dim), cc1d_times(terms, 8))) : 0;
+    at.workspaces = cc1d_plus(at.last, rows_end_early ? lines(p->batch * (int64_t)sizeof(int64_t)) : 0);
+    at.end = cc1d_plus(at.workspaces, cc1d_times(split->tasks, (int64_t)cc1d_cpu_workspace(p, path)));
+    return at;
 }
 
 static cc1d_status scratch(const cc1d_problem *p, size_t *bytes) {
-    const cc1d_split split = cc1d_cpu_split(p, cc1d_cpu_path(p));
-    *bytes = partials_size(p, &split) + (size_t)split.tasks * cc1d_cpu_workspace(p) +
-             63; /* 63: to align it here */
+    const cc1d_path path = cc1d_cpu_path(p);
+    const cc1d_split split = cc1d_cpu_split(p, path);
+    const int64_t end = lay_out(p, path, &split).end;
+    if (end > PTRDIFF_MAX - 64)
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "weight: expected a width W that leaves the sums of its gradient "
+                         "in the address space, got %lld",
+                         (long long)p->width);
+    *bytes = (size_t)end + 63; /* 63: to align it here */
     return CC1D_OK;
 }
 
@@ -241,7 +270,7 @@ static cc1d_exec limited(const cc1d_exec *exec, int64_t elements) {
 
 static void run_states(const job *j, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
     const cc1d_problem *p = j->p;
-    const cc1d_exec e = limited(exec, p->sequences * p->dim * p->state_len);
+    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(p->sequences, p->dim), p->state_len));
     if (p->state_len > 0) cc1d_parallel(&e, p->sequences * channel_blocks(p), task, (void *)j);
 }
 
@@ -253,15 +282,19 @@ static void run_forward(job *j, const cc1d_exec *exec) {
 
 static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
     const cc1d_problem *p = j->p;
+    const layout at = lay_out(p, j->path, &j->split);
     memory += (64 - (uintptr_t)memory % 64) % 64;
     j->partials = wants_sums(p) ? (double *)(void *)memory : NULL;
-    j->workspaces = memory + partials_size(p, &j->split);
-    j->workspace_size = cc1d_cpu_workspace(p);
-    cc1d_exec e = limited(exec, p->batch * p->dim * p->seqlen);
+    j->last = at.workspaces > at.last ? (int64_t *)(void *)(memory + at.last) : NULL;
+    j->workspaces = memory + at.workspaces;
+    j->workspace_size = cc1d_cpu_workspace(p, j->path);
+    cc1d_exec e = limited(exec, p->batch * p->seqlen);
+    if (j->last) cc1d_parallel(&e, p->batch, last_task, j);
+    e = limited(exec, p->batch * p->dim * p->seqlen);
     cc1d_parallel(&e, j->split.tasks, backward_task, j);
     if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, exec, dinitial_task);
     if (!wants_sums(p)) return;
-    e = limited(exec, j->split.b_count * j->split.t_count * p->dim * (p->width + 1));
+    e = limited(exec, cc1d_times(j->split.b_count * j->split.t_count * p->dim, p->width + 1));
     cc1d_parallel(&e, channel_blocks(p), reduce_task, j);
 }
 
@@ -293,7 +326,7 @@ static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const c
     if (j.d_chunk < 1) return;
     j.d_count = (p->dim + j.d_chunk - 1) / j.d_chunk;
     j.b_chunk = channels / j.d_chunk;
-    const cc1d_exec e = limited(exec, p->batch * p->dim * work);
+    const cc1d_exec e = limited(exec, cc1d_times(p->batch * p->dim, work));
     cc1d_parallel(&e, (p->batch + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
 }
 

@@ -26,8 +26,8 @@ SIMD_INLINE void NAME(exponentials)(VEC *scale, VEC *r, VEC *w, const VEC *c, in
 #undef CC1D_STEP
 }
 
-/* How v * sigmoid(a) is computed: silu, silu for 16-bit results, or v = 1 in backward. */
-enum { NAME(LONG), NAME(BRIEF), NAME(SIGMOID) };
+/* How v * sigmoid(a) is computed: silu, silu for 16-bit results, or v = 1 in backward, which wants e. */
+enum { NAME(LONG), NAME(BRIEF), NAME(SLOPE) };
 
 #if IS_FLOAT
 /* d[i] = 1 + exp(-a[i]), near, brief. */
@@ -71,7 +71,7 @@ SIMD_INLINE void NAME(divide_briefly)(VEC *v, const VEC *d, int count) {
 }
 #endif
 
-/* d[i] = 1 + exp(-a[i]), near. */
+/* d[i] = 1 + exp(-a[i]), near; SLOPE: exp(-a[i]). */
 SIMD_INLINE void NAME(denominators)(VEC *d, const VEC *a, int form, int count) {
     VEC scale[SIMD_VECTORS], r[SIMD_VECTORS], w[SIMD_VECTORS];
 #if IS_FLOAT
@@ -80,19 +80,23 @@ SIMD_INLINE void NAME(denominators)(VEC *d, const VEC *a, int form, int count) {
         return;
     }
 #endif
-    (void)form;
     NAME(exponentials)(scale, r, w, a, count);
     SIMD_EACH(i, count)
     scale[i] = SCALE(scale[i], SET(1));
     SIMD_EACH(i, count)
     r[i] = MUL(r[i], scale[i]);
+    if (form == NAME(SLOPE)) {
+        SIMD_EACH(i, count)
+        d[i] = FMA(r[i], w[i], scale[i]);
+        return;
+    }
     SIMD_EACH(i, count)
     w[i] = FMA(r[i], w[i], SET(1));
     SIMD_EACH(i, count)
     d[i] = ADD(w[i], scale[i]);
 }
 
-/* v[i] becomes v[i] / d[i], near; SIGMOID: v[i] is 1. */
+/* v[i] becomes v[i] / d[i], near; SLOPE: v[i] is 1. */
 SIMD_INLINE void NAME(quotients)(VEC *v, const VEC *d, int form, int count) {
 #if IS_FLOAT
     if (form != NAME(LONG)) {
@@ -117,19 +121,28 @@ SIMD_INLINE void NAME(times_sigmoid_near)(VEC *v, const VEC *a, int form, int co
     NAME(quotients)(v, d, form, count);
 }
 
+/* v * sigmoid(a) for any a. */
+SIMD_TARGET static VEC NAME(times_sigmoid_any)(VEC v, VEC a) {
+    VEC scale, r, w, c = SELECT_LESS(SET(CONSTANT(EXP_LOWER)), a, a, SET(CONSTANT(EXP_FAR)));
+    c = MIN(c, SET(CONSTANT(EXP_UPPER)));
+    NAME(exponentials)(&scale, &r, &w, &c, 1);
+    const VEC one = SELECT_LESS(a, SET(CONSTANT(EXP_SCALED)), SET(CONSTANT(EXP_SMALL)), SET(1));
+    scale = SCALE(scale, one);
+    return DIV(MUL(v, one), ADD(FMA(MUL(r, scale), w, one), scale));
+}
+
+/* Lane by lane `near` where a is near, else `far`. */
+SIMD_INLINE VEC NAME(choose)(VEC a, VEC near, VEC far) {
+    return SELECT_LESS(FARTHER(SET(0), a), SET(-CONSTANT(EXP_SCALED)), near, far);
+}
+
 /* For any a, one vector at a time. Rare, so it is a function of its own. */
 __attribute__((noinline)) SIMD_TARGET static void NAME(times_sigmoid_far)(VEC *v, const VEC *a, int form,
                                                                           int count) {
     for (int i = 0; i < count; i++) {
-        VEC scale, r, w, near = v[i],
-                         c = SELECT_LESS(SET(CONSTANT(EXP_LOWER)), a[i], a[i], SET(CONSTANT(EXP_FAR)));
-        c = MIN(c, SET(CONSTANT(EXP_UPPER)));
-        NAME(exponentials)(&scale, &r, &w, &c, 1);
-        const VEC one = SELECT_LESS(a[i], SET(CONSTANT(EXP_SCALED)), SET(CONSTANT(EXP_SMALL)), SET(1));
-        scale = SCALE(scale, one);
-        const VEC far = DIV(MUL(v[i], one), ADD(FMA(MUL(r, scale), w, one), scale));
+        VEC near = v[i];
         NAME(times_sigmoid_near)(&near, a + i, form, 1);
-        v[i] = SELECT_LESS(FARTHER(SET(0), a[i]), SET(-CONSTANT(EXP_SCALED)), near, far);
+        v[i] = NAME(choose)(a[i], near, NAME(times_sigmoid_any)(v[i], a[i]));
     }
 }
 
@@ -161,18 +174,54 @@ SIMD_INLINE void NAME(activate)(VEC *acc, int silu, int form, int count) {
     if (silu) NAME(times_sigmoid)(acc, acc, form, count);
 }
 
-/* dout[i] * silu'(acc[i]), s[i] being the sigmoid. */
-SIMD_INLINE void NAME(slopes)(VEC *dout, const VEC *acc, const VEC *s, int count) {
+/* dout[i] * silu'(acc[i]): s[i] the sigmoid, rest[i] what it lacks to 1. */
+SIMD_INLINE void NAME(slopes)(VEC *dout, const VEC *acc, const VEC *s, const VEC *rest, int count) {
     SIMD_EACH(i, count)
-    dout[i] = MUL(MUL(dout[i], s[i]), FMA(acc[i], SUB(SET(1), s[i]), SET(1)));
+    dout[i] = MUL(MUL(dout[i], s[i]), FMA(acc[i], rest[i], SET(1)));
+}
+
+/* s[i] = 1 / (1 + e[i]), and e[i] becomes 1 - s[i]; near. */
+SIMD_INLINE void NAME(sigmoids)(VEC *s, VEC *e, int count) {
+    VEC d[SIMD_VECTORS];
+    SIMD_EACH(i, count)
+    d[i] = ADD(SET(1), e[i]);
+    SIMD_EACH(i, count)
+    s[i] = SET(1);
+    NAME(quotients)(s, d, NAME(SLOPE), count);
+    SIMD_EACH(i, count)
+    e[i] = MUL(e[i], s[i]);
+}
+
+/* As times_sigmoid_far. */
+__attribute__((noinline)) SIMD_TARGET static void NAME(deactivate_far)(VEC *dout, const VEC *acc, int count) {
+    for (int i = 0; i < count; i++) {
+        const VEC far = NAME(times_sigmoid_any)(SET(1), acc[i]);
+        VEC s, rest;
+        NAME(denominators)(&rest, acc + i, NAME(SLOPE), 1);
+        NAME(sigmoids)(&s, &rest, 1);
+        rest = NAME(choose)(acc[i], rest, SUB(SET(1), far));
+        s = NAME(choose)(acc[i], s, far);
+        NAME(slopes)(dout + i, acc + i, &s, &rest, 1);
+    }
 }
 
 /* dout[i] becomes the gradient of the pre-activation. */
 SIMD_INLINE void NAME(deactivate)(VEC *dout, const VEC *acc, int silu, int count) {
     if (!silu) return;
-    VEC s[SIMD_VECTORS];
+    VEC far = SET(0), s[SIMD_VECTORS], rest[SIMD_VECTORS];
     SIMD_EACH(i, count)
-    s[i] = SET(1);
-    NAME(times_sigmoid)(s, acc, NAME(SIGMOID), count);
-    NAME(slopes)(dout, acc, s, count);
+    far = FARTHER(far, acc[i]);
+    if (IS_NEAR(far, -CONSTANT(EXP_SCALED))) {
+        NAME(denominators)(rest, acc, NAME(SLOPE), count);
+        NAME(sigmoids)(s, rest, count);
+        NAME(slopes)(dout, acc, s, rest, count);
+        return;
+    }
+    SIMD_EACH(i, count) /* copies, as in times_sigmoid */
+    s[i] = dout[i];
+    SIMD_EACH(i, count)
+    rest[i] = acc[i];
+    NAME(deactivate_far)(s, rest, count);
+    SIMD_EACH(i, count)
+    dout[i] = s[i];
 }

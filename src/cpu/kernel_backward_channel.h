@@ -116,7 +116,7 @@ SIMD_INLINE void NAME(backward_patch)(const REAL *weights, int64_t pitch, cc1d_c
     NAME(prefetch_steps)(dout, n, dtype, steps);
     NAME(convolve_steps)(block.acc, taps, weights, pitch, x, n, width, dtype, steps);
     block.near = 0;
-    if (silu) NAME(block_denominators)(&block, steps * n, NAME(LONG));
+    if (silu) NAME(block_denominators)(&block, steps * n, NAME(SLOPE));
     for (int i = 0; i < steps; i++)
         NAME(block_slopes)(&block, i * n, cc1d_later(dout, i).base, gradient + i * n, n, dtype, silu);
     NAME(spread)(weights, pitch, taps, gradient, sums, earlier, dx, n, width, dtype, steps);
@@ -181,9 +181,9 @@ SIMD_TARGET static VEC NAME(dx_column)(const cc1d_problem *p, const cc1d_segment
     const int64_t id = cc1d_sequence_id(p, s, t), back = p->width - 1;
     REAL seed[LANES] = {0};
     if (id < 0) return SET(0);
-    if (!direct && cc1d_dfinal(p, s, tile->d + c, t)) NAME(gather)
-    (seed, dfinal,
-     s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] + (t - s->end + back) * dfinal->stride[2],
+    const int64_t j = direct || !dfinal->present ? -1 : cc1d_state_column(p, s, t);
+    if (j >= 0) NAME(gather)
+    (seed, dfinal, s->n * dfinal->stride[0] + (tile->d + c) * dfinal->stride[1] + j * dfinal->stride[2],
      dfinal->stride[1], n);
     VEC sum = LOAD(seed, DTYPE);
     for (int64_t k = 0; k <= back; k++) {
@@ -265,13 +265,14 @@ SIMD_TARGET static void NAME(backward_channel)(const cc1d_problem *p, const cc1d
                                                void *workspace) {
     NAME(backward_steps_fn) *steps = NAME(pick_backward_steps)(p);
     const int64_t back = p->width - 1, limit = cc1d_has(p, CC1D_DX) ? s->t1 + back : s->t1;
-    NAME(tile) tile;
+    NAME(tile) tile = {.weights = workspace};
     cc1d_spans spans;
     for (int64_t d = s->d0; d < s->d1; d += tile.count) {
         double *to = partial ? partial + (d - s->d0) : NULL;
         NAME(load_tile)(p, d, s->d1, &tile);
-        const NAME(carry) carry = {(REAL *)workspace, (REAL *)workspace + (p->width + 1) * tile.pitch};
-        memset(workspace, 0, (size_t)(2 * p->width * tile.pitch) * sizeof(REAL));
+        REAL *rows = tile.weights + (p->width + 1) * tile.pitch;
+        const NAME(carry) carry = {rows, rows + (p->width + 1) * tile.pitch};
+        memset(rows, 0, (size_t)(2 * p->width * tile.pitch) * sizeof(REAL));
         for (int64_t t = s->t0; t < limit; t = spans.t1) {
             cc1d_cpu_spans(p, s, t, limit, 1, back, 0, &spans);
             for (int i = 0; i < spans.count; i++) {

@@ -5,6 +5,29 @@
 /* Vectors that make the 16 lanes of a weight gradient's sum. */
 #define GROUP (16 / LANES)
 
+/* What a task keeps in its workspace: a thread's stack may be small. */
+typedef struct NAME(room) {
+    REAL *dpre;          /* the pre-activation's gradients of a block and the W-1 steps after it */
+    REAL *weights;       /* W + 1 */
+    VEC *sums;           /* (W + 1) * GROUP */
+    char *collected;     /* the taps of 16 steps that are not direct */
+    REAL *widened;       /* 16-bit steps of a block, as REALs */
+    char *x, *dout, *dx; /* GENERAL: packed steps */
+} NAME(room);
+
+static NAME(room) NAME(make_room)(const cc1d_problem *p, void *workspace) {
+    const cc1d_cpu_room at = cc1d_cpu_room_of(p->width);
+    REAL *base = workspace;
+    return (NAME(room)){.dpre = base,
+                        .weights = base + at.weights,
+                        .sums = (VEC *)(void *)(base + at.sums),
+                        .collected = (char *)(base + at.collected),
+                        .widened = base + at.widened,
+                        .x = (char *)(base + at.x),
+                        .dout = (char *)(base + at.dout),
+                        .dx = (char *)(base + at.dx)};
+}
+
 /* Adds dpre[t] * tap of n steps, whole groups, to sums[k * GROUP + i]: lanes i * LANES.. of coefficient k's
  * sum, k = W the bias. x: REALs, the oldest tap of the first step. */
 SIMD_INLINE void NAME(sum_steps_of)(VEC *sums, const REAL *dpre, const char *x, int64_t n, int64_t width) {
@@ -38,26 +61,25 @@ SIMD_TARGET static void NAME(sum_steps)(VEC *sums, const REAL *dpre, const char 
 
 /* The pre-activation's gradients of n direct steps, whole groups of one block of sums, to dpre on. x: the
  * oldest tap of the first. */
-SIMD_TARGET static void NAME(backward_run)(const cc1d_problem *p, const REAL *weights, const char *x,
-                                           const char *dout, REAL *dpre, VEC *sums, int64_t n) {
-    _Alignas(64) REAL widened[CC1D_DW_BLOCK + CC1D_MAX_WIDTH + LANES];
+SIMD_TARGET static void NAME(backward_run)(const cc1d_problem *p, const NAME(room) * room, const char *x,
+                                           const char *dout, REAL *dpre, int64_t n) {
     NAME(block) block;
     const int dtype = p->view[CC1D_X].dtype, silu = cc1d_is_silu(p);
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
     if (dtype != DTYPE) {
-        NAME(widen_row)(widened, x, n + p->width - 1, dtype);
-        x = (const char *)widened;
+        NAME(widen_row)(room->widened, x, n + p->width - 1, dtype);
+        x = (const char *)room->widened;
     }
     for (int64_t i = 0, m; i < n; i += m) {
         m = n - i < CC1D_BLOCK ? n - i : CC1D_BLOCK;
         block.near = 0;
         if (silu) {
-            NAME(convolve_block)(block.acc, weights, x + i * (int64_t)sizeof(REAL), m, p->width);
-            NAME(block_denominators)(&block, m, NAME(LONG));
+            NAME(convolve_block)(block.acc, room->weights, x + i * (int64_t)sizeof(REAL), m, p->width);
+            NAME(block_denominators)(&block, m, NAME(SLOPE));
         }
         NAME(block_slopes)(&block, 0, dout + i * item, dpre + i, m, dtype, silu);
     }
-    NAME(sum_steps)(sums, dpre, x, n, p->width);
+    NAME(sum_steps)(room->sums, dpre, x, n, p->width);
 }
 
 SIMD_INLINE void NAME(dx_at)(const REAL *weights, const REAL *dpre, char *out, int64_t width, int dtype,
@@ -105,33 +127,32 @@ typedef struct NAME(stretch) {
     cc1d_spans ahead; /* of the stretch: which reach only steps of their own sequence */
 } NAME(stretch);
 
-/* n <= 16 steps from t on of channel d, direct or not. sums: NULL where the steps count in another block. */
+/* n <= 16 steps from t on of channel d, direct or not. counted: false where they count in another block. */
 SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_segment *s,
-                                             const REAL *weights, int64_t d, int64_t t, int64_t n,
+                                             const NAME(room) * room, int64_t d, int64_t t, int64_t n,
                                              bool direct, cc1d_line x, const char *dout, REAL *dpre,
-                                             VEC *sums) {
-    _Alignas(64) char collected[CC1D_MAX_WIDTH * 16 * sizeof(REAL)];
+                                             bool counted) {
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
     const bool pads = !direct && cc1d_has(p, CC1D_SEQ_IDX);
-    const char *taps = collected;
+    const char *taps = room->collected;
     int64_t step = 1;
     if (direct)
         taps = cc1d_at(x, t - (p->width - 1), item);
     else
-        step = cc1d_collect_taps(p, s, x, d, t, (int)n, collected);
+        step = cc1d_collect_taps(p, s, x, d, t, (int)n, room->collected);
     for (int64_t at = 0; at < n; at += LANES) {
         const int lanes = n - at < LANES ? (int)(n - at) : LANES;
         const char *from = taps + at * item;
         VEC gradient = LOAD_N(dout + at * item, dtype, lanes);
-        const VEC acc = NAME(convolve_lanes)(weights, from, step, p->width, dtype, lanes);
+        const VEC acc = NAME(convolve_lanes)(room->weights, from, step, p->width, dtype, lanes);
         NAME(deactivate)(&gradient, &acc, cc1d_is_silu(p), 1);
         STORE_N(dpre + at, DTYPE, gradient, lanes);
         for (int64_t i = at; i < at + lanes && pads; i++)
             if (cc1d_sequence_id(p, s, t + i) < 0) dpre[i] = 0;
         gradient = LOAD_N(dpre + at, DTYPE, lanes); /* without what is past the end */
-        for (int64_t k = 0; k <= p->width && sums; k++) {
-            VEC *sum = &sums[k * GROUP + at / LANES];
+        for (int64_t k = 0; k <= p->width && counted; k++) {
+            VEC *sum = &room->sums[k * GROUP + at / LANES];
             *sum = k == p->width ? ADD(gradient, *sum)
                                  : FMA(gradient, LOAD_N(from + k * step * item, dtype, lanes), *sum);
         }
@@ -140,23 +161,22 @@ SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_s
 
 /* The pre-activation's gradients of steps t0..t1-1 of one channel, to dpre on. */
 SIMD_TARGET static void NAME(backward_spans)(const cc1d_problem *p, const cc1d_segment *s,
-                                             const NAME(stretch) * stretch, const REAL *weights, int64_t d,
-                                             int64_t t0, int64_t t1, cc1d_line x, cc1d_line dout, REAL *dpre,
-                                             VEC *sums) {
+                                             const NAME(stretch) * stretch, const NAME(room) * room,
+                                             int64_t d, int64_t t0, int64_t t1, cc1d_line x, cc1d_line dout,
+                                             REAL *dpre, bool counted) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
     for (int i = 0; i < stretch->taps.count; i++) {
         const cc1d_span span = cc1d_span_within(&stretch->taps, i, t0, t1);
         int64_t t = span.t0;
-        if (span.direct && sums && t < span.t1) {
+        if (span.direct && counted && t < span.t1) {
             const int64_t n = (span.t1 - t) / 16 * 16;
             NAME(backward_run)
-            (p, weights, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item), dpre + (t - t0), sums,
-             n);
+            (p, room, cc1d_at(x, t - (p->width - 1), item), cc1d_at(dout, t, item), dpre + (t - t0), n);
             t += n;
         }
         for (; t < span.t1; t += 16) NAME(backward_group)
-        (p, s, weights, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x, cc1d_at(dout, t, item),
-         dpre + (t - t0), sums);
+        (p, s, room, d, t, span.t1 - t < 16 ? span.t1 - t : 16, span.direct, x, cc1d_at(dout, t, item),
+         dpre + (t - t0), counted);
     }
 }
 
@@ -230,41 +250,40 @@ static void NAME(lay_out)(const cc1d_problem *p, const cc1d_segment *s, int64_t 
 /* One channel of a stretch, block by block. */
 SIMD_TARGET static void NAME(backward_line)(const cc1d_problem *p, const cc1d_segment *s,
                                             const NAME(stretch) * stretch, int64_t d, cc1d_line x,
-                                            cc1d_line dout, cc1d_line dx, double *partial, REAL *dpre) {
-    REAL weights[CC1D_MAX_WIDTH + 1];
-    VEC sums[(CC1D_MAX_WIDTH + 1) * GROUP];
+                                            cc1d_line dout, cc1d_line dx, double *partial,
+                                            const NAME(room) * room) {
     const int64_t back = p->width - 1;
-    NAME(row_weights)(p, d, weights);
+    REAL *dpre = room->dpre;
+    NAME(row_weights)(p, d, room->weights);
     for (int64_t t0 = stretch->t0, t1; t0 < stretch->t1; t0 = t1) {
         t1 = stretch->t1 - t0 < CC1D_DW_BLOCK ? stretch->t1 : t0 + CC1D_DW_BLOCK;
         const int64_t halo = s->end - t1 < back ? s->end : t1 + back;
-        for (int64_t i = 0; i < (p->width + 1) * GROUP; i++) sums[i] = SET(0);
-        NAME(backward_spans)(p, s, stretch, weights, d, t0, t1, x, dout, dpre, sums);
-        if (partial) NAME(add_sums)(p, sums, partial);
+        for (int64_t i = 0; i < (p->width + 1) * GROUP; i++) room->sums[i] = SET(0);
+        NAME(backward_spans)(p, s, stretch, room, d, t0, t1, x, dout, dpre, true);
+        if (partial) NAME(add_sums)(p, room->sums, partial);
         if (!dx.base) continue;
-        NAME(backward_spans)(p, s, stretch, weights, d, t1, halo, x, dout, dpre + (t1 - t0), NULL);
+        NAME(backward_spans)(p, s, stretch, room, d, t1, halo, x, dout, dpre + (t1 - t0), false);
         memset(dpre + (halo - t0), 0, (size_t)(t1 + back - halo) * sizeof(REAL));
-        NAME(dx_spans)(p, s, stretch, weights, d, t0, t1, dpre, dx);
+        NAME(dx_spans)(p, s, stretch, room->weights, d, t0, t1, dpre, dx);
     }
 }
 
 SIMD_TARGET static void NAME(backward_time)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
                                             void *workspace) {
+    const NAME(room) room = NAME(make_room)(p, workspace);
     NAME(stretch) stretch;
     for (int64_t t = s->t0; t < s->t1; t = stretch.t1) {
         NAME(lay_out)(p, s, t, s->t1, &stretch);
         for (int64_t d = s->d0; d < s->d1; d++) NAME(backward_line)
         (p, s, &stretch, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
          cc1d_line_of(&p->view[CC1D_DOUT], s->b, d), cc1d_line_of(&p->view[CC1D_DX], s->b, d),
-         partial ? partial + (d - s->d0) : NULL, workspace);
+         partial ? partial + (d - s->d0) : NULL, &room);
     }
 }
 
 SIMD_TARGET static void NAME(backward_general)(const cc1d_problem *p, const cc1d_segment *s, double *partial,
                                                void *workspace) {
-    enum { STEPS = CC1D_DW_BLOCK + CC1D_MAX_WIDTH };
-    _Alignas(64) char x[(STEPS + CC1D_MAX_WIDTH) * sizeof(REAL)], dout[STEPS * sizeof(REAL)];
-    _Alignas(64) char dx[STEPS * sizeof(REAL)];
+    const NAME(room) room = NAME(make_room)(p, workspace);
     const cc1d_view *to = &p->view[CC1D_DX];
     const int64_t back = p->width - 1;
     NAME(stretch) stretch;
@@ -274,11 +293,11 @@ SIMD_TARGET static void NAME(backward_general)(const cc1d_problem *p, const cc1d
         const int64_t halo = s->end - stretch.t1 < back ? s->end : stretch.t1 + back;
         for (int64_t d = s->d0; d < s->d1; d++) {
             NAME(backward_line)
-            (p, s, &stretch, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, halo, x),
-             cc1d_pack(&p->view[CC1D_DOUT], s->b, d, t, halo, dout), (cc1d_line){to->present ? dx : NULL, t},
-             partial ? partial + (d - s->d0) : NULL, workspace);
+            (p, s, &stretch, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, halo, room.x),
+             cc1d_pack(&p->view[CC1D_DOUT], s->b, d, t, halo, room.dout),
+             (cc1d_line){to->present ? room.dx : NULL, t}, partial ? partial + (d - s->d0) : NULL, &room);
             if (to->present)
-                cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], dx, 1, stretch.t1 - t,
+                cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], room.dx, 1, stretch.t1 - t,
                           (int64_t)cc1d_itemsize(to->dtype));
         }
     }

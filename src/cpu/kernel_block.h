@@ -6,7 +6,7 @@
 typedef struct NAME(block) {
     _Alignas(64) REAL
         acc[CC1D_BLOCK]; /* pre-activations; after block_activate, where not all are near, silu of them */
-    _Alignas(64) REAL d[CC1D_BLOCK]; /* 1 + exp(-acc) */
+    _Alignas(64) REAL d[CC1D_BLOCK]; /* 1 + exp(-acc); in backward exp(-acc) */
     int near;
 } NAME(block);
 
@@ -34,6 +34,8 @@ SIMD_TARGET static void NAME(block_denominators)(NAME(block) * block, int64_t n,
     VEC far = SET(0);
     if (form == NAME(BRIEF))
         EACH_VECTORS(n, 1, NAME(denominators_at), block, &far, NAME(BRIEF))
+    else if (form == NAME(SLOPE))
+        EACH_VECTORS(n, 1, NAME(denominators_at), block, &far, NAME(SLOPE))
     else
         EACH_VECTORS(n, 1, NAME(denominators_at), block, &far, NAME(LONG))
     block->near = IS_NEAR(far, -CONSTANT(EXP_SCALED));
@@ -96,18 +98,16 @@ SIMD_INLINE void NAME(block_finish)(const NAME(block) * block, int64_t first, co
 SIMD_INLINE void NAME(slopes_at)(const REAL *acc, const REAL *d, const char *dout, REAL *dpre, int dtype,
                                  int silu, int64_t at, int count) {
     const int64_t item = (int64_t)cc1d_itemsize(dtype), vector = LANES * item;
-    VEC gradient[SIMD_VECTORS], a[SIMD_VECTORS], s[SIMD_VECTORS], from[SIMD_VECTORS];
+    VEC gradient[SIMD_VECTORS], a[SIMD_VECTORS], s[SIMD_VECTORS], e[SIMD_VECTORS];
     SIMD_EACH(i, count)
     gradient[i] = LOAD(dout + at * item + i * vector, dtype);
     if (silu) {
         SIMD_EACH(i, count)
         a[i] = LOAD(acc + at + i * LANES, DTYPE);
         SIMD_EACH(i, count)
-        from[i] = LOAD(d + at + i * LANES, DTYPE);
-        SIMD_EACH(i, count)
-        s[i] = SET(1);
-        NAME(quotients)(s, from, NAME(SIGMOID), count);
-        NAME(slopes)(gradient, a, s, count);
+        e[i] = LOAD(d + at + i * LANES, DTYPE);
+        NAME(sigmoids)(s, e, count);
+        NAME(slopes)(gradient, a, s, e, count);
     }
     SIMD_EACH(i, count)
     STORE(dpre + at + i * LANES, DTYPE, gradient[i]);

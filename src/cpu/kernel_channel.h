@@ -5,12 +5,12 @@
  * weights[k * pitch + i]. */
 typedef struct NAME(tile) {
     int64_t d, count, pitch;
-    REAL weights[CC1D_TILE_WEIGHTS];
+    REAL *weights; /* room for CC1D_TILE_BYTES */
 } NAME(tile);
 
 SIMD_TARGET static void NAME(load_tile)(const cc1d_problem *p, int64_t d, int64_t limit, NAME(tile) * tile) {
     const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
-    const int64_t most = CC1D_TILE_WEIGHTS / (p->width + 1) / LANES * LANES;
+    const int64_t most = CC1D_TILE_BYTES / (int64_t)sizeof(REAL) / (p->width + 1) / LANES * LANES;
     tile->d = d;
     tile->count = p->dim < CC1D_TILE_CHANNELS ? p->dim : CC1D_TILE_CHANNELS;
     tile->pitch = (tile->count + LANES - 1) / LANES * LANES + 16;
@@ -242,7 +242,8 @@ SIMD_TARGET static void NAME(forward_tile)(const cc1d_problem *p, const cc1d_seg
 
 SIMD_TARGET static void NAME(forward_channel)(const cc1d_problem *p, const cc1d_segment *s) {
     NAME(forward_steps_fn) *steps = NAME(pick_forward_steps)(p);
-    NAME(tile) tile;
+    _Alignas(64) char weights[CC1D_TILE_BYTES];
+    NAME(tile) tile = {.weights = (REAL *)(void *)weights};
     cc1d_spans spans;
     for (int64_t d = s->d0; d < s->d1; d += tile.count) {
         NAME(load_tile)(p, d, s->d1, &tile);

@@ -10,14 +10,11 @@
 #include "taps.h"
 #include "update.h"
 
-/* Most coefficients that the vector kernels take; longer filters run on the scalar ones. */
-enum { CC1D_MAX_WIDTH = 256 };
-
 /* Steps that are packed at a time where no dimension is contiguous. */
 enum { CC1D_PACK_STEPS = 256 };
 
-/* Most steps of an update that the vector kernels take. */
-enum { CC1D_UPDATE_STEPS = 64 };
+/* Most steps of an update that the vector kernels take, and most coefficients that it keeps for all steps. */
+enum { CC1D_UPDATE_STEPS = 64, CC1D_UPDATE_KEPT = 64 };
 
 /* Where channels are contiguous: how many steps ahead memory is asked for; processors do not foresee such
  * steps. */

@@ -180,16 +180,26 @@ SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_se
     return acc;
 }
 
+/* The same with a seq_idx, anywhere. */
+SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
+                                            int64_t d, int64_t t, int n) {
+    _Alignas(64) char taps[LANES * sizeof(REAL)];
+    VEC acc = SET(weights[p->width]);
+    for (int64_t k = 0; k < p->width; k++) {
+        cc1d_collect_tap(p, s, d, t, n, k, taps);
+        acc = FMA(SET(weights[k]), LOAD_N(taps, p->view[CC1D_X].dtype, n), acc);
+    }
+    return acc;
+}
+
 /* One vector of steps that are not direct. */
 SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1d_segment *s,
                                                 const REAL *weights, cc1d_line x, int64_t d, int64_t t,
                                                 const char *residual, char *out, int n) {
-    _Alignas(64) char taps[CC1D_MAX_WIDTH * LANES * sizeof(REAL)];
     const int dtype = p->view[CC1D_X].dtype;
     VEC y;
     if (cc1d_has(p, CC1D_SEQ_IDX))
-        y = NAME(convolve_lanes)(weights, taps, cc1d_collect_taps(p, s, x, d, t, n, taps), p->width, dtype,
-                                 n);
+        y = NAME(convolve_mixed)(p, s, weights, d, t, n);
     else
         y = NAME(convolve_start)(p, s, weights, x, d, t, n);
     NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(dtype, residual != NULL), 1);

@@ -7,13 +7,11 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     const cc1d_view *x = &p->view[CC1D_X], *state = &p->view[CC1D_STATE], *out = &p->view[CC1D_OUT];
     const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
     const int64_t item = (int64_t)cc1d_itemsize(x->dtype), width = p->width;
-    REAL weights[(CC1D_MAX_WIDTH + 1) * LANES], taps[ROWS * LANES];
-    for (int64_t k = 0; k < width; k++) NAME(gather)
+    const int64_t kept = width < CC1D_UPDATE_KEPT ? width : CC1D_UPDATE_KEPT - 1;
+    REAL weights[CC1D_UPDATE_KEPT * LANES], biases[LANES] = {0}, taps[ROWS * LANES];
+    for (int64_t k = 0; k < kept; k++) NAME(gather)
     (weights + k * LANES, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
-    if (bias->present)
-        NAME(gather)(weights + width * LANES, bias, d * bias->stride[0], bias->stride[0], n);
-    else
-        STORE(weights + width * LANES, DTYPE, SET(0));
+    if (bias->present) NAME(gather)(biases, bias, d * bias->stride[0], bias->stride[0], n);
     for (int64_t j = 0; j < width - 1; j++) NAME(gather)
     (taps + j * LANES, state,
      row * state->stride[0] + d * state->stride[1] +
@@ -24,9 +22,15 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
      n);
     for (int64_t t = 0; t < p->seqlen; t++) {
         _Alignas(64) char packed[LANES * sizeof(REAL)];
-        VEC y = LOAD_N(weights + width * LANES, DTYPE, n);
-        for (int64_t k = 0; k < width; k++)
+        VEC y = LOAD_N(biases, DTYPE, n);
+        for (int64_t k = 0; k < kept; k++)
             y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
+        for (int64_t k = kept; k < width; k++) { /* in turn in the last row */
+            REAL *turn = weights + kept * LANES;
+            NAME(gather)
+            (turn, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
+            y = FMA(LOAD_N(turn, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
+        }
         NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(out->dtype, 0), 1);
         STORE_N(packed, out->dtype, y, n);
         cc1d_copy(cc1d_element(out, b, d, t), out->stride[1], packed, 1, n, item);

@@ -8,12 +8,14 @@
 #include "../problem.h"
 
 /* Steps t0..t1-1 of channels d0..d1-1 of batch row b, inside a sequence that covers steps start..end-1.
- * Taps before start come from row n of the initial states (0 where there are none). */
+ * Taps before start come from row n of the initial states (0 where there are none). last: the last step that
+ * is no padding, start - 1 where there is none; the final state ends with it. */
 typedef struct cc1d_segment {
     int64_t b, n;
     int64_t d0, d1;
     int64_t t0, t1;
     int64_t start, end;
+    int64_t last; /* set where final states or their gradient are part of the call */
 } cc1d_segment;
 
 /* How the tensors lie in memory; chosen from strides alone, the same for every instruction set. */
@@ -32,10 +34,21 @@ typedef enum cc1d_path {
 #define CC1D_DW_BLOCK 1024
 #define CC1D_DW_RUN 64
 
-/* Where channels are contiguous: the most channels that are worked on together, and the room for their
+/* Where channels are contiguous: the most channels that are worked on together, and the bytes for their
  * weights. What belongs to them stays in the first-level cache. 16: rows of weights and sums are no power of
  * two apart. */
-enum { CC1D_TILE_CHANNELS = 512, CC1D_TILE_WEIGHTS = 8 * (CC1D_TILE_CHANNELS + 16) };
+enum { CC1D_TILE_CHANNELS = 512, CC1D_TILE_BYTES = 8 * (CC1D_TILE_CHANNELS + 16) * 4 };
+
+/* Where the parts of a backward task's workspace begin on the paths TIME and GENERAL, in elements of what is
+ * computed in. Each is for itself on its cache lines. */
+typedef struct cc1d_cpu_room {
+    int64_t weights, sums, collected, widened, x, dout, dx, end; /* the gradients of a block lie at 0 */
+} cc1d_cpu_room;
+
+cc1d_cpu_room cc1d_cpu_room_of(int64_t width);
+
+/* Most coefficients that the vector kernels take; longer filters run on the scalar ones. */
+enum { CC1D_MAX_WIDTH = 256 };
 
 typedef struct cc1d_cpu_kernels {
     const char *name;    /* "scalar", "avx2", "avx512", "neon" */

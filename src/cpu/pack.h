@@ -43,6 +43,19 @@ static inline cc1d_line cc1d_pack(const cc1d_view *v, int64_t b, int64_t d, int6
     return (cc1d_line){buffer, t0};
 }
 
+/* Tap k of n steps from t on of channel d, zero where it does not count. */
+static inline void cc1d_collect_tap(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t, int n,
+                                    int64_t k, char *to) {
+    const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
+    for (int64_t i = 0; i < n; i++, to += item) {
+        const char *tap = cc1d_tap(p, s, d, t + i, t + i - (p->width - 1) + k);
+        if (tap)
+            cc1d_copy(to, 1, tap, 1, 1, item);
+        else
+            memset(to, 0, (size_t)item);
+    }
+}
+
 /* The taps of n steps from t on of channel d, for steps that are not direct (spans.h). x: the
  * channel's steps. Tap k of step t + i goes to buffer + (k * step + i) elements, zero where it does
  * not count; returns step. The buffer holds width * n elements, and width + n. */
@@ -50,15 +63,7 @@ static inline int64_t cc1d_collect_taps(const cc1d_problem *p, const cc1d_segmen
                                         int64_t t, int n, char *buffer) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype), back = p->width - 1;
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
-        for (int64_t k = 0; k <= back; k++) {
-            for (int64_t i = 0; i < n; i++, buffer += item) {
-                const char *tap = cc1d_tap(p, s, d, t + i, t + i - back + k);
-                if (tap)
-                    cc1d_copy(buffer, 1, tap, 1, 1, item);
-                else
-                    memset(buffer, 0, (size_t)item);
-            }
-        }
+        for (int64_t k = 0; k <= back; k++) cc1d_collect_tap(p, s, d, t, n, k, buffer + k * n * item);
         return n;
     }
     int64_t before = s->start - (t - back); /* taps that come from the initial states */

@@ -75,8 +75,9 @@ static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, 
 static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step,
                        const REAL *dpre, int64_t t0) {
     const int64_t id = s->end > s->start ? cc1d_sequence_id(p, s, step) : 0;
-    if (id < 0) return 0;
+    if (id < 0 && step >= s->start) return 0;
     REAL sum = NAME(load)(cc1d_dfinal(p, s, d, step), p->view[CC1D_DFINAL].dtype);
+    if (id < 0 || s->end == s->start) return sum; /* no step sees this state: a weight of infinity neither */
     for (int64_t k = 0; k < p->width; k++) {
         const int64_t t = step + p->width - 1 - k;
         REAL gradient = 0;

@@ -7,7 +7,7 @@ static void append(cc1d_spans *spans, int64_t t0, int64_t t1, bool direct) {
     if (t0 >= t1) return;
     if (spans->count == 0) spans->first_direct = direct;
     if (spans->count == 0 || cc1d_span_at(spans, spans->count - 1).direct != direct) spans->count++;
-    spans->end[spans->count - 1] = t1;
+    spans->end[spans->count - 1] = (int32_t)(t1 - spans->t0);
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

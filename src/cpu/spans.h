@@ -14,7 +14,7 @@ typedef struct cc1d_spans {
     int64_t t0, t1; /* the list covers steps t0..t1-1 */
     int count;
     bool first_direct;
-    int64_t end[CC1D_SPAN_UNITS];
+    int32_t end[CC1D_SPAN_UNITS]; /* from t0; an item is shorter (split.c) */
 } cc1d_spans;
 
 typedef struct cc1d_span {
@@ -23,8 +23,8 @@ typedef struct cc1d_span {
 } cc1d_span;
 
 static inline cc1d_span cc1d_span_at(const cc1d_spans *spans, int i) {
-    return (cc1d_span){.t0 = i > 0 ? spans->end[i - 1] : spans->t0,
-                       .t1 = spans->end[i],
+    return (cc1d_span){.t0 = spans->t0 + (i > 0 ? spans->end[i - 1] : 0),
+                       .t1 = spans->t0 + spans->end[i],
                        .direct = i % 2 == 0 ? spans->first_direct : !spans->first_direct};
 }
 

@@ -81,12 +81,38 @@ cc1d_item cc1d_cpu_item(const cc1d_problem *p, const cc1d_split *s, cc1d_path pa
     };
 }
 
-size_t cc1d_cpu_workspace(const cc1d_problem *p) {
-    /* A block of steps and the W-1 after it, with a vector to spare; where channels are contiguous two rows
-     * per coefficient of the channels that are worked on together. */
-    const int64_t block = CC1D_DW_BLOCK + p->width + 16;
-    const int64_t rows =
-        smaller(2 * CC1D_TILE_WEIGHTS, 2 * p->width * (smaller(p->dim, CC1D_TILE_CHANNELS) + 32));
-    const size_t item = p->view[CC1D_X].dtype == CC1D_FLOAT64 ? 8 : 4;
-    return ((size_t)(block > rows ? block : rows) * item + 63) / 64 * 64;
+static int64_t lines(int64_t count) { return (count + 15) / 16 * 16; }
+
+cc1d_cpu_room cc1d_cpu_room_of(int64_t width) {
+    cc1d_cpu_room at;
+    const int64_t halo =
+        lines(CC1D_DW_BLOCK + width + 16); /* a block, W-1 steps after it, a vector to spare */
+    at.weights = halo;
+    at.sums = at.weights + lines(width + 1);
+    at.collected = at.sums + 16 * (width + 1);
+    at.widened = at.collected + 16 * width;
+    at.x = at.widened + halo;
+    at.dout = at.x + halo + lines(width);
+    at.dx = at.dout + halo;
+    at.end = at.dx + CC1D_DW_BLOCK;
+    return at;
+}
+
+size_t cc1d_cpu_workspace(const cc1d_problem *p, cc1d_path path) {
+    const int32_t dtype = p->view[CC1D_X].dtype;
+    const size_t item = dtype == CC1D_FLOAT64 ? sizeof(double) : sizeof(float);
+    const cc1d_cpu_room at = cc1d_cpu_room_of(p->width);
+    int64_t count = at.weights; /* all that the scalar kernels need */
+    if (p->width <= CC1D_MAX_WIDTH && path == CC1D_PATH_CHANNEL) {
+        /* Weights, sums and what a step leaves to the next ones: rows of the channels that are worked on
+         * together. */
+        const int64_t rows = smaller(3 * CC1D_TILE_BYTES / (int64_t)item,
+                                     (3 * p->width + 1) * (smaller(p->dim, CC1D_TILE_CHANNELS) + 32));
+        count = count > rows ? count : rows;
+    } else if (p->width <= CC1D_MAX_WIDTH) {
+        count = path == CC1D_PATH_GENERAL                         ? at.end
+                : dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16 ? at.x
+                                                                  : at.widened;
+    }
+    return ((size_t)count * item + 63) / 64 * 64;
 }

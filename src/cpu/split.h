@@ -29,6 +29,6 @@ static inline int64_t cc1d_cpu_partial_row(const cc1d_split *split, const cc1d_i
 }
 
 /* Bytes of workspace that one running backward task needs; a multiple of 64. */
-size_t cc1d_cpu_workspace(const cc1d_problem *problem);
+size_t cc1d_cpu_workspace(const cc1d_problem *problem, cc1d_path path);
 
 #endif

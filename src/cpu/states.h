@@ -3,11 +3,12 @@
 #ifndef CC1D_CPU_STATES_H
 #define CC1D_CPU_STATES_H
 
-#include "../problem.h"
+#include "kernels.h"
 
-/* Fills view[CC1D_FINAL], channels d0..d1-1 of row n, whose sequence covers steps start..end-1 of batch row
- * b. */
-void cc1d_cpu_final_states(const cc1d_problem *problem, int64_t b, int64_t n, int64_t d0, int64_t d1,
-                           int64_t start, int64_t end);
+/* The last step of batch row b whose seq_idx is no padding; -1: none. */
+int64_t cc1d_cpu_last_step(const cc1d_problem *problem, int64_t b);
+
+/* Fills view[CC1D_FINAL], channels d0..d1-1 of row n. */
+void cc1d_cpu_final_states(const cc1d_problem *problem, const cc1d_segment *segment);
 
 #endif

@@ -29,14 +29,21 @@ static inline const char *cc1d_tap(const cc1d_problem *p, const cc1d_segment *s,
     return cc1d_element(&p->view[CC1D_INITIAL], s->n, d, step - s->start + p->width - 1);
 }
 
+/* Whether the final state takes step `step` <= last. A sequence of padding alone keeps its initial state. */
+static inline bool cc1d_is_kept(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
+    return s->last < s->start || cc1d_sequence_id(p, s, step) == cc1d_sequence_id(p, s, s->last);
+}
+
+/* The element of the final state that step `step` is copied to; -1: none. */
+static inline int64_t cc1d_state_column(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
+    const int64_t j = step - s->last + p->state_len - 1;
+    return j >= 0 && step <= s->last && cc1d_is_kept(p, s, step) ? j : -1;
+}
+
 /* The gradient of the final state element that step `step` was copied to; NULL: none. */
 static inline const char *cc1d_dfinal(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t step) {
-    const int64_t j = step - s->end + p->width - 1;
+    const int64_t j = cc1d_state_column(p, s, step);
     if (!cc1d_has(p, CC1D_DFINAL) || j < 0) return NULL;
-    if (s->end > s->start) {
-        const int64_t id = cc1d_sequence_id(p, s, s->end - 1);
-        if (id < 0 || cc1d_sequence_id(p, s, step) != id) return NULL;
-    }
     return cc1d_element(&p->view[CC1D_DFINAL], s->n, d, j);
 }
 

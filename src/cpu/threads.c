@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "fpmode.h"
+
 enum { MAX_WORKERS = 255 };
 
 /* Everything but next is guarded by lock. */
@@ -30,11 +32,26 @@ static struct {
     .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 static void run_tasks(void (*task)(void *context, int64_t index), void *context, int64_t count) {
+    const cc1d_fpmode own = cc1d_fpmode_enter();
     for (;;) {
         const int64_t i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed);
-        if (i >= count) return;
+        if (i >= count) break;
         task(context, i);
     }
+    cc1d_fpmode_leave(own);
+}
+
+typedef struct plain_task {
+    void (*task)(void *context, int64_t index);
+    void *context;
+} plain_task;
+
+/* A task on a thread of the caller's, whatever that thread's mode is. */
+static void run_alone(void *context, int64_t index) {
+    const plain_task *t = context;
+    const cc1d_fpmode own = cc1d_fpmode_enter();
+    t->task(t->context, index);
+    cc1d_fpmode_leave(own);
 }
 
 static void *worker(void *unused) {
@@ -125,7 +142,8 @@ static void release_pool(void) {
 void cc1d_parallel(const cc1d_exec *exec, int64_t count, void (*task)(void *context, int64_t index),
                    void *context) {
     if (count > 1 && exec->parallel_for) {
-        exec->parallel_for(exec->parallel_for_user, count, task, context);
+        plain_task plain = {task, context};
+        exec->parallel_for(exec->parallel_for_user, count, run_alone, &plain);
         return;
     }
     int64_t threads = exec->num_threads > 0 ? exec->num_threads : online_cores();
@@ -136,5 +154,7 @@ void cc1d_parallel(const cc1d_exec *exec, int64_t count, void (*task)(void *cont
         release_pool();
         return;
     }
+    const cc1d_fpmode own = cc1d_fpmode_enter();
     for (int64_t i = 0; i < count; i++) task(context, i);
+    cc1d_fpmode_leave(own);
 }

@@ -4,8 +4,8 @@
 
 #include "causal_conv1d.h"
 
-/* Runs task(context, i) once for every i in [0, count) and returns when all are done. Never fails: where
- * threads cannot be had, the calling thread does the work. */
+/* Runs task(context, i) once for every i in [0, count), in the kernels' floating-point mode (fpmode.h), and
+ * returns when all are done. Never fails: where threads cannot be had, the calling thread does the work. */
 void cc1d_parallel(const cc1d_exec *exec, int64_t count, void (*task)(void *context, int64_t index),
                    void *context);
 

@@ -2,8 +2,9 @@
 #ifndef CC1D_CUDA_H
 #define CC1D_CUDA_H
 
-/* Sets the files to try first as NVRTC (libnvrtc.so.*), best first; they are copied. It replaces
- * the list of an earlier call, and has no effect once NVRTC is open. Any thread, any time. */
+/* Sets the files to try first as NVRTC (libnvrtc.so.*), best first, by their absolute paths (others are
+ * passed over); they are copied. It replaces the list of an earlier call, and has no effect once NVRTC is
+ * open. Any thread, any time. */
 void cc1d_cuda_set_nvrtc_paths(const char *const *paths, int count);
 
 #endif

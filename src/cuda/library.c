@@ -32,6 +32,10 @@ bool cc1d_library_path(const void *table_entry, char *path, size_t size) {
 #include <dlfcn.h>
 
 void *cc1d_library_open(const char *path, char *why, size_t size) {
+    if (strchr(path, '/') && *path != '/') {
+        snprintf(why, size, "%s: expected an absolute path", path);
+        return NULL;
+    }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *reason = dlerror();

@@ -12,7 +12,8 @@ typedef struct cc1d_symbol {
     bool required; /* else the pointer is NULL where the library lacks it */
 } cc1d_symbol;
 
-/* Opens a library by path or by name. NULL: why has the loader's reason. Never closed again. */
+/* Opens a library by its absolute path, or by its name on the loader's search path; a path that is relative
+ * to the current directory is refused. NULL: why has the reason. Never closed again. */
 void *cc1d_library_open(const char *path, char *why, size_t size);
 
 /* Fills the table. Returns NULL, or the name of the first required symbol that is missing. */

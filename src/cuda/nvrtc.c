@@ -121,6 +121,10 @@ static bool read_architectures(compiler *c) {
 
 /* Opens one candidate; driver_version 0 accepts any version. */
 static bool open_candidate(const char *path, int driver_version, char *why, size_t size) {
+    if (path[0] != '/' && strchr(path, '/')) { /* a name alone is the loader's to find */
+        snprintf(why, size, "%s: expected an absolute path", path);
+        return false;
+    }
     void *library = cc1d_library_open(path, why, size);
     if (!library) {
         return false;
@@ -155,8 +159,9 @@ static bool open_candidate(const char *path, int driver_version, char *why, size
     return true;
 }
 
-/* A search for a usable library. why is the most telling reason so far: that of a file which
- * somebody named or which is there but cannot be used, before that of a mere guess. */
+/* A search for a usable library. What somebody named is a file, by its absolute path; a guess may be a name.
+ * why is the most telling reason so far: that of a file which somebody named or which is there but cannot be
+ * used, before that of a mere guess. */
 typedef struct search {
     int driver_version;
     char *why;
@@ -166,7 +171,9 @@ typedef struct search {
 
 static bool attempt(search *s, const char *path, bool named) {
     char reason[512];
-    if (open_candidate(path, s->driver_version, reason, sizeof reason)) {
+    if (named && *path != '/') {
+        snprintf(reason, sizeof reason, "expected an absolute path, got '%s'", path);
+    } else if (open_candidate(path, s->driver_version, reason, sizeof reason)) {
         return true;
     }
     if (!s->explained && (named || strstr(reason, "NVRTC"))) {
@@ -199,7 +206,7 @@ static bool load(int driver_version, char *why, size_t size) {
     for (size_t i = 0; i < sizeof toolkit_variables / sizeof *toolkit_variables; i++) {
         const char *home = getenv(toolkit_variables[i]);
         char path[1024];
-        if (home && snprintf(path, sizeof path, "%s/lib64/libnvrtc.so", home) < (int)sizeof path &&
+        if (home && *home && snprintf(path, sizeof path, "%s/lib64/libnvrtc.so", home) < (int)sizeof path &&
             attempt(&s, path, false)) {
             return true;
         }

@@ -6,57 +6,60 @@
  * channel and group of CC1D_GROUP_RUNS runs into scratch[part][tap][channel]. */
 #ifdef CC1D_KERNEL_BACKWARD_CHANNEL
 ENTRY(cc1d_backward_channel, cc1d_conv_params) {
-    walk m = find_walk(p, GROUP_X, GROUP_Y, THREAD);
+    cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
     uint b = m.b, d = m.d;
     int first = m.first, end = m.end;
     bool live = m.live;
     int read_end = live ? (end + HISTORY < p.seqlen ? end + HISTORY : p.seqlen) : first;
-    int count = channels_of(p, d);
-    DEVICE const x_t *x_column = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
-    DEVICE const x_t *dout_column = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
+    int count = cc1d_channels_of(p, d);
+    DEVICE const cc1d_x_t *x_column = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
+    DEVICE const cc1d_x_t *dout_column = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
 #if CC1D_HAS_DWEIGHT
-    SHARED real sums[(WIDTH + 1) * VEC * CC1D_GROUP_SIZE]; /* [tap][channel][thread] */
+    SHARED cc1d_real sums[(WIDTH + 1) * VEC * CC1D_GROUP_SIZE]; /* [tap][channel][thread] */
 #endif
 #if CC1D_HAS_DX
     /* Step t - HISTORY, which may lie before the tensor: only steps of this run are written. */
-    DEVICE x_t *dx_at = target + b * STRIDE(p.target, 0) + d * STRIDE(p.target, 1) +
-                        ((i64)first - HISTORY) * (i64)STRIDE(p.target, 2);
+    DEVICE cc1d_x_t *dx_at = target + b * STRIDE(p.target, 0) + d * STRIDE(p.target, 1) +
+                             ((cc1d_i64)first - HISTORY) * (cc1d_i64)STRIDE(p.target, 2);
 #endif
 
-    pack next_x[CC1D_UNROLL], next_dout[CC1D_UNROLL];
+    cc1d_pack next_x[CC1D_UNROLL], next_dout[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
-        next_x[u] = load_column(x_column, p.x, first + u, read_end, count);
-        next_dout[u] = load_column(dout_column, p.side, first + u, read_end, count);
+        next_x[u] = cc1d_load_column(x_column, p.x, first + u, read_end, count);
+        next_dout[u] = cc1d_load_column(dout_column, p.side, first + u, read_end, count);
     }
-    DEVICE const x_t *x_next = x_column + (uint)(first + CC1D_UNROLL) * STRIDE(p.x, 2);
-    DEVICE const x_t *dout_next = dout_column + (uint)(first + CC1D_UNROLL) * STRIDE(p.side, 2);
-    real tap[HISTORY + CC1D_UNROLL][VEC], dpre[HISTORY + CC1D_UNROLL][VEC], dweight[WIDTH + 1][VEC];
+    DEVICE const cc1d_x_t *x_next = x_column + (uint)(first + CC1D_UNROLL) * STRIDE(p.x, 2);
+    DEVICE const cc1d_x_t *dout_next = dout_column + (uint)(first + CC1D_UNROLL) * STRIDE(p.side, 2);
+    cc1d_real tap[HISTORY + CC1D_UNROLL][VEC], dpre[HISTORY + CC1D_UNROLL][VEC], dweight[WIDTH + 1][VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) {
-        pack v = zero_pack();
-        if (live) v = history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count);
-        unpack(v, tap[i]);
-        unpack(zero_pack(), dpre[i]);
+        cc1d_pack v = cc1d_zero_pack();
+        if (live) v = cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count);
+        cc1d_unpack(v, tap[i]);
+        cc1d_unpack(cc1d_zero_pack(), dpre[i]);
     }
 #pragma unroll
-    for (int k = 0; k <= WIDTH; k++) unpack(zero_pack(), dweight[k]);
-    real w[VEC][WIDTH], start[VEC];
+    for (int k = 0; k <= WIDTH; k++) cc1d_unpack(cc1d_zero_pack(), dweight[k]);
+    cc1d_real w[VEC][WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
-        uint channel = channel_of(d, c, count);
-        load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
+        uint channel = cc1d_channel_of(d, c, count);
+        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
 #if CC1D_HAS_BIAS
-        start[c] = BIAS_TO_REAL(LOAD(bias_t, bias + channel * STRIDE(p.bias, 0)));
+        start[c] = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + channel * STRIDE(p.bias, 0)));
 #else
         start[c] = 0;
 #endif
     }
 #if CC1D_SEQ
-    id_t id[HISTORY + CC1D_UNROLL];
-    cursor here = seek(seq, p, b, first - HISTORY);
+    cc1d_id_t id[HISTORY + CC1D_UNROLL];
+    cc1d_cursor here = cc1d_seek(seq, p, b, first - HISTORY);
 #pragma unroll
-    for (int i = 0; i < HISTORY; i++) id[i] = id_at(seq, p, b, first - HISTORY + i, here);
+    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(seq, p, b, first - HISTORY + i, here);
+#endif
+#if CC1D_HAS_DX && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
+    cc1d_row_end ends = cc1d_find_row_end(SEQ_ARGUMENT p, b, first, live ? end + HISTORY : first);
 #endif
 
     for (int t = first; live; t += CC1D_UNROLL) {
@@ -69,53 +72,53 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
                 for (int c = 0; c < VEC; c++) sums[(k * VEC + c) * CC1D_GROUP_SIZE + THREAD] = dweight[k][c];
 #endif
         if (t >= end + HISTORY) break;
-        pack now_x[CC1D_UNROLL], now_dout[CC1D_UNROLL];
+        cc1d_pack now_x[CC1D_UNROLL], now_dout[CC1D_UNROLL];
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
             now_x[u] = next_x[u];
             now_dout[u] = next_dout[u];
 #if CC1D_SEQ
-            id[HISTORY + u] = id_at(seq, p, b, t + u, here);
+            id[HISTORY + u] = cc1d_id_at(seq, p, b, t + u, here);
 #endif
         }
 #if CC1D_HAS_DX
-        pack done[CC1D_UNROLL];
+        cc1d_pack done[CC1D_UNROLL];
 #endif
         if (t + 2 * CC1D_UNROLL <= read_end) {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++) {
-                next_x[u] = load_channels(x_next, count);
-                next_dout[u] = load_channels(dout_next, count);
+                next_x[u] = cc1d_load_channels(x_next, count);
+                next_dout[u] = cc1d_load_channels(dout_next, count);
                 x_next += STRIDE(p.x, 2);
                 dout_next += STRIDE(p.side, 2);
             }
         } else {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++) {
-                next_x[u] = load_column(x_column, p.x, t + CC1D_UNROLL + u, read_end, count);
-                next_dout[u] = load_column(dout_column, p.side, t + CC1D_UNROLL + u, read_end, count);
+                next_x[u] = cc1d_load_column(x_column, p.x, t + CC1D_UNROLL + u, read_end, count);
+                next_dout[u] = cc1d_load_column(dout_column, p.side, t + CC1D_UNROLL + u, read_end, count);
             }
         }
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
 #if CC1D_HAS_DX
-            real dx[VEC];
+            cc1d_real dx[VEC];
 #endif
-            unpack(now_x[u], tap[HISTORY + u]);
+            cc1d_unpack(now_x[u], tap[HISTORY + u]);
 #pragma unroll
             for (int c = 0; c < VEC; c++) {
-                real acc = start[c], counted[WIDTH];
+                cc1d_real acc = start[c], counted[WIDTH];
 #pragma unroll
                 for (int k = 0; k < WIDTH; k++) {
                     counted[k] = tap[u + k][c];
 #if CC1D_SEQ
                     if (id[u + k] != id[u + HISTORY] || id[u + HISTORY] < 0)
-                        counted[k] =
-                            OUTSIDE(WIDTH, id[u + HISTORY], channel_of(d, c, count), t + u + k - HISTORY);
+                        counted[k] = OUTSIDE(WIDTH, id[u + HISTORY], cc1d_channel_of(d, c, count),
+                                             t + u + k - HISTORY);
 #endif
                     acc = fma(w[c][k], counted[k], acc);
                 }
-                real gradient = activation_gradient(pack_get(now_dout[u], c), acc);
+                cc1d_real gradient = cc1d_activation_gradient(cc1d_pack_get(now_dout[u], c), acc);
 #if CC1D_SEQ
                 if (id[HISTORY + u] < 0) gradient = 0;
 #endif
@@ -129,43 +132,44 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #endif
 #if CC1D_HAS_DX
 #if CC1D_SEQ
-                id_t own_id = id[u];
+                cc1d_id_t own_id = id[u];
 #else
-                id_t own_id = 0;
+                cc1d_id_t own_id = 0;
 #endif
-                real sum = 0; /* of step t + u - HISTORY, whose dx is complete now */
+                cc1d_real sum = 0; /* of step t + u - HISTORY, whose dx is complete now */
 #if CC1D_HAS_LAST_GRADIENT
                 int s = t + u - HISTORY;
                 if (s >= first && s < end)
-                    sum = last_gradient(last, SEQ_ARGUMENT p, WIDTH, b, own_id, channel_of(d, c, count), s);
+                    sum = cc1d_last_gradient(last, SEQ_ARGUMENT ROW_END_ARGUMENT p, WIDTH, b, own_id,
+                                             cc1d_channel_of(d, c, count), s);
 #endif
 #pragma unroll
                 for (int k = 0; k < WIDTH; k++) {
-                    real sent = dpre[u + HISTORY - k][c];
+                    cc1d_real sent = dpre[u + HISTORY - k][c];
 #if CC1D_SEQ
                     if (id[u + HISTORY - k] != own_id) sent = 0;
 #endif
                     sum = fma(w[c][k], sent, sum);
                 }
-                dx[c] = own_id < 0 ? (real)0 : sum;
+                dx[c] = own_id < 0 ? (cc1d_real)0 : sum;
 #endif
             }
 #if CC1D_HAS_DX
-            done[u] = pack_reals(dx);
+            done[u] = cc1d_pack_reals(dx);
 #endif
         }
 #if CC1D_HAS_DX
         if (t - HISTORY >= first && t + CC1D_UNROLL - HISTORY <= end) {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++)
-                store_column(dx_at, count, (offset_t)u * STRIDE(p.target, 2), done[u]);
+                cc1d_store_column(dx_at, count, (cc1d_offset_t)u * STRIDE(p.target, 2), done[u]);
         } else {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++)
                 if (t + u - HISTORY >= first && t + u - HISTORY < end)
-                    store_column(dx_at, count, (offset_t)u * STRIDE(p.target, 2), done[u]);
+                    cc1d_store_column(dx_at, count, (cc1d_offset_t)u * STRIDE(p.target, 2), done[u]);
         }
-        dx_at += (i64)CC1D_UNROLL * (i64)STRIDE(p.target, 2);
+        dx_at += (cc1d_i64)CC1D_UNROLL * (cc1d_i64)STRIDE(p.target, 2);
 #endif
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {
@@ -182,13 +186,13 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 
 #if CC1D_HAS_DWEIGHT
     BARRIER();
-    offset_t part = (offset_t)b * (uint)p.middle.divisor + m.runs;
+    cc1d_offset_t part = (cc1d_offset_t)b * (uint)p.middle.divisor + m.runs;
     if (live && THREAD < GROUP_COLUMNS)
 #pragma unroll
         for (int k = 0; k <= WIDTH; k++)
 #pragma unroll
             for (int c = 0; c < VEC; c++) {
-                real sum = 0;
+                cc1d_real sum = 0;
                 for (uint other = 0; other < CC1D_GROUP_RUNS; other++)
                     if ((int)(m.runs * CC1D_GROUP_RUNS + other) * p.run < p.seqlen)
                         sum += sums[(k * VEC + c) * CC1D_GROUP_SIZE + THREAD + other * GROUP_COLUMNS];

@@ -2,39 +2,43 @@
  * gradient, which lies in scratch as (batch, channel, step), followed by the partial sums
  * [part][tap][channel]. */
 #if CC1D_WIDTH == 0
-FN offset_t dpre_at(CONSTANT cc1d_conv_params &p, uint b, uint d, int t) {
-    return ((offset_t)b * (uint)p.dim + d) * (uint)p.seqlen + (uint)t;
+FN cc1d_offset_t cc1d_dpre_at(CONSTANT cc1d_conv_params &p, uint b, uint d, int t) {
+    return ((cc1d_offset_t)b * (uint)p.dim + d) * (uint)p.seqlen + (uint)t;
 }
 #endif
 
 #ifdef CC1D_KERNEL_BACKWARD_WIDE_DPRE
 ENTRY(cc1d_backward_wide_dpre, cc1d_conv_params) {
-    wide_place m;
-    if (!find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
-    wide_sequence q = wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
-    scratch[dpre_at(p, m.b, m.d, m.t)] = q.padding ? (real)0 : wide_dpre(WIDE_ARGUMENTS side, p, q, m);
+    cc1d_wide_place m;
+    if (!cc1d_find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
+    cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
+    scratch[cc1d_dpre_at(p, m.b, m.d, m.t)] =
+        q.padding ? (cc1d_real)0 : cc1d_wide_dpre(WIDE_ARGUMENTS side, p, q, m);
 }
 #endif
 
 #ifdef CC1D_KERNEL_BACKWARD_WIDE_DX
 ENTRY(cc1d_backward_wide_dx, cc1d_conv_params) {
-    wide_place m;
-    if (!find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
-    wide_sequence q = wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
-    real sum = 0;
+    cc1d_wide_place m;
+    if (!cc1d_find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
+    cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
+    cc1d_real sum = 0;
     if (!q.padding) {
 #if CC1D_HAS_LAST_GRADIENT
-        sum = last_gradient(last, SEQ_ARGUMENT p, p.width, m.b, q.id, m.d, m.t);
+#if CC1D_SEQ != 2
+        cc1d_row_end ends = cc1d_find_row_end(SEQ_ARGUMENT p, m.b, m.t, m.t + p.width - 1);
+#endif
+        sum = cc1d_last_gradient(last, SEQ_ARGUMENT ROW_END_ARGUMENT p, p.width, m.b, q.id, m.d, m.t);
 #endif
         for (int k = 0; k < p.width; k++) {
             int t = m.t + p.width - 1 - k;
-            real sent = 0;
-            if (t < q.end && wide_same_sequence(SEQ_ARGUMENT p, q, m.b, t))
-                sent = scratch[dpre_at(p, m.b, m.d, t)];
-            sum = fma(wide_weight(weight, p, m.d, k), sent, sum);
+            cc1d_real sent = 0;
+            if (t < q.end && cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, m.b, t))
+                sent = scratch[cc1d_dpre_at(p, m.b, m.d, t)];
+            sum = fma(cc1d_wide_weight(weight, p, m.d, k), sent, sum);
         }
     }
-    STORE(x_t,
+    STORE(cc1d_x_t,
           target + m.b * STRIDE(p.target, 0) + m.d * STRIDE(p.target, 1) + (uint)m.t * STRIDE(p.target, 2),
           X_FROM_REAL(sum));
 }
@@ -44,10 +48,10 @@ ENTRY(cc1d_backward_wide_dx, cc1d_conv_params) {
 /* A thread sums one tap (or, for k = width, the bias) of one channel over p.run steps, in chains of 32. */
 ENTRY(cc1d_backward_wide_dweight, cc1d_conv_params) {
     uint unit = GROUP_X * CC1D_GROUP_SIZE + THREAD;
-    uint rest = divide(unit, p.inner);
-    uint slab_part = divide(rest, p.middle);
+    uint rest = cc1d_divide(unit, p.inner);
+    uint slab_part = cc1d_divide(rest, p.middle);
     int k = (int)(unit - rest * (uint)p.inner.divisor);
-    wide_place m;
+    cc1d_wide_place m;
     m.d = rest - slab_part * (uint)p.middle.divisor;
     uint part = slab_part + GROUP_Y * (uint)p.slab;
     if (unit >= (uint)p.units || part >= (uint)p.parts) return;
@@ -55,22 +59,23 @@ ENTRY(cc1d_backward_wide_dweight, cc1d_conv_params) {
     m.b = part / runs;
     int first = (int)(part % runs) * p.run;
     int end = first + p.run < p.seqlen ? first + p.run : p.seqlen;
-    real sum = 0;
+    cc1d_real sum = 0;
     for (int t0 = first; t0 < end; t0 += 32) {
-        real chain = 0;
+        cc1d_real chain = 0;
         for (m.t = t0; m.t < end && m.t < t0 + 32; m.t++) {
-            real dpre = scratch[dpre_at(p, m.b, m.d, m.t)];
-            real tap = 1;
+            cc1d_real dpre = scratch[cc1d_dpre_at(p, m.b, m.d, m.t)];
+            cc1d_real tap = 1;
             if (k < p.width) {
-                wide_sequence q = wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
-                tap = q.padding ? (real)0
-                                : wide_tap(x, SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d,
-                                           m.t - (p.width - 1) + k);
+                cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
+                tap = q.padding ? (cc1d_real)0
+                                : cc1d_wide_tap(x, SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d,
+                                                m.t - (p.width - 1) + k);
             }
             chain = fma(dpre, tap, chain);
         }
         sum += chain;
     }
-    scratch[LONG(p.partials) + ((offset_t)part * (uint)(p.width + 1) + (uint)k) * (uint)p.dim + m.d] = sum;
+    scratch[LONG(p.partials) + ((cc1d_offset_t)part * (uint)(p.width + 1) + (uint)k) * (uint)p.dim + m.d] =
+        sum;
 }
 #endif

@@ -4,50 +4,50 @@
  * them. Dtypes are the numbers of cc1d_dtype: 0 float32, 1 float16, 2 bfloat16, 3 float64 (CUDA only). */
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
-typedef int index_4;
-typedef i64 index_5;
+typedef int cc1d_index_4;
+typedef cc1d_i64 cc1d_index_5;
 
-typedef float bits_0;
-typedef ushort bits_1;
-typedef ushort bits_2;
-FN float read_0(float value) { return value; }
-FN float read_1(ushort value) { return half_bits_to_float(value); }
-FN float read_2(ushort value) { return AS_FLOAT((uint)value << 16); }
-FN float write_0(float value) { return value; }
-FN ushort write_1(float value) { return (ushort)float_to_half_bits(value); }
-FN ushort write_2(float value) { return (ushort)float_to_bfloat_bits(value); }
+typedef float cc1d_bits_0;
+typedef ushort cc1d_bits_1;
+typedef ushort cc1d_bits_2;
+FN float cc1d_read_0(float value) { return value; }
+FN float cc1d_read_1(ushort value) { return cc1d_half_bits_to_float(value); }
+FN float cc1d_read_2(ushort value) { return AS_FLOAT((uint)value << 16); }
+FN float cc1d_write_0(float value) { return value; }
+FN ushort cc1d_write_1(float value) { return (ushort)cc1d_float_to_half_bits(value); }
+FN ushort cc1d_write_2(float value) { return (ushort)cc1d_float_to_bfloat_bits(value); }
 #if CC1D_X_DTYPE == 3
-typedef double bits_3;
-FN double read_3(double value) { return value; }
-FN double write_3(double value) { return value; }
-typedef double real;
+typedef double cc1d_bits_3;
+FN double cc1d_read_3(double value) { return value; }
+FN double cc1d_write_3(double value) { return value; }
+typedef double cc1d_real;
 #else
-typedef float real;
+typedef float cc1d_real;
 #endif
 
 /* What a tensor's elements are in memory, and the conversions to and from real. */
-typedef JOIN(bits_, CC1D_X_DTYPE) x_t;
-typedef JOIN(bits_, CC1D_WEIGHT_DTYPE) weight_t;
-typedef JOIN(bits_, CC1D_BIAS_DTYPE) bias_t;
-#define X_TO_REAL(value) ((real)JOIN(read_, CC1D_X_DTYPE)(value))
-#define X_FROM_REAL(value) JOIN(write_, CC1D_X_DTYPE)(value)
-#define WEIGHT_TO_REAL(value) ((real)JOIN(read_, CC1D_WEIGHT_DTYPE)(value))
-#define WEIGHT_FROM_REAL(value) JOIN(write_, CC1D_WEIGHT_DTYPE)(value)
-#define BIAS_TO_REAL(value) ((real)JOIN(read_, CC1D_BIAS_DTYPE)(value))
-#define BIAS_FROM_REAL(value) JOIN(write_, CC1D_BIAS_DTYPE)(value)
+typedef JOIN(cc1d_bits_, CC1D_X_DTYPE) cc1d_x_t;
+typedef JOIN(cc1d_bits_, CC1D_WEIGHT_DTYPE) cc1d_weight_t;
+typedef JOIN(cc1d_bits_, CC1D_BIAS_DTYPE) cc1d_bias_t;
+#define X_TO_REAL(value) ((cc1d_real)JOIN(cc1d_read_, CC1D_X_DTYPE)(value))
+#define X_FROM_REAL(value) JOIN(cc1d_write_, CC1D_X_DTYPE)(value)
+#define WEIGHT_TO_REAL(value) ((cc1d_real)JOIN(cc1d_read_, CC1D_WEIGHT_DTYPE)(value))
+#define WEIGHT_FROM_REAL(value) JOIN(cc1d_write_, CC1D_WEIGHT_DTYPE)(value)
+#define BIAS_TO_REAL(value) ((cc1d_real)JOIN(cc1d_read_, CC1D_BIAS_DTYPE)(value))
+#define BIAS_FROM_REAL(value) JOIN(cc1d_write_, CC1D_BIAS_DTYPE)(value)
 
 /* ---- Strides: 32-bit where every tensor of the launch is small enough for it ---- */
 
 #if CC1D_OFFSET64
-typedef u64 offset_t;
-#define LONG(value) ((u64)(uint)(value).lo | ((u64)(uint)(value).hi << 32))
+typedef cc1d_u64 cc1d_offset_t;
+#define LONG(value) ((cc1d_u64)(uint)(value).lo | ((cc1d_u64)(uint)(value).hi << 32))
 #else
-typedef uint offset_t;
+typedef uint cc1d_offset_t;
 #define LONG(value) ((uint)(value).lo)
 #endif
 #define STRIDE(place, dimension) LONG((place).stride[dimension])
 
-FN uint divide(uint n, CONSTANT cc1d_divisor &by) { return (MULHI(n, by.multiplier) + n) >> by.shift; }
+FN uint cc1d_divide(uint n, CONSTANT cc1d_divisor &by) { return (MULHI(n, by.multiplier) + n) >> by.shift; }
 
 /* ---- Packs: VEC neighbouring elements of x's dtype, as 32-bit words ---- */
 
@@ -62,12 +62,12 @@ FN uint divide(uint n, CONSTANT cc1d_divisor &by) { return (MULHI(n, by.multipli
 #define PACK_BYTES (VEC * ITEM_BYTES)
 #define PACK_WORDS ((PACK_BYTES + 3) / 4)
 
-struct pack {
+struct cc1d_pack {
     uint word[PACK_WORDS];
 };
 
-FN pack zero_pack() {
-    pack v;
+FN cc1d_pack cc1d_zero_pack() {
+    cc1d_pack v;
 #pragma unroll
     for (int i = 0; i < PACK_WORDS; i++) v.word[i] = 0;
     return v;
@@ -75,17 +75,17 @@ FN pack zero_pack() {
 
 /* A pack as it lies in memory, aligned to its size. */
 #if PACK_BYTES == 16
-typedef VEC4 memory_pack;
+typedef VEC4 cc1d_memory_pack;
 #elif PACK_BYTES == 8
-typedef VEC2 memory_pack;
+typedef VEC2 cc1d_memory_pack;
 #elif PACK_BYTES == 4
-typedef uint memory_pack;
+typedef uint cc1d_memory_pack;
 #else
-typedef ushort memory_pack;
+typedef ushort cc1d_memory_pack;
 #endif
 
-FN pack from_memory(memory_pack u) {
-    pack v;
+FN cc1d_pack cc1d_from_memory(cc1d_memory_pack u) {
+    cc1d_pack v;
 #if PACK_BYTES == 16
     v.word[0] = u.x;
     v.word[1] = u.y;
@@ -100,13 +100,17 @@ FN pack from_memory(memory_pack u) {
     return v;
 }
 
-FN pack load_pack(DEVICE const x_t *source) { return from_memory(LOAD(memory_pack, source)); }
+FN cc1d_pack cc1d_load_pack(DEVICE const cc1d_x_t *source) {
+    return cc1d_from_memory(LOAD(cc1d_memory_pack, source));
+}
 
 /* Like load_pack, from a tensor that the kernel writes too. */
-FN pack read_pack(DEVICE const x_t *source) { return from_memory(*(DEVICE const memory_pack *)source); }
+FN cc1d_pack cc1d_read_pack(DEVICE const cc1d_x_t *source) {
+    return cc1d_from_memory(*(DEVICE const cc1d_memory_pack *)source);
+}
 
-FN void store_pack(DEVICE x_t *target, pack v) {
-    memory_pack u;
+FN void cc1d_store_pack(DEVICE cc1d_x_t *target, cc1d_pack v) {
+    cc1d_memory_pack u;
 #if PACK_BYTES == 16
     u.x = v.word[0];
     u.y = v.word[1];
@@ -116,36 +120,36 @@ FN void store_pack(DEVICE x_t *target, pack v) {
     u.x = v.word[0];
     u.y = v.word[1];
 #else
-    u = (memory_pack)v.word[0];
+    u = (cc1d_memory_pack)v.word[0];
 #endif
-    STORE(memory_pack, target, u);
+    STORE(cc1d_memory_pack, target, u);
 }
 
 /* Element i; i is a constant after unrolling. */
-FN x_t pack_bits(pack v, int i) {
+FN cc1d_x_t cc1d_pack_bits(cc1d_pack v, int i) {
 #if CC1D_X_DTYPE == 0
     return AS_FLOAT(v.word[i]);
 #elif CC1D_X_DTYPE == 3
-    return __longlong_as_double((i64)((u64)v.word[2 * i] | ((u64)v.word[2 * i + 1] << 32)));
+    return __longlong_as_double((cc1d_i64)((cc1d_u64)v.word[2 * i] | ((cc1d_u64)v.word[2 * i + 1] << 32)));
 #else
     return (ushort)(v.word[i / 2] >> (16 * (i & 1)));
 #endif
 }
 
-FN real pack_get(pack v, int i) {
+FN cc1d_real cc1d_pack_get(cc1d_pack v, int i) {
 #if CC1D_X_DTYPE == 2
     return AS_FLOAT((i & 1) ? v.word[i / 2] & 0xffff0000u : v.word[i / 2] << 16);
 #else
-    return X_TO_REAL(pack_bits(v, i));
+    return X_TO_REAL(cc1d_pack_bits(v, i));
 #endif
 }
 
 /* Sets element i of a pack whose element i is still zero. */
-FN pack pack_with(pack v, int i, x_t bits) {
+FN cc1d_pack cc1d_pack_with(cc1d_pack v, int i, cc1d_x_t bits) {
 #if CC1D_X_DTYPE == 0
     v.word[i] = AS_UINT(bits);
 #elif CC1D_X_DTYPE == 3
-    u64 both = (u64)__double_as_longlong(bits);
+    cc1d_u64 both = (cc1d_u64)__double_as_longlong(bits);
     v.word[2 * i] = (uint)both;
     v.word[2 * i + 1] = (uint)(both >> 32);
 #else
@@ -155,51 +159,57 @@ FN pack pack_with(pack v, int i, x_t bits) {
 }
 
 /* Rounds VEC values, once, to nearest even. */
-FN pack pack_reals(LOCAL const real *value) {
-    pack v = zero_pack();
+FN cc1d_pack cc1d_pack_reals(LOCAL const cc1d_real *value) {
+    cc1d_pack v = cc1d_zero_pack();
 #if ITEM_BYTES == 2 && PACK_BYTES >= 4
 #pragma unroll
     for (int i = 0; i < PACK_WORDS; i++)
 #if CC1D_X_DTYPE == 1
-        v.word[i] = floats_to_half_bits(value[2 * i], value[2 * i + 1]);
+        v.word[i] = cc1d_floats_to_half_bits(value[2 * i], value[2 * i + 1]);
 #else
-        v.word[i] = floats_to_bfloat_bits(value[2 * i], value[2 * i + 1]);
+        v.word[i] = cc1d_floats_to_bfloat_bits(value[2 * i], value[2 * i + 1]);
 #endif
 #else
 #pragma unroll
-    for (int i = 0; i < VEC; i++) v = pack_with(v, i, X_FROM_REAL(value[i]));
+    for (int i = 0; i < VEC; i++) v = cc1d_pack_with(v, i, X_FROM_REAL(value[i]));
 #endif
     return v;
 }
 
 /* The elements first..end-1 of a pack, one by one; the others are zero, or are not written. */
-FN pack load_some(DEVICE const x_t *source, int first, int end) {
-    pack v = zero_pack();
+FN cc1d_pack cc1d_load_some(DEVICE const cc1d_x_t *source, int first, int end) {
+    cc1d_pack v = cc1d_zero_pack();
 #pragma unroll
     for (int i = 0; i < VEC; i++)
-        if (i >= first && i < end) v = pack_with(v, i, LOAD(x_t, source + i));
+        if (i >= first && i < end) v = cc1d_pack_with(v, i, LOAD(cc1d_x_t, source + i));
     return v;
 }
 
-FN void store_some(DEVICE x_t *target, pack v, int first, int end) {
+FN void cc1d_store_some(DEVICE cc1d_x_t *target, cc1d_pack v, int first, int end) {
 #pragma unroll
     for (int i = 0; i < VEC; i++)
-        if (i >= first && i < end) STORE(x_t, target + i, pack_bits(v, i));
+        if (i >= first && i < end) STORE(cc1d_x_t, target + i, cc1d_pack_bits(v, i));
 }
 
-/* ---- The activation (docs/numerics.md) ---- */
+/* ---- The activation (docs/numerics.md) ----
+ *
+ * silu is acc * s with s = 1 / (1 + e), e = e^-acc; slope, its derivative, is s * (1 + acc * (1 - s)). There
+ * 1 - s is e * s: 1 minus a rounded s has lost the bits that large acc multiplies. Where e is infinite s is
+ * 0, and fmin turns their product, a NaN, into the 1 that 1 - s is. */
 
 #if CC1D_X_DTYPE == 3
-FN real sigmoid_denominator(real acc) { return 1.0 + exp(-acc); }
-FN real silu(real acc) { return acc / sigmoid_denominator(acc); }
-FN real sigmoid(real acc) { return 1.0 / sigmoid_denominator(acc); }
+FN cc1d_real cc1d_silu(cc1d_real acc) { return acc / (1.0 + exp(-acc)); }
+FN cc1d_real cc1d_slope(cc1d_real acc) {
+    cc1d_real e = exp(-acc), s = 1.0 / (1.0 + e);
+    return s * fma(acc, fmin(e * s, 1.0), 1.0);
+}
 #elif CC1D_X_DTYPE == 0
-/* e^-acc / 2 within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
+/* e^-acc / 4 within 1.01 ulp: e^r * 2^n with |r| <= ln2 / 2. e^r = 1 + r + r^2 q(r), q minimax of degree 4,
  * relative error 2^-28. n comes from adding 1.5 * 2^23, which leaves it in the low bits. ln2 is split so that
- * n * 0.693359375 is exact. -acc is held in [-87, 89.5]: 1 + e^-acc is 1 below, and above n is 129, whose
- * 2^(n-1) has an exponent field of all ones: infinite, as it should be. */
-FN float half_exp_of_minus(float acc) {
-    float x = fmin(fmax(-acc, -87.0f), 89.5f);
+ * n * 0.693359375 is exact. -acc is held in [-86.6, 90.2]. There n is -125, whose 2^(n-2) has an exponent
+ * field of zeros, and 130, whose has one of all ones: 0 and infinity, as 1 + e^-acc sees it. */
+FN float cc1d_quarter_exp_of_minus(float acc) {
+    float x = fmin(fmax(-acc, -86.6f), 90.2f);
     float shifted = fma(x, 1.44269504f, 12582912.0f);
     float n = shifted - 12582912.0f;
     float r = fma(n, 2.12194440e-4f, fma(n, -0.693359375f, x));
@@ -208,47 +218,64 @@ FN float half_exp_of_minus(float acc) {
     q = fma(r, q, 0.16666521f);
     q = fma(r, q, 0.49999994f);
     float e = fma(r * r, q, r) + 1.0f;
-    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3f000000u);
+    return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3e800000u);
 }
-/* value / (1 + e^-acc), within 2.3 ulp: one correction step makes the approximate quotient correct to 0.5 ulp
- * + 2^-40. Everything is a quarter, so that the reciprocal is a normal number wherever e^-acc is finite.
- * Where the step is not finite (value or the exponential infinite) the plain product already is the limit:
- * inf, -0, or NaN for -inf; where it is 0 the product has the right sign. */
-FN float times_sigmoid(float value, float acc) {
-    float d = fma(half_exp_of_minus(acc), 0.5f, 0.25f);
-    float r = reciprocal_approximate(d);
-    value *= 0.25f;
+/* value / d, r being about 1 / d, within 0.5 ulp + 2^-40 by one correction step. Where the step is not finite
+ * (value or d infinite) the plain product already is the limit: inf, -0, or NaN for -inf; where it is 0 the
+ * product has the right sign. */
+FN float cc1d_corrected_quotient(float value, float d, float r) {
     float y = value * r;
     float rest = fma(-y, d, value);
     return fabs(rest) > 0.0f ? fma(rest, r, y) : y;
 }
-FN real silu(real acc) { return times_sigmoid(acc, acc); }
-FN real sigmoid(real acc) { return times_sigmoid(1.0f, acc); }
+/* Within 2.3 ulp. d and acc are a quarter, so that the reciprocal is a normal number wherever e^-acc is
+ * finite. A GPU that flushes subnormals gives 0 for |acc| < 2^-124, and the product without its correction
+ * (3 ulp) for |y| < 2^-101, where the step is subnormal. */
+FN float cc1d_silu(float acc) {
+    float d = cc1d_quarter_exp_of_minus(acc) + 0.25f;
+    return cc1d_corrected_quotient(acc * 0.25f, d, cc1d_reciprocal_approximate(d));
+}
+/* q = e / 4, d = (1 + e) / 4, r = 4 s: the quotient is s, q * r is 1 - s. Errors in units of 2^-24, relative:
+ * 2.1 of q, which moves s by e / (1 + e) of it and 1 - s by 1 / (1 + e) of it; 1 of d in both; 2 of r, in
+ * 1 - s alone; 1 of each of the two products, the quotient and the fma. In all 10.1, 5 eps of
+ * s * (1 + |acc| (1 - s)). Flushed, it is 0 for acc < -87, where it is below 2^-118. */
+FN float cc1d_slope(float acc) {
+    float q = cc1d_quarter_exp_of_minus(acc);
+    float d = q + 0.25f;
+    float r = cc1d_reciprocal_approximate(d);
+    return cc1d_corrected_quotient(0.25f, d, r) * fma(acc, fmin(q * r, 1.0f), 1.0f);
+}
 #else
 /* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most
- * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, and the product back by 2^-12 twice, so that
- * the reciprocal's operand is in range until the result is below the smallest 16-bit number (acc = -105). */
-FN real silu(real acc) {
-    const float scale = 2.44140625e-4f;
-    float e = exp2_approximate(fma(acc, -1.44269504f, -24.0f));
-    return acc * scale * (reciprocal_approximate(e + 5.96046448e-8f) * scale);
+ * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, so r = 2^24 s is a normal number until the
+ * result is below the smallest 16-bit number (acc = -105). acc * r is subnormal only where the result is too,
+ * so a GPU that flushes subnormals loses no normal result; it would overflow for large acc, which are their
+ * own silu: s is 1 - 2^-92 there. */
+FN cc1d_real cc1d_silu(cc1d_real acc) {
+    float r =
+        cc1d_reciprocal_approximate(cc1d_exp2_approximate(fma(acc, -1.44269504f, -24.0f)) + 5.96046448e-8f);
+    return acc > 64.0f ? acc : acc * r * 5.96046448e-8f;
 }
-FN real sigmoid(real acc) { return reciprocal_approximate(1.0f + exp2_approximate(acc * -1.44269504f)); }
+/* Within 2^-16 of s * (1 + |acc| (1 - s)). Flushed, it is 0 for acc < -87, where it is below 2^-118. */
+FN cc1d_real cc1d_slope(cc1d_real acc) {
+    float e = cc1d_exp2_approximate(acc * -1.44269504f);
+    float s = cc1d_reciprocal_approximate(1.0f + e);
+    return s * fma(acc, fmin(e * s, 1.0f), 1.0f);
+}
 #endif
 
-FN real activate(real acc) {
+FN cc1d_real cc1d_activate(cc1d_real acc) {
 #if CC1D_SILU
-    return silu(acc);
+    return cc1d_silu(acc);
 #else
     return acc;
 #endif
 }
 
 /* The derivative of activate at acc, times dout. */
-FN real activation_gradient(real dout, real acc) {
+FN cc1d_real cc1d_activation_gradient(cc1d_real dout, cc1d_real acc) {
 #if CC1D_SILU
-    real s = sigmoid(acc);
-    return dout * (s * fma(acc, (real)1 - s, (real)1));
+    return dout * cc1d_slope(acc);
 #else
     return dout;
 #endif
@@ -261,7 +288,7 @@ FN real activation_gradient(real dout, real acc) {
 
 #if WIDTH > 0
 /* The taps of a channel into real[WIDTH]; one wide load where the host says that they lie so. */
-FN void load_weights(DEVICE const weight_t *source, offset_t stride, LOCAL real *target) {
+FN void cc1d_load_weights(DEVICE const cc1d_weight_t *source, cc1d_offset_t stride, LOCAL cc1d_real *target) {
 #if CC1D_WEIGHT_WORDS == 4
     VEC4 u = LOAD(VEC4, source);
     uint word[4] = {u.x, u.y, u.z, u.w};
@@ -274,7 +301,7 @@ FN void load_weights(DEVICE const weight_t *source, offset_t stride, LOCAL real 
 #pragma unroll
     for (int k = 0; k < WIDTH; k++)
 #if CC1D_WEIGHT_WORDS == 0
-        target[k] = WEIGHT_TO_REAL(LOAD(weight_t, source + (offset_t)k * stride));
+        target[k] = WEIGHT_TO_REAL(LOAD(cc1d_weight_t, source + (cc1d_offset_t)k * stride));
 #elif CC1D_WEIGHT_DTYPE == 0
         target[k] = AS_FLOAT(word[k]);
 #else

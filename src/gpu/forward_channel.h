@@ -6,83 +6,84 @@
  */
 #ifdef CC1D_KERNEL_FORWARD_CHANNEL
 ENTRY(cc1d_forward_channel, cc1d_conv_params) {
-    walk m = find_walk(p, GROUP_X, GROUP_Y, THREAD);
+    cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
     if (!m.live) return;
     uint b = m.b, d = m.d;
     int first = m.first, end = m.end;
-    int count = channels_of(p, d);
-    DEVICE const x_t *x_column = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
-    DEVICE x_t *y_column = target + b * STRIDE(p.target, 0) + d * STRIDE(p.target, 1);
+    int count = cc1d_channels_of(p, d);
+    DEVICE const cc1d_x_t *x_column = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
+    DEVICE cc1d_x_t *y_column = target + b * STRIDE(p.target, 0) + d * STRIDE(p.target, 1);
 #if CC1D_HAS_RESIDUAL
-    DEVICE const x_t *side_column = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
-    pack residual[CC1D_UNROLL];
+    DEVICE const cc1d_x_t *side_column = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
+    cc1d_pack residual[CC1D_UNROLL];
 #endif
 
-    pack next[CC1D_UNROLL];
+    cc1d_pack next[CC1D_UNROLL];
 #pragma unroll
-    for (int u = 0; u < CC1D_UNROLL; u++) next[u] = load_column(x_column, p.x, first + u, end, count);
-    real tap[HISTORY + CC1D_UNROLL][VEC];
+    for (int u = 0; u < CC1D_UNROLL; u++) next[u] = cc1d_load_column(x_column, p.x, first + u, end, count);
+    cc1d_real tap[HISTORY + CC1D_UNROLL][VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++)
-        unpack(history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count), tap[i]);
-    real w[VEC][WIDTH], start[VEC];
+        cc1d_unpack(cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count),
+                    tap[i]);
+    cc1d_real w[VEC][WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
-        uint channel = channel_of(d, c, count);
-        load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
+        uint channel = cc1d_channel_of(d, c, count);
+        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
 #if CC1D_HAS_BIAS
-        start[c] = BIAS_TO_REAL(LOAD(bias_t, bias + channel * STRIDE(p.bias, 0)));
+        start[c] = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + channel * STRIDE(p.bias, 0)));
 #else
         start[c] = 0;
 #endif
     }
 #if CC1D_SEQ
-    id_t id[HISTORY + CC1D_UNROLL];
-    cursor here = seek(seq, p, b, first - HISTORY);
+    cc1d_id_t id[HISTORY + CC1D_UNROLL];
+    cc1d_cursor here = cc1d_seek(seq, p, b, first - HISTORY);
 #pragma unroll
-    for (int i = 0; i < HISTORY; i++) id[i] = id_at(seq, p, b, first - HISTORY + i, here);
+    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(seq, p, b, first - HISTORY + i, here);
 #endif
 
     for (int t = first; t < end; t += CC1D_UNROLL) {
-        pack now[CC1D_UNROLL];
+        cc1d_pack now[CC1D_UNROLL];
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
             now[u] = next[u];
-            next[u] = load_column(x_column, p.x, t + CC1D_UNROLL + u, end, count);
+            next[u] = cc1d_load_column(x_column, p.x, t + CC1D_UNROLL + u, end, count);
 #if CC1D_HAS_RESIDUAL
-            residual[u] = load_column(side_column, p.side, t + u, end, count);
+            residual[u] = cc1d_load_column(side_column, p.side, t + u, end, count);
 #endif
 #if CC1D_SEQ
-            id[HISTORY + u] = id_at(seq, p, b, t + u, here);
+            id[HISTORY + u] = cc1d_id_at(seq, p, b, t + u, here);
 #endif
         }
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
-            real y[VEC];
-            unpack(now[u], tap[HISTORY + u]);
+            cc1d_real y[VEC];
+            cc1d_unpack(now[u], tap[HISTORY + u]);
 #pragma unroll
             for (int c = 0; c < VEC; c++) {
-                real acc = start[c];
+                cc1d_real acc = start[c];
 #pragma unroll
                 for (int k = 0; k < WIDTH; k++) {
-                    real counted = tap[u + k][c];
+                    cc1d_real counted = tap[u + k][c];
 #if CC1D_SEQ
                     if (id[u + k] != id[u + HISTORY] || id[u + HISTORY] < 0)
-                        counted =
-                            OUTSIDE(WIDTH, id[u + HISTORY], channel_of(d, c, count), t + u + k - HISTORY);
+                        counted = OUTSIDE(WIDTH, id[u + HISTORY], cc1d_channel_of(d, c, count),
+                                          t + u + k - HISTORY);
 #endif
                     acc = fma(w[c][k], counted, acc);
                 }
-                y[c] = activate(acc);
+                y[c] = cc1d_activate(acc);
 #if CC1D_HAS_RESIDUAL
-                y[c] += pack_get(residual[u], c);
+                y[c] += cc1d_pack_get(residual[u], c);
 #endif
 #if CC1D_SEQ
                 if (id[u + HISTORY] < 0) y[c] = 0;
 #endif
             }
             if (t + u < end)
-                store_column(y_column, count, (uint)(t + u) * STRIDE(p.target, 2), pack_reals(y));
+                cc1d_store_column(y_column, count, (uint)(t + u) * STRIDE(p.target, 2), cc1d_pack_reals(y));
         }
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {

@@ -4,18 +4,18 @@
  * Reads x from device memory about once (a SIMD-group's taps overlap in the cache); writes y once. */
 #ifdef CC1D_KERNEL_FORWARD_WIDE
 ENTRY(cc1d_forward_wide, cc1d_conv_params) {
-    wide_place m;
-    if (!find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
-    wide_sequence q = wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
-    real y = 0;
+    cc1d_wide_place m;
+    if (!cc1d_find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
+    cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
+    cc1d_real y = 0;
     if (!q.padding) {
-        y = activate(wide_acc(WIDE_ARGUMENTS p, q, m));
+        y = cc1d_activate(cc1d_wide_acc(WIDE_ARGUMENTS p, q, m));
 #if CC1D_HAS_RESIDUAL
-        y += X_TO_REAL(LOAD(x_t, side + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) +
-                                     (uint)m.t * STRIDE(p.side, 2)));
+        y += X_TO_REAL(LOAD(cc1d_x_t, side + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) +
+                                          (uint)m.t * STRIDE(p.side, 2)));
 #endif
     }
-    STORE(x_t,
+    STORE(cc1d_x_t,
           target + m.b * STRIDE(p.target, 0) + m.d * STRIDE(p.target, 1) + (uint)m.t * STRIDE(p.target, 2),
           X_FROM_REAL(y));
 }

@@ -2,8 +2,8 @@
  * table. */
 typedef unsigned int uint;
 typedef unsigned short ushort;
-typedef long long i64;
-typedef unsigned long long u64;
+typedef long long cc1d_i64;
+typedef unsigned long long cc1d_u64;
 #define FN __device__ __forceinline__
 #define DEVICE
 #define CONSTANT const
@@ -33,46 +33,46 @@ typedef unsigned long long u64;
 #define VEC2 uint2
 #define VEC4 uint4
 #define PTX(result, text, ...) asm(text:result : __VA_ARGS__)
-FN float half_bits_to_float(uint bits) {
+FN float cc1d_half_bits_to_float(uint bits) {
     float f;
     PTX("=f"(f), "cvt.f32.f16 %0, %1;", "h"((ushort)bits));
     return f;
 }
-FN uint float_to_half_bits(float value) {
+FN uint cc1d_float_to_half_bits(float value) {
     ushort h;
     PTX("=h"(h), "cvt.rn.f16.f32 %0, %1;", "f"(value));
     return h;
 }
-FN float exp2_approximate(float value) {
+FN float cc1d_exp2_approximate(float value) {
     float f;
     PTX("=f"(f), "ex2.approx.ftz.f32 %0, %1;", "f"(value));
     return f;
 }
-FN float reciprocal_approximate(float value) {
+FN float cc1d_reciprocal_approximate(float value) {
     float f;
     PTX("=f"(f), "rcp.approx.ftz.f32 %0, %1;", "f"(value));
     return f;
 }
-FN uint float_to_bfloat_bits(float value) {
+FN uint cc1d_float_to_bfloat_bits(float value) {
     uint bits = __float_as_uint(value); /* to nearest even; a NaN stays one */
     return value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fffu;
 }
 #if __CUDA_ARCH__ >= 800
-FN uint floats_to_half_bits(float low, float high) {
+FN uint cc1d_floats_to_half_bits(float low, float high) {
     uint u;
     PTX("=r"(u), "cvt.rn.f16x2.f32 %0, %1, %2;", "f"(high), "f"(low));
     return u;
 }
-FN uint floats_to_bfloat_bits(float low, float high) {
+FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
     uint u;
     PTX("=r"(u), "cvt.rn.bf16x2.f32 %0, %1, %2;", "f"(high), "f"(low));
     return u;
 }
 #else
-FN uint floats_to_half_bits(float low, float high) {
-    return float_to_half_bits(low) | (float_to_half_bits(high) << 16);
+FN uint cc1d_floats_to_half_bits(float low, float high) {
+    return cc1d_float_to_half_bits(low) | (cc1d_float_to_half_bits(high) << 16);
 }
-FN uint floats_to_bfloat_bits(float low, float high) {
-    return float_to_bfloat_bits(low) | (float_to_bfloat_bits(high) << 16);
+FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
+    return cc1d_float_to_bfloat_bits(low) | (cc1d_float_to_bfloat_bits(high) << 16);
 }
 #endif

@@ -4,9 +4,11 @@ using namespace metal;
 #if __METAL_VERSION__ >= 320
 #pragma METAL fp math_mode(safe)
 #pragma METAL fp contract(off)
+#else
+#pragma clang fp contract(off)
 #endif
-typedef long i64;
-typedef ulong u64;
+typedef long cc1d_i64;
+typedef ulong cc1d_u64;
 #define FN inline
 #define DEVICE device
 #define CONSTANT constant
@@ -35,17 +37,17 @@ typedef ulong u64;
 #define STORE(type, pointer, value) (*(device type *)(pointer) = (value))
 #define VEC2 uint2
 #define VEC4 uint4
-FN float half_bits_to_float(uint bits) { return float(as_type<half>(ushort(bits))); }
-FN uint float_to_half_bits(float value) { return as_type<ushort>(half(value)); }
-FN uint floats_to_half_bits(float low, float high) {
-    return float_to_half_bits(low) | (float_to_half_bits(high) << 16);
+FN float cc1d_half_bits_to_float(uint bits) { return float(as_type<half>(ushort(bits))); }
+FN uint cc1d_float_to_half_bits(float value) { return as_type<ushort>(half(value)); }
+FN uint cc1d_floats_to_half_bits(float low, float high) {
+    return cc1d_float_to_half_bits(low) | (cc1d_float_to_half_bits(high) << 16);
 }
-FN uint float_to_bfloat_bits(float value) {
+FN uint cc1d_float_to_bfloat_bits(float value) {
     uint bits = as_type<uint>(value); /* to nearest even; a NaN stays one */
     return value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fc0u;
 }
-FN uint floats_to_bfloat_bits(float low, float high) {
-    return float_to_bfloat_bits(low) | (float_to_bfloat_bits(high) << 16);
+FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
+    return cc1d_float_to_bfloat_bits(low) | (cc1d_float_to_bfloat_bits(high) << 16);
 }
-FN float exp2_approximate(float value) { return exp2(value); }
-FN float reciprocal_approximate(float value) { return 1.0f / value; }
+FN float cc1d_exp2_approximate(float value) { return exp2(value); }
+FN float cc1d_reciprocal_approximate(float value) { return 1.0f / value; }

@@ -7,19 +7,19 @@
 #define COLUMNS 32
 #define ROWS (CC1D_GROUP_SIZE / COLUMNS)
 ENTRY(cc1d_backward_reduce, cc1d_reduce_params) {
-    SHARED real sums[CC1D_GROUP_SIZE];
+    SHARED cc1d_real sums[CC1D_GROUP_SIZE];
     WAIT_FOR_EARLIER_LAUNCH();
     uint column = GROUP_X * COLUMNS + THREAD % COLUMNS, taps = (uint)p.width + 1;
     uint row = THREAD / COLUMNS;
-    real sum = 0, lost = 0;
+    cc1d_real sum = 0, lost = 0;
     if (column < (uint)p.columns) {
-        DEVICE const real *first = scratch + LONG(p.partials) + column;
+        DEVICE const cc1d_real *first = scratch + LONG(p.partials) + column;
 #pragma unroll 8
         for (uint part = row; part < (uint)p.parts; part += ROWS) {
-            real value = first[(offset_t)part * (uint)p.columns] - lost;
-            real total = sum + value;
+            cc1d_real value = first[(cc1d_offset_t)part * (uint)p.columns] - lost;
+            cc1d_real total = sum + value;
             lost = (total - sum) - value;
-            lost = lost == lost ? lost : (real)0; /* infinity - infinity */
+            lost = lost == lost ? lost : (cc1d_real)0; /* infinity - infinity */
             sum = total;
         }
     }
@@ -32,11 +32,11 @@ ENTRY(cc1d_backward_reduce, cc1d_reduce_params) {
         uint k = CC1D_TAPS_TOGETHER ? column % taps : column / dim;
 #if CC1D_HAS_DWEIGHT
         if (k < (uint)p.width)
-            STORE(weight_t, dweight + d * STRIDE(p.dweight, 0) + k * STRIDE(p.dweight, 1),
+            STORE(cc1d_weight_t, dweight + d * STRIDE(p.dweight, 0) + k * STRIDE(p.dweight, 1),
                   WEIGHT_FROM_REAL(sum));
 #endif
 #if CC1D_HAS_DBIAS
-        if (k == (uint)p.width) STORE(bias_t, dbias + d * STRIDE(p.dbias, 0), BIAS_FROM_REAL(sum));
+        if (k == (uint)p.width) STORE(cc1d_bias_t, dbias + d * STRIDE(p.dbias, 0), BIAS_FROM_REAL(sum));
 #endif
     }
 }

@@ -9,16 +9,16 @@
 #define HALO ((HISTORY + VEC - 1) / VEC) /* packs before a pack that its taps reach */
 
 /* The segment of a row that this team works on. */
-struct team {
+struct cc1d_team {
     uint b, d, segment;
     bool live; /* false: past the end of the grid; takes part in shuffles only */
 };
 
-FN team find_team(CONSTANT cc1d_conv_params &p, uint group_x, uint group_y, uint thread_index) {
-    team m;
+FN cc1d_team cc1d_find_team(CONSTANT cc1d_conv_params &p, uint group_x, uint group_y, uint thread_index) {
+    cc1d_team m;
     uint unit = group_x * (CC1D_GROUP_SIZE / TEAM) + thread_index / TEAM;
-    uint rest = divide(unit, p.inner);
-    uint slab_row = divide(rest, p.middle);
+    uint rest = cc1d_divide(unit, p.inner);
+    uint slab_row = cc1d_divide(rest, p.middle);
     m.segment = unit - rest * (uint)p.inner.divisor;
     m.d = rest - slab_row * (uint)p.middle.divisor;
     m.b = slab_row + group_y * (uint)p.slab;
@@ -28,16 +28,16 @@ FN team find_team(CONSTANT cc1d_conv_params &p, uint group_x, uint group_y, uint
 }
 
 /* The offset of row (b, d), and how many elements it lies past a 16-byte boundary. */
-FN offset_t row_start(CONSTANT cc1d_place &place, team m) {
+FN cc1d_offset_t cc1d_row_start(CONSTANT cc1d_place &place, cc1d_team m) {
     return m.b * STRIDE(place, 0) + m.d * STRIDE(place, 1);
 }
 
-FN uint row_skew(CONSTANT cc1d_place &place, int offset, team m) {
-    return ((uint)offset + (uint)row_start(place, m)) & (VEC - 1);
+FN uint cc1d_row_skew(CONSTANT cc1d_place &place, int offset, cc1d_team m) {
+    return ((uint)offset + (uint)cc1d_row_start(place, m)) & (VEC - 1);
 }
 
 /* Elements skew..skew+VEC-1 of two neighbouring packs. */
-FN pack join_packs(pack low, pack high, uint skew) {
+FN cc1d_pack cc1d_join_packs(cc1d_pack low, cc1d_pack high, uint skew) {
     uint word[2 * PACK_WORDS];
     uint bytes = skew * ITEM_BYTES;
 #pragma unroll
@@ -57,81 +57,82 @@ FN pack join_packs(pack low, pack high, uint skew) {
 
 /* Steps t..t+VEC-1 of a row; zeros outside 0..seqlen-1. skew: elements from a 16-byte boundary to step t.
  * Without CC1D_PARTIAL_PACKS, seqlen and every row's start are multiples of VEC. */
-FN pack load_steps(DEVICE const x_t *row, int t, int seqlen, uint skew) {
+FN cc1d_pack cc1d_load_steps(DEVICE const cc1d_x_t *row, int t, int seqlen, uint skew) {
 #if CC1D_PARTIAL_PACKS
     int first = t - (int)skew;
-    if (skew == 0 && t >= 0 && t + VEC <= seqlen) return load_pack(row + t);
+    if (skew == 0 && t >= 0 && t + VEC <= seqlen) return cc1d_load_pack(row + t);
     if (skew != 0 && first >= 0 && first + 2 * VEC <= seqlen)
-        return join_packs(load_pack(row + first), load_pack(row + first + VEC), skew);
+        return cc1d_join_packs(cc1d_load_pack(row + first), cc1d_load_pack(row + first + VEC), skew);
     int begin = t < 0 ? -t : 0, end = seqlen - t < VEC ? seqlen - t : VEC;
-    return begin < end ? load_some(row + t, begin, end) : zero_pack();
+    return begin < end ? cc1d_load_some(row + t, begin, end) : cc1d_zero_pack();
 #else
-    pack v = zero_pack();
-    if (t >= 0 && t < seqlen) v = load_pack(row + t);
+    cc1d_pack v = cc1d_zero_pack();
+    if (t >= 0 && t < seqlen) v = cc1d_load_pack(row + t);
     return v;
 #endif
 }
 
-FN void store_steps(DEVICE x_t *row, int t, int seqlen, pack v) {
+FN void cc1d_store_steps(DEVICE cc1d_x_t *row, int t, int seqlen, cc1d_pack v) {
 #if CC1D_PARTIAL_PACKS
     if (t < 0 || t + VEC > seqlen) {
-        store_some(row + t, v, -t, seqlen - t);
+        cc1d_store_some(row + t, v, -t, seqlen - t);
         return;
     }
 #endif
-    if (t < seqlen) store_pack(row + t, v);
+    if (t < seqlen) cc1d_store_pack(row + t, v);
 }
 
 /* The lane of this SIMD-group that is `ahead` lanes after `lane` in its team, around the end. */
-FN uint team_lane(uint lane_in_simd, int ahead) {
+FN uint cc1d_team_lane(uint lane_in_simd, int ahead) {
     return (lane_in_simd & ~(uint)(TEAM - 1)) | ((lane_in_simd + (uint)ahead) & (uint)(TEAM - 1));
 }
 
 /* tap[i] = step t - HISTORY + i for the HISTORY + VEC taps of this lane's pack `now`. `before` is the pack
  * that this lane had (or would have had) in the block of TEAM packs before. All lanes of the SIMD-group must
  * come here. */
-FN void gather_taps(pack before, pack now, uint lane_in_simd, LOCAL real *tap) {
+FN void cc1d_gather_taps(cc1d_pack before, cc1d_pack now, uint lane_in_simd, LOCAL cc1d_real *tap) {
     uint lane = lane_in_simd & (TEAM - 1);
 #pragma unroll
     for (int back = 1; back <= HALO; back++) {
-        pack neighbour = zero_pack();
+        cc1d_pack neighbour = cc1d_zero_pack();
 #pragma unroll
         for (int w = 0; w < PACK_WORDS; w++)
             if (back * VEC - (4 * w + 3) / ITEM_BYTES <= HISTORY) /* the word's last element is a tap */
                 neighbour.word[w] = SHUFFLE(lane >= (uint)(TEAM - back) ? before.word[w] : now.word[w],
-                                            team_lane(lane_in_simd, -back));
+                                            cc1d_team_lane(lane_in_simd, -back));
 #pragma unroll
         for (int i = 0; i < VEC; i++)
-            if (back * VEC - i <= HISTORY) tap[HISTORY - (back * VEC - i)] = pack_get(neighbour, i);
+            if (back * VEC - i <= HISTORY) tap[HISTORY - (back * VEC - i)] = cc1d_pack_get(neighbour, i);
     }
 #pragma unroll
-    for (int i = 0; i < VEC; i++) tap[HISTORY + i] = pack_get(now, i);
+    for (int i = 0; i < VEC; i++) tap[HISTORY + i] = cc1d_pack_get(now, i);
 }
 
 #if CC1D_HAS_INITIAL && CC1D_SEQ != 2
 /* Fills in the steps before 0 of a pack that starts at step t. */
-FN pack add_initial(pack v, DEVICE const x_t *initial, CONSTANT cc1d_conv_params &p, team m, int t) {
+FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p,
+                              cc1d_team m, int t) {
     if (t < 0 && m.live)
 #pragma unroll
         for (int i = 0; i < VEC; i++)
             if (t + i < 0 && t + i >= -HISTORY)
-                v = pack_with(v, i, initial_bits(initial, p, m.b, m.d, HISTORY + t + i));
+                v = cc1d_pack_with(v, i, cc1d_initial_bits(initial, p, m.b, m.d, HISTORY + t + i));
     return v;
 }
-#define ADD_INITIAL(v, t) add_initial(v, initial, p, m, t)
+#define ADD_INITIAL(v, t) cc1d_add_initial(v, initial, p, m, t)
 #else
 #define ADD_INITIAL(v, t) (v)
 #endif
 
 #if CC1D_SEQ
-#define ID_PARAMETER LOCAL const id_t *id,
+#define ID_PARAMETER LOCAL const cc1d_id_t *id,
 #define ID_ARGUMENT id,
 /* id[i] = the id of step t + i. */
-FN void find_ids(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, int count,
-                 LOCAL id_t *id) {
-    cursor c = seek(seq, p, b, t);
+FN void cc1d_find_ids(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, int count,
+                      LOCAL cc1d_id_t *id) {
+    cc1d_cursor c = cc1d_seek(seq, p, b, t);
 #pragma unroll
-    for (int i = 0; i < count; i++) id[i] = id_at(seq, p, b, t + i, c);
+    for (int i = 0; i < count; i++) id[i] = cc1d_id_at(seq, p, b, t + i, c);
 }
 #else
 #define ID_PARAMETER
@@ -140,14 +141,14 @@ FN void find_ids(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, 
 
 /* counted[i * WIDTH + k] = what tap k of step t + i is multiplied by: gather_taps' tap, if its sequence
  * counts; at padding nothing does. */
-FN void count_taps(LOCAL const real *tap,
-                   ID_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, team m, int t,
-                   LOCAL real *counted) {
+FN void cc1d_count_taps(LOCAL const cc1d_real *tap,
+                        ID_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p,
+                        cc1d_team m, int t, LOCAL cc1d_real *counted) {
 #pragma unroll
     for (int i = 0; i < VEC; i++)
 #pragma unroll
         for (int k = 0; k < WIDTH; k++) {
-            real value = tap[i + k];
+            cc1d_real value = tap[i + k];
 #if CC1D_SEQ
             if (id[i + k] != id[i + HISTORY] || id[i + HISTORY] < 0)
                 value = OUTSIDE(WIDTH, id[i + HISTORY], m.d, t + i + k - HISTORY);
@@ -156,7 +157,7 @@ FN void count_taps(LOCAL const real *tap,
         }
 }
 
-FN real accumulate(real acc, LOCAL const real *w, LOCAL const real *counted) {
+FN cc1d_real cc1d_accumulate(cc1d_real acc, LOCAL const cc1d_real *w, LOCAL const cc1d_real *counted) {
 #pragma unroll
     for (int k = 0; k < WIDTH; k++) acc = fma(w[k], counted[k], acc);
     return acc;

@@ -3,15 +3,15 @@
  * CC1D_SEQ 0: one sequence per batch row. 1: ids are read from seq_idx. 2: ids are found in cu_seqlens.
  * Negative ids are padding. Whatever a GPU is given, these functions read inside the tensors only. */
 #if CC1D_SEQ
-typedef JOIN(index_, CC1D_SEQ_DTYPE) seq_t;
-#define SEQ_PARAMETER DEVICE const seq_t *seq,
+typedef JOIN(cc1d_index_, CC1D_SEQ_DTYPE) cc1d_seq_t;
+#define SEQ_PARAMETER DEVICE const cc1d_seq_t *seq,
 #define SEQ_ARGUMENT seq,
 #else
 #define SEQ_PARAMETER
 #define SEQ_ARGUMENT
 #endif
 #if CC1D_HAS_INITIAL
-#define INITIAL_PARAMETER DEVICE const x_t *initial,
+#define INITIAL_PARAMETER DEVICE const cc1d_x_t *initial,
 #define INITIAL_ARGUMENT initial,
 #else
 #define INITIAL_PARAMETER
@@ -19,101 +19,154 @@ typedef JOIN(index_, CC1D_SEQ_DTYPE) seq_t;
 #endif
 
 #if CC1D_SEQ == 1
-typedef seq_t id_t;
+typedef cc1d_seq_t cc1d_id_t;
 #else
-typedef int id_t;
+typedef int cc1d_id_t;
 #endif
-#define NO_SEQUENCE ((id_t)-2) /* before or after every step */
+#define NO_SEQUENCE ((cc1d_id_t)-2) /* before or after every step */
 
 #if CC1D_SEQ == 2
 /* Steps begin..end-1 are those of packed sequence n. */
-struct cursor {
+struct cc1d_cursor {
     int n, begin, end;
 };
 
-FN i64 boundary(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, int n) {
-    return (i64)LOAD(seq_t, seq + (offset_t)(uint)n * STRIDE(p.seq, 0));
+FN cc1d_i64 cc1d_boundary(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, int n) {
+    return (cc1d_i64)LOAD(cc1d_seq_t, seq + (cc1d_offset_t)(uint)n * STRIDE(p.seq, 0));
 }
 
-FN int bounded(i64 step, int seqlen) { return step < 0 ? 0 : step > seqlen ? seqlen : (int)step; }
+FN int cc1d_bounded(cc1d_i64 step, int seqlen) { return step < 0 ? 0 : step > seqlen ? seqlen : (int)step; }
 
 /* The last sequence that starts at step t or before, by bisection. */
-FN cursor seek(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) {
-    cursor c;
+FN cc1d_cursor cc1d_seek(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) {
+    cc1d_cursor c;
     int low = 0, high = p.sequences;
     while (high - low > 1) {
         int middle = low + (high - low) / 2;
-        if (boundary(seq, p, middle) <= t)
+        if (cc1d_boundary(seq, p, middle) <= t)
             low = middle;
         else
             high = middle;
     }
     c.n = low;
-    c.begin = high > 0 ? bounded(boundary(seq, p, low), p.seqlen) : 0;
-    c.end = high > 0 ? bounded(boundary(seq, p, low + 1), p.seqlen) : 0;
+    c.begin = high > 0 ? cc1d_bounded(cc1d_boundary(seq, p, low), p.seqlen) : 0;
+    c.end = high > 0 ? cc1d_bounded(cc1d_boundary(seq, p, low + 1), p.seqlen) : 0;
     return c;
 }
 
 /* The id of step t; the cursor was made for this step or an earlier one. */
-FN id_t id_at(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cursor &c) {
+FN cc1d_id_t cc1d_id_at(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t,
+                        LOCAL cc1d_cursor &c) {
     while (t >= c.end && c.n + 1 < p.sequences) {
         c.n++;
         c.begin = c.end;
-        c.end = bounded(boundary(seq, p, c.n + 1), p.seqlen);
+        c.end = cc1d_bounded(cc1d_boundary(seq, p, c.n + 1), p.seqlen);
     }
     return t >= c.begin && t < c.end ? c.n : NO_SEQUENCE;
 }
 #elif CC1D_SEQ == 1
-struct cursor {};
+struct cc1d_cursor {};
 
-FN cursor seek(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) { return cursor(); }
+FN cc1d_cursor cc1d_seek(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) {
+    return cc1d_cursor();
+}
 
 /* The id of step t of batch row b. Before the first step: the id to which the initial states belong. */
-FN id_t id_at(DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cursor &) {
+FN cc1d_id_t cc1d_id_at(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t,
+                        LOCAL cc1d_cursor &) {
     if (t >= p.seqlen) return NO_SEQUENCE;
-    return LOAD(seq_t, seq + (offset_t)b * STRIDE(p.seq, 0) + (uint)(t < 0 ? 0 : t) * STRIDE(p.seq, 1));
+    return LOAD(cc1d_seq_t,
+                seq + (cc1d_offset_t)b * STRIDE(p.seq, 0) + (uint)(t < 0 ? 0 : t) * STRIDE(p.seq, 1));
 }
 #endif
 
 #if CC1D_HAS_INITIAL
 /* Element i of row n of the initial states. */
-FN x_t initial_bits(DEVICE const x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d, int i) {
-    return LOAD(x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
-                         (uint)i * STRIDE(p.initial, 2));
+FN cc1d_x_t cc1d_initial_bits(DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d,
+                              int i) {
+    return LOAD(cc1d_x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
+                              (uint)i * STRIDE(p.initial, 2));
 }
 #endif
 
 /* What stands for step s, which is not in sequence `id`, in channel d: the sequence's initial state, or 0. */
 #if CC1D_SEQ == 2 && CC1D_HAS_INITIAL
-FN real packed_initial(DEVICE const x_t *initial, DEVICE const seq_t *seq, CONSTANT cc1d_conv_params &p,
-                       int width, id_t id, uint d, int s) {
+FN cc1d_real cc1d_packed_initial(DEVICE const cc1d_x_t *initial, DEVICE const cc1d_seq_t *seq,
+                                 CONSTANT cc1d_conv_params &p, int width, cc1d_id_t id, uint d, int s) {
     if (id < 0) return 0;
-    int i = width - 1 + s - bounded(boundary(seq, p, id), p.seqlen);
-    return i >= 0 && i < width - 1 ? X_TO_REAL(initial_bits(initial, p, (uint)id, d, i)) : (real)0;
+    int i = width - 1 + s - cc1d_bounded(cc1d_boundary(seq, p, id), p.seqlen);
+    return i >= 0 && i < width - 1 ? X_TO_REAL(cc1d_initial_bits(initial, p, (uint)id, d, i)) : (cc1d_real)0;
 }
-#define OUTSIDE(width, id, d, s) packed_initial(initial, seq, p, width, id, d, s)
+#define OUTSIDE(width, id, d, s) cc1d_packed_initial(initial, seq, p, width, id, d, s)
 #else
-#define OUTSIDE(width, id, d, s) ((real)0)
+#define OUTSIDE(width, id, d, s) ((cc1d_real)0)
+#endif
+
+#if CC1D_SEQ != 2
+/* Where a row's steps end for its final states: after its last step that is no padding, whose id counts. */
+struct cc1d_row_end {
+    int end;
+    cc1d_id_t id;
+};
+
+/* The end of row b, for a reader of steps first..limit-1 only: an end after limit is as good as none and
+ * costs one load, and a whole row (limit = seqlen) without padding at its end costs one too. 0: no step
+ * counts from first on. */
+FN cc1d_row_end cc1d_find_row_end(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int first, int limit) {
+    cc1d_row_end r;
+    r.end = p.seqlen;
+    r.id = 0;
+#if CC1D_SEQ == 1
+    cc1d_cursor c = cc1d_seek(seq, p, b, 0);
+    r.end = 0;
+    first = first < 0 ? 0 : first;
+    limit = limit < first ? first : limit < p.seqlen ? limit : p.seqlen;
+    for (int t = limit; t < p.seqlen; t++)
+        if (cc1d_id_at(seq, p, b, t, c) >= 0) {
+            r.end = 0x7fffffff;
+            return r;
+        }
+    for (int t = limit - 1; t >= first; t--) {
+        r.id = cc1d_id_at(seq, p, b, t, c);
+        if (r.id >= 0) {
+            r.end = t + 1;
+            return r;
+        }
+    }
+#endif
+    return r;
+}
 #endif
 
 #if CC1D_HAS_LAST_GRADIENT
-/* What dfinal_states adds to dx of step s of channel d, which is in sequence id (batch row b without
- * packing). */
-FN real last_gradient(DEVICE const x_t *last, SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint b,
-                      id_t id, uint d, int s) {
-    int end = p.seqlen;
-    uint n = b;
-#if CC1D_SEQ == 1
-    cursor c = seek(seq, p, b, 0);
-    if (s < end - (width - 1) || id < 0 || id != id_at(seq, p, b, end - 1, c)) return 0;
-#elif CC1D_SEQ == 2
+FN cc1d_real cc1d_last_gradient_at(DEVICE const cc1d_x_t *last, CONSTANT cc1d_conv_params &p, uint n, uint d,
+                                   int i) {
+    return X_TO_REAL(
+        LOAD(cc1d_x_t, last + n * STRIDE(p.last, 0) + d * STRIDE(p.last, 1) + (uint)i * STRIDE(p.last, 2)));
+}
+
+/* What dfinal_states adds to dx of step s of channel d, which is in sequence id (batch row b, which ends at
+ * `ends`, without packing). */
+#if CC1D_SEQ == 2
+#define ROW_END_PARAMETER
+#define ROW_END_ARGUMENT
+#else
+#define ROW_END_PARAMETER cc1d_row_end ends,
+#define ROW_END_ARGUMENT ends,
+#endif
+FN cc1d_real cc1d_last_gradient(DEVICE const cc1d_x_t *last,
+                                SEQ_PARAMETER ROW_END_PARAMETER CONSTANT cc1d_conv_params &p, int width,
+                                uint b, cc1d_id_t id, uint d, int s) {
+#if CC1D_SEQ == 2
     if (id < 0) return 0;
-    end = bounded(boundary(seq, p, id + 1), p.seqlen);
-    n = (uint)id;
+    int end = cc1d_bounded(cc1d_boundary(seq, p, id + 1), p.seqlen);
+    uint n = (uint)id;
+#else
+    if (id < 0 || id != ends.id) return 0;
+    int end = ends.end;
+    uint n = b;
 #endif
     int i = s - (end - (width - 1));
-    if (i < 0 || i >= width - 1) return 0;
-    return X_TO_REAL(
-        LOAD(x_t, last + n * STRIDE(p.last, 0) + d * STRIDE(p.last, 1) + (uint)i * STRIDE(p.last, 2)));
+    return i >= 0 && i < width - 1 ? cc1d_last_gradient_at(last, p, n, d, i) : (cc1d_real)0;
 }
 #endif

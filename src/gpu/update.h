@@ -4,13 +4,13 @@
 /* The state row of batch row b, or -1 for padding: also where an index is out of range, so that nothing is
  * touched. */
 #if CC1D_INDICES_DTYPE
-typedef JOIN(index_, CC1D_INDICES_DTYPE) indices_t;
-FN int state_row(DEVICE const indices_t *indices, CONSTANT cc1d_update_params &p, uint b) {
-    i64 row = (i64)LOAD(indices_t, indices + b * STRIDE(p.indices, 0));
-    i64 pad = (i64)((u64)(uint)p.pad_slot_id.lo | ((u64)(uint)p.pad_slot_id.hi << 32));
+typedef JOIN(cc1d_index_, CC1D_INDICES_DTYPE) cc1d_indices_t;
+FN int cc1d_state_row(DEVICE const cc1d_indices_t *indices, CONSTANT cc1d_update_params &p, uint b) {
+    cc1d_i64 row = (cc1d_i64)LOAD(cc1d_indices_t, indices + b * STRIDE(p.indices, 0));
+    cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)p.pad_slot_id.lo | ((cc1d_u64)(uint)p.pad_slot_id.hi << 32));
     return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;
 }
-#define STATE_ROW(b) state_row(indices, p, b)
+#define STATE_ROW(b) cc1d_state_row(indices, p, b)
 #else
 #define STATE_ROW(b) ((int)(b))
 #endif
@@ -20,65 +20,67 @@ FN int state_row(DEVICE const indices_t *indices, CONSTANT cc1d_update_params &p
 /* Any number of steps, any state length, shifting or circular; one channel per thread. */
 ENTRY(cc1d_update, cc1d_update_params) {
     uint unit = GROUP_X * CC1D_GROUP_SIZE + THREAD;
-    uint slab_row = divide(unit, p.inner);
+    uint slab_row = cc1d_divide(unit, p.inner);
     uint d = unit - slab_row * (uint)p.inner.divisor;
     uint b = slab_row + GROUP_Y * (uint)p.slab;
     if (unit >= (uint)p.units || b >= (uint)p.batch) return;
     int row = STATE_ROW(b), steps = p.seqlen, length = p.state_len;
-    /* The step s before the first lies at state[(origin + s) mod length]; only the circular buffer wraps. */
+    /* The step s before the first lies at state[origin + s], in the circular buffer modulo its length. */
     int origin = length, accepted = steps;
 #if CC1D_CACHE_DTYPE
-    i64 position = (i64)LOAD(JOIN(index_, CC1D_CACHE_DTYPE), cache + b * STRIDE(p.cache, 0));
+    cc1d_i64 position = (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_CACHE_DTYPE), cache + b * STRIDE(p.cache, 0));
     if (position < 0)
         row = -1;
     else if (length > 0)
-        origin = (int)(position % length) + length;
+        origin = (int)(position % length);
+    int slot = origin; /* of the next step: that of one too old for the steps to come */
 #endif
 #if CC1D_ACCEPTED_DTYPE
-    i64 kept = (i64)LOAD(JOIN(index_, CC1D_ACCEPTED_DTYPE), accepted_tokens + b * STRIDE(p.accepted, 0));
+    cc1d_i64 kept =
+        (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE), accepted_tokens + b * STRIDE(p.accepted, 0));
     if (kept < 1 || kept > steps)
         row = -1;
     else
         accepted = (int)kept;
     origin = length - (steps - accepted);
 #endif
-    DEVICE const x_t *x_row = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
-    DEVICE x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
-    DEVICE x_t *own = state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+    DEVICE const cc1d_x_t *x_row = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
+    DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
+    DEVICE cc1d_x_t *own = state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
     for (int t = 0; t < steps; t++) {
-        real y = 0;
+        cc1d_real y = 0;
         if (row >= 0) {
 #if CC1D_HAS_BIAS
-            y = BIAS_TO_REAL(LOAD(bias_t, bias + d * STRIDE(p.bias, 0)));
+            y = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + d * STRIDE(p.bias, 0)));
 #endif
             for (int k = 0; k < p.width; k++) {
                 int s = t - (p.width - 1) + k;
-                x_t tap;
+                cc1d_x_t tap;
                 if (s >= 0) {
-                    tap = LOAD(x_t, x_row + (uint)s * STRIDE(p.x, 2));
+                    tap = LOAD(cc1d_x_t, x_row + (uint)s * STRIDE(p.x, 2));
                 } else {
                     int at = origin + s;
-                    if (CC1D_CACHE_DTYPE && at >= length) at -= length;
+                    if (CC1D_CACHE_DTYPE && at < 0) at += length;
                     tap = own[(uint)at * STRIDE(p.state, 2)];
                 }
-                y = fma(WEIGHT_TO_REAL(
-                            LOAD(weight_t, weight + d * STRIDE(p.weight, 0) + (uint)k * STRIDE(p.weight, 1))),
+                y = fma(WEIGHT_TO_REAL(LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) +
+                                                               (uint)k * STRIDE(p.weight, 1))),
                         X_TO_REAL(tap), y);
             }
-            y = activate(y);
+            y = cc1d_activate(y);
         }
-        STORE(x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
+        STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
 #if CC1D_CACHE_DTYPE
-        if (row >= 0 && length > 0) /* the slot is that of a step too old for the ones to come */
-            own[(uint)((origin + t) % length) * STRIDE(p.state, 2)] =
-                LOAD(x_t, x_row + (uint)t * STRIDE(p.x, 2));
+        if (row >= 0 && length > 0)
+            own[(uint)slot * STRIDE(p.state, 2)] = LOAD(cc1d_x_t, x_row + (uint)t * STRIDE(p.x, 2));
+        slot = slot + 1 < length ? slot + 1 : 0;
 #endif
     }
 #if !CC1D_CACHE_DTYPE
     for (int i = 0; i < length && row >= 0; i++) /* upwards: reads are ahead of writes */
         own[(uint)i * STRIDE(p.state, 2)] =
             i < length - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
-                               : LOAD(x_t, x_row + (uint)(i - (length - steps)) * STRIDE(p.x, 2));
+                               : LOAD(cc1d_x_t, x_row + (uint)(i - (length - steps)) * STRIDE(p.x, 2));
 #endif
 }
 #endif
@@ -92,48 +94,48 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #define STATE_PACKS (STATE_LEN > 0 ? STATE_LEN : 1)
 
 /* The state of step i of channel c, among the packs as they lie in memory. */
-FN x_t state_bits(LOCAL const pack *packs, int c, int i) {
+FN cc1d_x_t cc1d_state_bits(LOCAL const cc1d_pack *packs, int c, int i) {
 #if CC1D_STATE_ROWS
     int flat = c * STATE_LEN + i;
-    return pack_bits(packs[flat / VEC], flat % VEC);
+    return cc1d_pack_bits(packs[flat / VEC], flat % VEC);
 #else
-    return pack_bits(packs[i], c);
+    return cc1d_pack_bits(packs[i], c);
 #endif
 }
 
 ENTRY(cc1d_update_step, cc1d_update_params) {
     const uint columns = CC1D_GROUP_SIZE / CC1D_GROUP_RUNS;
-    uint slab_row = divide(GROUP_X, p.inner);
+    uint slab_row = cc1d_divide(GROUP_X, p.inner);
     uint d = ((GROUP_X - slab_row * (uint)p.inner.divisor) * columns + THREAD % columns) * VEC;
     uint first = (slab_row + GROUP_Y * (uint)p.slab) * CC1D_GROUP_RUNS + THREAD / columns;
     first *= CC1D_UNROLL;
     if (d >= (uint)p.dim || first >= (uint)p.batch) return;
-    offset_t step = CC1D_STATE_ROWS ? (offset_t)VEC : STRIDE(p.state, 2);
-    pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
+    cc1d_offset_t step = CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2);
+    cc1d_pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
     int row[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         uint b = first + (uint)u;
         row[u] = -1;
-        now[u] = zero_pack();
+        now[u] = cc1d_zero_pack();
         if (b < (uint)p.batch) {
             row[u] = STATE_ROW(b);
-            now[u] = load_pack(x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1));
+            now[u] = cc1d_load_pack(x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1));
         }
     }
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
 #pragma unroll
         for (int i = 0; i < STATE_LEN; i++)
-            old[u][i] = row[u] < 0 ? zero_pack()
-                                   : read_pack(state + (uint)row[u] * STRIDE(p.state, 0) +
-                                               d * STRIDE(p.state, 1) + (uint)i * step);
-    real w[VEC][WIDTH], start[VEC];
+            old[u][i] = row[u] < 0 ? cc1d_zero_pack()
+                                   : cc1d_read_pack(state + (uint)row[u] * STRIDE(p.state, 0) +
+                                                    d * STRIDE(p.state, 1) + (uint)i * step);
+    cc1d_real w[VEC][WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
-        load_weights(weight + (d + (uint)c) * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
+        cc1d_load_weights(weight + (d + (uint)c) * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
 #if CC1D_HAS_BIAS
-        start[c] = BIAS_TO_REAL(LOAD(bias_t, bias + (d + (uint)c) * STRIDE(p.bias, 0)));
+        start[c] = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + (d + (uint)c) * STRIDE(p.bias, 0)));
 #else
         start[c] = 0;
 #endif
@@ -141,37 +143,38 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         uint b = first + (uint)u;
-        real y[VEC];
-        pack moved[STATE_PACKS];
+        cc1d_real y[VEC];
+        cc1d_pack moved[STATE_PACKS];
 #pragma unroll
-        for (int i = 0; i < STATE_LEN; i++) moved[i] = zero_pack();
+        for (int i = 0; i < STATE_LEN; i++) moved[i] = cc1d_zero_pack();
 #pragma unroll
         for (int c = 0; c < VEC; c++) {
-            real acc = start[c];
+            cc1d_real acc = start[c];
 #pragma unroll
             for (int k = 0; k < HISTORY; k++)
-                acc = fma(w[c][k], X_TO_REAL(state_bits(old[u], c, STATE_LEN - HISTORY + k)), acc);
-            acc = fma(w[c][HISTORY], pack_get(now[u], c), acc);
-            y[c] = row[u] < 0 ? (real)0 : activate(acc);
+                acc = fma(w[c][k], X_TO_REAL(cc1d_state_bits(old[u], c, STATE_LEN - HISTORY + k)), acc);
+            acc = fma(w[c][HISTORY], cc1d_pack_get(now[u], c), acc);
+            y[c] = row[u] < 0 ? (cc1d_real)0 : cc1d_activate(acc);
 #pragma unroll
             for (int i = 0; i < STATE_LEN; i++) {
-                x_t bits = i + 1 < STATE_LEN ? state_bits(old[u], c, i + 1) : pack_bits(now[u], c);
+                cc1d_x_t bits =
+                    i + 1 < STATE_LEN ? cc1d_state_bits(old[u], c, i + 1) : cc1d_pack_bits(now[u], c);
 #if CC1D_STATE_ROWS
                 int flat = c * STATE_LEN + i;
-                moved[flat / VEC] = pack_with(moved[flat / VEC], flat % VEC, bits);
+                moved[flat / VEC] = cc1d_pack_with(moved[flat / VEC], flat % VEC, bits);
 #else
-                moved[i] = pack_with(moved[i], c, bits);
+                moved[i] = cc1d_pack_with(moved[i], c, bits);
 #endif
             }
         }
         if (b < (uint)p.batch)
-            store_pack(target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1), pack_reals(y));
+            cc1d_store_pack(target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1), cc1d_pack_reals(y));
         if (row[u] >= 0)
 #pragma unroll
             for (int i = 0; i < STATE_LEN; i++)
-                store_pack(state + (uint)row[u] * STRIDE(p.state, 0) + d * STRIDE(p.state, 1) +
-                               (uint)i * step,
-                           moved[i]);
+                cc1d_store_pack(state + (uint)row[u] * STRIDE(p.state, 0) + d * STRIDE(p.state, 1) +
+                                    (uint)i * step,
+                                moved[i]);
     }
 }
 #endif

@@ -1,14 +1,14 @@
 /* wide.h - the wide path: widths that are not unrolled, one thread per element, any strides. */
 #if CC1D_WIDTH == 0
-struct wide_place {
+struct cc1d_wide_place {
     uint b, d;
     int t;
 };
 
 /* What this thread computes; the dimension that is densest in memory varies fastest. False past the end. */
-FN bool find_wide(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, LOCAL wide_place &m) {
-    uint rest = divide(unit, p.inner);
-    uint slab_row = divide(rest, p.middle);
+FN bool cc1d_find_wide(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, LOCAL cc1d_wide_place &m) {
+    uint rest = cc1d_divide(unit, p.inner);
+    uint slab_row = cc1d_divide(rest, p.middle);
     uint fast = unit - rest * (uint)p.inner.divisor;
     uint slow = rest - slab_row * (uint)p.middle.divisor;
     m.d = CC1D_TIME_FASTEST ? slow : fast;
@@ -19,33 +19,34 @@ FN bool find_wide(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, LOCAL w
 
 /* Buffers that every kernel of this path reads, as the kernels' text names them. */
 #if CC1D_HAS_BIAS
-#define BIAS_PARAMETER DEVICE const bias_t *bias,
+#define BIAS_PARAMETER DEVICE const cc1d_bias_t *bias,
 #define BIAS_ARGUMENT bias,
 #else
 #define BIAS_PARAMETER
 #define BIAS_ARGUMENT
 #endif
-#define WIDE_PARAMETERS \
-    DEVICE const x_t *x, DEVICE const weight_t *weight, BIAS_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER
+#define WIDE_PARAMETERS                                           \
+    DEVICE const cc1d_x_t *x, DEVICE const cc1d_weight_t *weight, \
+        BIAS_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER
 #define WIDE_ARGUMENTS x, weight, BIAS_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT
 
 /* The sequence of a step, as steps begin..end-1, a row of the states, and whether it is padding. */
-struct wide_sequence {
-    id_t id;
+struct cc1d_wide_sequence {
+    cc1d_id_t id;
     int begin, end;
     uint n;
     bool padding;
 };
 
-FN wide_sequence wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t) {
-    wide_sequence q;
+FN cc1d_wide_sequence cc1d_wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t) {
+    cc1d_wide_sequence q;
     q.id = 0;
     q.begin = 0;
     q.end = p.seqlen;
     q.n = b;
 #if CC1D_SEQ
-    cursor c = seek(seq, p, b, t);
-    q.id = id_at(seq, p, b, t, c);
+    cc1d_cursor c = cc1d_seek(seq, p, b, t);
+    q.id = cc1d_id_at(seq, p, b, t, c);
 #endif
 #if CC1D_SEQ == 2
     q.begin = c.begin;
@@ -57,43 +58,50 @@ FN wide_sequence wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, ui
 }
 
 /* tap(s) of a step of sequence q; s is not after that step. */
-FN real wide_tap(DEVICE const x_t *x, SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p,
-                 wide_sequence q, uint b, uint d, int s) {
+FN cc1d_real cc1d_wide_tap(DEVICE const cc1d_x_t *x,
+                           SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q,
+                           uint b, uint d, int s) {
 #if CC1D_SEQ == 1
-    cursor c = seek(seq, p, b, s);
-    if (id_at(seq, p, b, s, c) != q.id) return 0;
+    cc1d_cursor c = cc1d_seek(seq, p, b, s);
+    if (cc1d_id_at(seq, p, b, s, c) != q.id) return 0;
 #endif
     if (s >= q.begin)
-        return X_TO_REAL(LOAD(x_t, x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1) + (uint)s * STRIDE(p.x, 2)));
+        return X_TO_REAL(
+            LOAD(cc1d_x_t, x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1) + (uint)s * STRIDE(p.x, 2)));
 #if CC1D_HAS_INITIAL
-    return X_TO_REAL(initial_bits(initial, p, q.n, d, p.width - 1 + s - q.begin));
+    return X_TO_REAL(cc1d_initial_bits(initial, p, q.n, d, p.width - 1 + s - q.begin));
 #else
     return 0;
 #endif
 }
 
-FN real wide_weight(DEVICE const weight_t *weight, CONSTANT cc1d_conv_params &p, uint d, int k) {
-    return WEIGHT_TO_REAL(LOAD(weight_t, weight + d * STRIDE(p.weight, 0) + (uint)k * STRIDE(p.weight, 1)));
+FN cc1d_real cc1d_wide_weight(DEVICE const cc1d_weight_t *weight, CONSTANT cc1d_conv_params &p, uint d,
+                              int k) {
+    return WEIGHT_TO_REAL(
+        LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) + (uint)k * STRIDE(p.weight, 1)));
 }
 
 /* The pre-activation of an element. */
-FN real wide_acc(WIDE_PARAMETERS CONSTANT cc1d_conv_params &p, wide_sequence q, wide_place m) {
+FN cc1d_real cc1d_wide_acc(WIDE_PARAMETERS CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q,
+                           cc1d_wide_place m) {
 #if CC1D_HAS_BIAS
-    real acc = BIAS_TO_REAL(LOAD(bias_t, bias + m.d * STRIDE(p.bias, 0)));
+    cc1d_real acc = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + m.d * STRIDE(p.bias, 0)));
 #else
-    real acc = 0;
+    cc1d_real acc = 0;
 #endif
     for (int k = 0; k < p.width; k++)
-        acc = fma(wide_weight(weight, p, m.d, k),
-                  wide_tap(x, SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d, m.t - (p.width - 1) + k), acc);
+        acc =
+            fma(cc1d_wide_weight(weight, p, m.d, k),
+                cc1d_wide_tap(x, SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d, m.t - (p.width - 1) + k), acc);
     return acc;
 }
 
 /* Whether step t, not past q's end, is in sequence q. */
-FN bool wide_same_sequence(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, wide_sequence q, uint b, int t) {
+FN bool cc1d_wide_same_sequence(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q, uint b,
+                                int t) {
 #if CC1D_SEQ == 1
-    cursor c = seek(seq, p, b, t);
-    return id_at(seq, p, b, t, c) == q.id;
+    cc1d_cursor c = cc1d_seek(seq, p, b, t);
+    return cc1d_id_at(seq, p, b, t, c) == q.id;
 #else
     return t >= q.begin && t < q.end;
 #endif
@@ -101,11 +109,11 @@ FN bool wide_same_sequence(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, wide_sequ
 
 #if CC1D_HAS_DOUT
 /* The gradient of an element's pre-activation. */
-FN real wide_dpre(WIDE_PARAMETERS DEVICE const x_t *dout, CONSTANT cc1d_conv_params &p, wide_sequence q,
-                  wide_place m) {
-    real given = X_TO_REAL(
-        LOAD(x_t, dout + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) + (uint)m.t * STRIDE(p.side, 2)));
-    return CC1D_SILU ? activation_gradient(given, wide_acc(WIDE_ARGUMENTS p, q, m)) : given;
+FN cc1d_real cc1d_wide_dpre(WIDE_PARAMETERS DEVICE const cc1d_x_t *dout, CONSTANT cc1d_conv_params &p,
+                            cc1d_wide_sequence q, cc1d_wide_place m) {
+    cc1d_real given = X_TO_REAL(LOAD(cc1d_x_t, dout + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) +
+                                                   (uint)m.t * STRIDE(p.side, 2)));
+    return CC1D_SILU ? cc1d_activation_gradient(given, cc1d_wide_acc(WIDE_ARGUMENTS p, q, m)) : given;
 }
 #endif
 #endif

@@ -5,7 +5,7 @@
 #include "../backend.h"
 
 static const char explanation[] =
-    "Metal tensors run through PyTorch's MPS stream (Python only); the C library has no Metal host";
+    "mps tensors run on PyTorch's own stream (Python only); the C library has no host code for mps";
 
 static int metal_available(char *detail, size_t size) {
     if (size > 0) snprintf(detail, size, "%s", explanation);

@@ -92,13 +92,13 @@ static cc1d_status backward_with(bool packed) {
                                .dweight = &dweight,
                                .dbias = &dbias,
                                .dinitial_states = &dinitial,
-                               .activation = CC1D_ACTIVATION_SILU,
-                               .scratch = scratch,
-                               .scratch_size = scratch_size};
-    if (!scratch) {
-        CHECK_STATUS(cc1d_backward_scratch(&args, &scratch_size), CC1D_OK);
-        args.scratch = scratch = malloc(scratch_size), args.scratch_size = scratch_size;
+                               .activation = CC1D_ACTIVATION_SILU};
+    CHECK_STATUS(cc1d_backward_scratch(&args, &args.scratch_size), CC1D_OK);
+    if (args.scratch_size > scratch_size) {
+        free(scratch);
+        scratch = malloc(scratch_size = args.scratch_size);
     }
+    args.scratch = scratch;
     const cc1d_exec exec = make_exec();
     return cc1d_backward(&args, &exec);
 }

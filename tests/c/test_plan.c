@@ -245,9 +245,35 @@ static void test_huge(void) {
                 CHECK((int64_t)q.slab * (plan.launch[0].groups[1] - 1) < p.batch);
                 CHECK(long_of(q.x.stride[0]) == (p.batch > 1 ? p.view[CC1D_X].stride[0] : 0));
             }
-    const cc1d_problem p = convolution(CC1D_OP_FORWARD, CC1D_BFLOAT16, TIME, 1, 1, (int64_t)1 << 40, 4);
-    cc1d_plan plan;
-    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_ERROR_UNSUPPORTED);
+}
+
+/* Refused, with the argument's name, before any count of 32 or 64 bits overflows. */
+static void test_too_large(void) {
+    const int64_t most = INT32_MAX - 65536;
+    const struct {
+        cc1d_operation op;
+        int64_t batch, dim, seqlen, width;
+        const char *text;
+    } cases[] = {
+        {CC1D_OP_FORWARD, 1, 1, (int64_t)1 << 40, 4, "seqlen: "},
+        {CC1D_OP_FORWARD, 1, 1, 8, INT64_MAX, "width: "},
+        {CC1D_OP_FORWARD, 1, 1, most, 4, "weight: "},
+        {CC1D_OP_BACKWARD, 1, 1, 8, most, "weight: "},
+        {CC1D_OP_BACKWARD, most, most, most - 9, 9, "x: "},
+        {CC1D_OP_BACKWARD, most, 1, 65536, 4, "x: "},      /* more than 2^31 parts of 4096 steps */
+        {CC1D_OP_BACKWARD, 1 << 24, 1, 1 << 20, 9, "x: "}, /* and of 512 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int how = TIME; how <= CHANNEL; how++) {
+            cc1d_problem p = convolution(cases[i].op, CC1D_FLOAT32, (layout)how, 1, 1, 8, 4);
+            p.batch = p.sequences = cases[i].batch;
+            p.dim = cases[i].dim;
+            p.seqlen = cases[i].seqlen;
+            p.width = cases[i].width;
+            cc1d_plan plan;
+            CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_ERROR_UNSUPPORTED);
+            CHECK(strstr(cc1d_last_error(), cases[i].text) == cc1d_last_error());
+        }
 }
 
 static void test_offsets_stay_narrow_below_two_to_the_31(void) {
@@ -263,7 +289,7 @@ static void test_float64_is_refused_on_metal(void) {
     CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
     p.device = CC1D_METAL;
     CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_ERROR_UNSUPPORTED);
-    CHECK(strstr(cc1d_last_error(), "float64") != NULL);
+    CHECK(strstr(cc1d_last_error(), "float64") != NULL && strstr(cc1d_last_error(), "mps") != NULL);
 }
 
 /* A plan is a value: the same twice, and the key and words do not depend on where aligned data lies. */
@@ -281,6 +307,37 @@ static void test_plans_are_values(void) {
     }
 }
 
+/* On Metal data is an offset into a buffer that the host knows as an object only: where that lies, aligned or
+ * not, is no part of the plan; the offset is. */
+static void test_metal_buffers_have_no_address(void) {
+    static const cc1d_operation operations[] = {CC1D_OP_FORWARD, CC1D_OP_BACKWARD, CC1D_OP_UPDATE};
+    for (int how = 0; how < LAYOUTS; how++)
+        for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+            for (int offset = 0; offset <= 16; offset += 4) {
+                cc1d_problem p = operations[i] == CC1D_OP_UPDATE
+                                     ? decoding(CC1D_FLOAT16, (layout)how, 512, 2048, 1, 4, 4)
+                                     : convolution(operations[i], CC1D_FLOAT16, (layout)how, 3, 40, 776, 4);
+                static cc1d_plan plans[2];
+                memset(plans, 0, sizeof plans);
+                p.device = CC1D_METAL;
+                for (int j = 0; j < 2; j++) {
+                    for (int role = 0; role < CC1D_ROLES; role++) {
+                        cc1d_view *v = &p.view[role];
+                        if (!v->present) continue;
+                        const size_t start =
+                            (size_t)(v->data - (char *)v->buffer) + (j ? 0u : (size_t)offset);
+                        v->buffer = address_of(j ? 1001 * (role + 1) : 0);
+                        v->data = (char *)v->buffer + start;
+                    }
+                    CHECK_STATUS(cc1d_make_plan(&p, &plans[j]), CC1D_OK);
+                }
+                CHECK(memcmp(&plans[0], &plans[1], sizeof plans[0]) == 0);
+                cc1d_conv_params q;
+                memcpy(&q, plans[0].launch[0].words, sizeof q);
+                if (operations[i] == CC1D_OP_FORWARD && how == TIME) CHECK(q.x_offset == offset / 2 % 8);
+            }
+}
+
 static void test_source(void) {
     const cc1d_problem p = convolution(CC1D_OP_FORWARD, CC1D_BFLOAT16, TIME, 2, 8, 300, 4);
     cc1d_plan plan;
@@ -294,8 +351,8 @@ static void test_source(void) {
         CHECK(strlen(cut) == 100 && memcmp(cut, text, 100) == 0);
         CHECK(strstr(text, "#define CC1D_KERNEL_FORWARD_TIME 1\n") != NULL);
         CHECK(strstr(text, "#define CC1D_X_DTYPE 2\n") != NULL);
-        CHECK(strstr(text, "#define CC1D_BUFFERS IN(x_t, x, 0) IN(weight_t, weight, 1) "
-                           "IN(bias_t, bias, 2) OUT(x_t, target, 3)\n") != NULL);
+        CHECK(strstr(text, "#define CC1D_BUFFERS IN(cc1d_x_t, x, 0) IN(cc1d_weight_t, weight, 1) "
+                           "IN(cc1d_bias_t, bias, 2) OUT(cc1d_x_t, target, 3)\n") != NULL);
         CHECK(strstr(text, "#define CC1D_PARAMS_INDEX 4\n") != NULL);
         CHECK(strstr(text, "ENTRY(cc1d_forward_time, cc1d_conv_params)") != NULL);
         CHECK((strstr(text, "metal_stdlib") != NULL) == (language == CC1D_LANGUAGE_METAL));
@@ -320,8 +377,10 @@ int main(void) {
         {"packed forward", test_packed_forward},
         {"update", test_update},
         {"huge sizes", test_huge},
+        {"too large", test_too_large},
         {"narrow offsets", test_offsets_stay_narrow_below_two_to_the_31},
         {"float64 on Metal", test_float64_is_refused_on_metal},
+        {"Metal buffers have no address", test_metal_buffers_have_no_address},
         {"plans are values", test_plans_are_values},
         {"source", test_source},
     };

@@ -26,8 +26,9 @@ static double ulp_of(double v, int32_t dtype) {
 static double sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
 
 typedef struct float_errors {
-    double silu, sigmoid; /* ulp */
-    double brief;         /* relative */
+    double silu;  /* ulp */
+    double brief; /* relative */
+    double slope; /* units of 2^-24 s (1 + |a| (1 - s)) */
 } float_errors;
 
 static void grow(double *worst, double error) {
@@ -37,11 +38,12 @@ static void grow(double *worst, double error) {
 static void measure(float a, float_errors *worst) {
     const double s = sigmoid(a), y = a * s;
     grow(&worst->silu, fabs(cc1d_silu_f32(a) - y) / ulp_f32(y));
-    grow(&worst->sigmoid, fabs(cc1d_sigmoid_f32(a) - s) / ulp_f32(s));
+    const double rest = sigmoid(-a), slope = s * (1 + a * rest), scale = s * (1 + fabs(a) * rest);
+    if (s > 0x1p-100) grow(&worst->slope, fabs(cc1d_dsilu_f32(1, a) - slope) / scale * 0x1p24);
     if (fabs(y) > 0x1p-100) grow(&worst->brief, fabs(cc1d_silu_brief_f32(a) - y) / fabs(y));
 }
 
-/* The derivations in arith.h promise 2.05 ulp and 2^-16.5. */
+/* The derivations in arith.h promise 2.05 ulp, 2^-16.5 and 10 units. */
 static void test_float_error(void) {
     float_errors worst = {0};
     for (uint64_t u = 0; u < 0x100000000u; u += stride_of_sweep()) {
@@ -49,23 +51,30 @@ static void test_float_error(void) {
         if (isfinite(a)) measure(a, &worst);
     }
     for (double a = -160; a < 100; a += stride_of_sweep() * 0x1p-26) measure((float)a, &worst);
-    printf("  float: silu %.3f ulp, sigmoid %.3f ulp, brief silu 2^%.2f\n", worst.silu, worst.sigmoid,
-           log2(worst.brief));
+    printf("  float: silu %.3f ulp, brief silu 2^%.2f, slope %.2f units\n", worst.silu, log2(worst.brief),
+           worst.slope);
     CHECK(worst.silu < 2.05 && worst.silu > 0.5);
-    CHECK(worst.sigmoid < 2.05 && worst.sigmoid > 0.5);
+    CHECK(worst.slope < 10 && worst.slope > 2);
     CHECK(worst.brief < 0x1.7p-17 && worst.brief > 0x1p-20); /* 0x1.7p-17: 2^-16.5 */
 }
 
 static void test_double_error(void) {
-    double worst = 0;
+    double worst = 0, slope = 0;
     for (double a = -780; a < 700; a += stride_of_sweep() * 0x1p-22) {
         const long double e = expl(-(long double)a), y = a / (1 + e);
         if (fabsl(y) < DBL_MIN) continue;
+        const long double s = 1 / (1 + e), rest = a < 0 ? 1 / (1 + 1 / e) : e / (1 + e);
+        if (s > DBL_MIN)
+            grow(&slope,
+                 (double)(fabsl(cc1d_dsilu_f64(1, a) - s * (1 + a * rest)) / (s * (1 + fabs(a) * rest))) *
+                     0x1p53);
         const double error = (double)fabsl(cc1d_silu_f64(a) - y) / spacing((double)y, 53, -1021);
         if (error > worst) worst = error;
     }
-    printf("  double: silu %.3f ulp%s\n", worst, LDBL_MANT_DIG > 53 ? "" : " (against double)");
+    printf("  double: silu %.3f ulp, slope %.2f units%s\n", worst, slope,
+           LDBL_MANT_DIG > 53 ? "" : " (against double)");
     CHECK(worst < (LDBL_MANT_DIG > 53 ? 2.05 : 4) && worst > 0.5);
+    CHECK(slope < (LDBL_MANT_DIG > 53 ? 10 : 20) && slope > 2);
 }
 
 /* Rounded to 16 bits, the activation of any 16-bit input is within one unit of the correctly rounded one. */
@@ -149,33 +158,64 @@ static void test_rounding(void) {
     }
 }
 
-/* One row of x through a filter that leaves it as it is, on each implementation. */
+/* silu of one row, by a filter that leaves it as it is; backward: its slopes, by the gradient of ones. */
+static void run_row(const cc1d_tensor *row, void *to, bool backward) {
+    static float weight = 1;
+    static char scratch[1 << 20];
+    static const double one_f64 = 1;
+    static const float one_f32 = 1;
+    static const uint16_t ones[] = {[CC1D_FLOAT16] = 0x3c00, [CC1D_BFLOAT16] = 0x3f80};
+    const cc1d_exec exec = {.size = sizeof exec, .num_threads = 1};
+    const cc1d_tensor w = check_tensor(&weight, CC1D_FLOAT32, 2, 1, 1, 0);
+    cc1d_tensor out = *row, dout = *row;
+    out.data = to;
+    if (!backward) {
+        const cc1d_forward_args args = {
+            .size = sizeof args, .x = row, .weight = &w, .out = &out, .activation = CC1D_ACTIVATION_SILU};
+        CHECK_STATUS(cc1d_forward(&args, &exec), CC1D_OK);
+        return;
+    }
+    const size_t item = cc1d_itemsize(row->dtype), count = (size_t)row->shape[2];
+    const void *one = row->dtype == CC1D_FLOAT64   ? (const void *)&one_f64
+                      : row->dtype == CC1D_FLOAT32 ? (const void *)&one_f32
+                                                   : (const void *)&ones[row->dtype];
+    dout.data = malloc(count * item);
+    for (size_t i = 0; i < count; i++) memcpy((char *)dout.data + i * item, one, item);
+    cc1d_backward_args args = {.size = sizeof args,
+                               .dout = &dout,
+                               .x = row,
+                               .weight = &w,
+                               .dx = &out,
+                               .activation = CC1D_ACTIVATION_SILU,
+                               .scratch = scratch,
+                               .scratch_size = sizeof scratch};
+    args.scratch = scratch + (16 - (uintptr_t)scratch % 16) % 16;
+    args.scratch_size -= 16;
+    CHECK_STATUS(cc1d_backward(&args, &exec), CC1D_OK);
+    free(dout.data);
+}
+
+/* One row of x through the activation and its slope, on each implementation. */
 static void compare_rows(const void *x, int32_t dtype, int64_t count) {
-    float weight = 1;
     const size_t item = cc1d_itemsize(dtype);
     char *expected = malloc((size_t)count * item), *got = malloc((size_t)count * item);
-    const cc1d_exec exec = {.size = sizeof exec, .num_threads = 1};
     const cc1d_tensor row = check_tensor((void *)(uintptr_t)x, dtype, 3, 1, 1, count);
-    const cc1d_tensor w = check_tensor(&weight, CC1D_FLOAT32, 2, 1, 1, 0);
-    cc1d_tensor out = row;
-    cc1d_forward_args args = {
-        .size = sizeof args, .x = &row, .weight = &w, .out = &out, .activation = CC1D_ACTIVATION_SILU};
     const char *name;
-    for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {
+    for (int backward = 0; backward < 2; backward++) {
         cc1d_set_cpu_implementation("scalar");
-        out.data = expected;
-        CHECK_STATUS(cc1d_forward(&args, &exec), CC1D_OK);
-        cc1d_set_cpu_implementation(name);
-        out.data = got;
-        CHECK_STATUS(cc1d_forward(&args, &exec), CC1D_OK);
-        for (int64_t t = 0; t < count; t++) {
-            const float a = cc1d_load_f32(expected + (size_t)t * item, dtype);
-            const float b = cc1d_load_f32(got + (size_t)t * item, dtype);
-            if (memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b))) continue;
-            CHECK(!"the same bits");
-            printf("  %s: silu(%a) = %a, expected %a\n", name,
-                   cc1d_load_f32((const char *)x + (size_t)t * item, dtype), b, a);
-            break;
+        run_row(&row, expected, backward);
+        for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {
+            cc1d_set_cpu_implementation(name);
+            run_row(&row, got, backward);
+            for (int64_t t = 0; t < count; t++) {
+                const double a = cc1d_load_f64(expected + (size_t)t * item, dtype);
+                const double b = cc1d_load_f64(got + (size_t)t * item, dtype);
+                if (memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b))) continue;
+                CHECK(!"the same bits");
+                printf("  %s: %s(%a) = %a, expected %a\n", name, backward ? "slope" : "silu",
+                       cc1d_load_f64((const char *)x + (size_t)t * item, dtype), b, a);
+                break;
+            }
         }
     }
     cc1d_set_cpu_implementation(NULL);
@@ -205,6 +245,9 @@ static void test_floats(void) {
     for (int i = 0; i < ROW; i++)
         x[i] = i % 67 == 0 ? -64.0f - (float)(i % 80) : i % 71 == 0 ? NAN : (float)(i % 127) - 63;
     compare_rows(x, CC1D_FLOAT32, ROW);
+    static double doubles[ROW];
+    for (int i = 0; i < ROW; i++) doubles[i] = 9.0 * (double)x[i] + 0x1p-30 * i;
+    compare_rows(doubles, CC1D_FLOAT64, ROW);
     static uint16_t halves[ROW]; /* and of the brief form's */
     for (int i = 0; i < ROW; i++) cc1d_store_f32(halves + i, CC1D_BFLOAT16, x[i]);
     compare_rows(halves, CC1D_BFLOAT16, ROW);

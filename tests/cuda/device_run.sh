@@ -69,7 +69,7 @@ table() {
 }
 
 cuda() {
-    step c-api 120 build.log bash -c "cc -O2 -ffp-contract=off -Iinclude -Isrc tests/cuda/test_gpu.c \
+    step c-api 120 build.log bash -c "cmake -P cmake/embed_kernels.cmake && cc -O2 -ffp-contract=off -Iinclude -Isrc tests/cuda/test_gpu.c \
         src/*.c src/*/*.c -o /tmp/test_gpu -lm -lpthread -ldl &&
         CAUSAL_CONV1D_NVRTC=\$($PYTHON -c 'from causal_conv1d_mps import _cuda
 print(_cuda.nvrtc_paths()[0])') /tmp/test_gpu"

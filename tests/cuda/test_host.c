@@ -8,11 +8,13 @@
 #include "fake.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,11 +139,39 @@ static void test_nvrtc_from_environment(void) {
     cc1d_problem p = forward_problem(4);
     CHECK(run(&p) == CC1D_ERROR_DEVICE); /* whoever names a file gets no other */
     CHECK_TEXT(cc1d_last_error(), "/nowhere/libnvrtc.so");
+    setenv("CAUSAL_CONV1D_NVRTC", "here/libnvrtc.so", 1);
+    CHECK(run(&p) == CC1D_ERROR_DEVICE);
+    CHECK_TEXT(cc1d_last_error(), "expected an absolute path");
     setenv("CAUSAL_CONV1D_NVRTC", driver_path, 1);
     CHECK(run(&p) == CC1D_ERROR_DEVICE);
     CHECK_TEXT(cc1d_last_error(), "no function nvrtcGetErrorString");
     setenv("CAUSAL_CONV1D_NVRTC", nvrtc_path, 1);
     CHECK(run(&p) == CC1D_OK);
+}
+
+/* In the directory of the stand-ins every relative path would be found. */
+static void test_nothing_relative_is_opened(void) {
+    with_driver();
+    char folder[1000], detail[600];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(nvrtc_path, '/') - nvrtc_path), nvrtc_path);
+    CHECK(chdir(folder) == 0);
+    CHECK(mkdir("lib64", 0700) == 0 || errno == EEXIST);
+    CHECK(symlink(nvrtc_path, "lib64/libnvrtc.so") == 0 || errno == EEXIST);
+    setenv("CUDA_HOME", ".", 1);
+    setenv("CUDA_PATH", "", 1);
+    static const char *const relative[] = {"libnvrtc.so.13", "./libnvrtc.so.13", "lib64/libnvrtc.so", ""};
+    cc1d_cuda_set_nvrtc_paths(relative, 4);
+    CHECK(!cc1d_backend_cuda.available(detail, sizeof detail));
+    CHECK_TEXT(detail, "no usable NVRTC: expected an absolute path, got 'libnvrtc.so.13'");
+    for (int i = 0; i < 3; i++) {
+        setenv("CAUSAL_CONV1D_NVRTC", relative[i], 1);
+        CHECK(!cc1d_backend_cuda.available(detail, sizeof detail));
+        CHECK_TEXT(detail, "expected an absolute path, got ");
+        CHECK_TEXT(detail, relative[i]);
+    }
+    unsetenv("CAUSAL_CONV1D_NVRTC");
+    setenv("CUDA_HOME", folder, 1); /* the same file by an absolute path */
+    CHECK(cc1d_backend_cuda.available(detail, sizeof detail));
 }
 
 static void test_nvrtc_too_new(void) {
@@ -384,6 +414,7 @@ static const struct {
     CASE(available),
     CASE(nvrtc_found_later),
     CASE(nvrtc_from_environment),
+    CASE(nothing_relative_is_opened),
     CASE(nvrtc_too_new),
     CASE(launch),
     CASE(two_launches_and_scratch),
@@ -420,8 +451,14 @@ int main(int count, char **arguments) {
         printf("usage: %s FOLDER [CASE]\n", arguments[0]);
         return 2;
     }
-    snprintf(driver_path, sizeof driver_path, "%s/libcuda.so.1", arguments[1]);
-    snprintf(nvrtc_path, sizeof nvrtc_path, "%s/libnvrtc.so.13", arguments[1]);
+    char *folder = realpath(arguments[1], NULL);
+    if (!folder) {
+        perror(arguments[1]);
+        return 2;
+    }
+    snprintf(driver_path, sizeof driver_path, "%s/libcuda.so.1", folder);
+    snprintf(nvrtc_path, sizeof nvrtc_path, "%s/libnvrtc.so.13", folder);
+    free(folder);
     unsetenv("CAUSAL_CONV1D_NVRTC");
     unsetenv("CUDA_HOME");
     unsetenv("CUDA_PATH");

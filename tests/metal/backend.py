@@ -9,6 +9,7 @@ the tests of tests/python importable.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
 from unittest import mock
@@ -72,25 +73,48 @@ def _run_marked(operation, arguments, results):
         assert left == 0, f"{operation} left {left} bytes of a result of {result.shape} unwritten"
 
 
+@functools.cache
+def _for(compile_shader, version):
+    """A function of its own for each version: kernels are kept by the function that compiles."""
+    return functools.partial(compile_shader)
+
+
 @contextlib.contextmanager
-def on_harness(compile_shader=compile_checked, kernels=ResultsWritten):
+def on_harness(compile_shader=compile_checked, kernels=ResultsWritten, **device):
+    """`device` is what harness.device takes."""
+
     def no(*arguments):
         return None
 
     with (
+        harness.device(**device) as current,
+        oracle.device_that(flushes=current.flushes_subnormals),
         # The shortcut of CPU tensors, which these are.
         mock.patch.multiple(_C, eager_forward=no, eager_backward=no, eager_update=no),
         mock.patch.object(_backend, "of", lambda x: kernels),
-        mock.patch.object(_metal, "compile_shader", compile_shader),
+        mock.patch.object(_metal, "compile_shader", _for(compile_shader, current.version)),
         mock.patch.object(oracle, "from_gpu_kernel", lambda got: True),
     ):
         yield
 
 
-METAL = Backend(
-    name="metal",
-    device="cpu",
-    kernel_prefix="metal/mps/",
-    dtypes=(torch.float32, torch.float16, torch.bfloat16),
-    enter=on_harness,
-)
+# What the operation table runs on: a device that keeps subnormals, and the text that only Metal 3.2
+# and later see; and one that flushes them, as Apple's do, and the text of an older system.
+DEVICES = {
+    "metal": dict(version="3.2", flushes_subnormals=False),
+    "metal-flushing": dict(version="3.1", flushes_subnormals=True),
+}
+
+
+def _metal_on(name, device):
+    return Backend(
+        name=name,
+        device="cpu",
+        kernel_prefix="metal/mps/",
+        dtypes=(torch.float32, torch.float16, torch.bfloat16),
+        enter=functools.partial(on_harness, compile_quickly, **device),
+        probe_subnormals=True,
+    )
+
+
+BOTH_METALS = METAL, METAL_FLUSHING = [_metal_on(*named) for named in DEVICES.items()]

@@ -4,7 +4,8 @@ import harness
 import numpy as np
 import pytest
 import torch
-from metal_text import bits, build
+from harness import strict
+from metal_text import PREFIX, bits, build
 
 TEMPLATE = """
 template <typename T>
@@ -338,3 +339,33 @@ def test_the_metal_headers_that_pytorch_ships(dtype, size):
     torch.testing.assert_close(total[0], sums.sum().to(dtype), rtol=1e-2, atol=1e-1)
     assert noise.min() >= 0 and noise.max() < 1 and noise.unique().numel() > 2.9 * size
     torch.testing.assert_close(error, torch.erf(x.float()), rtol=1e-5, atol=1e-6)
+
+
+STRIDES = """
+typedef uint IdxT;
+constant const IdxT table[3] = {1, 2, 3}; // caf\u00e9 \u2013 of strides
+/* \u00e9 "unbalanced */
+template <typename T> T pick(constant const T strides[3], uint i) { return strides[i] + table[i]; }
+kernel void f(device uint* y [[buffer(0)]], constant const IdxT strides[3] [[buffer(1)]],
+              uint i [[thread_position_in_grid]]) {
+    constant const IdxT local[3] = {7, 8, 9};
+    y[i] = pick<IdxT>(strides, i) + local[i];
+}
+template <typename T>
+kernel void g(device uint* y, constant const T strides[3], uint i [[thread_position_in_grid]]) {
+    y[i] = strides[i];
+}
+template [[host_name("g_uint")]]
+kernel void g<uint>(device uint*, constant const uint strides[3], uint);
+"""
+
+
+def test_constant_arrays_and_comments_of_any_script():
+    strict.check(PREFIX + STRIDES)
+    lib = build(STRIDES)
+    y = torch.zeros(3, dtype=torch.int32)
+    for kernel, want in ((lib.f, [18, 30, 42]), (lib.g_uint, [10, 20, 30])):
+        kernel(y, [10, 20, 30], threads=3, group_size=3, arg_casts="int32")
+        assert y.tolist() == want
+    with pytest.raises(harness.OutOfBoundsError, match="buffer 1, which has 8 bytes"):
+        lib.f(y, [10, 20], threads=3, group_size=3, arg_casts="int32")

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import backend
 import harness
@@ -93,7 +94,8 @@ def test_an_edited_text_is_used_and_said(compiled, monkeypatch, tmp_path, caplog
     path = tmp_path / "edited.metal"
     plain = call()
     edited = _metal.metal_source().replace(
-        "FN real activate(real acc) {", "FN real activate(real acc) {\n    return 7;"
+        "FN cc1d_real cc1d_activate(cc1d_real acc) {",
+        "FN cc1d_real cc1d_activate(cc1d_real acc) {\n    return 7;",
     )
     path.write_text(edited)
     monkeypatch.setenv(OVERRIDE, str(path))
@@ -105,23 +107,36 @@ def test_an_edited_text_is_used_and_said(compiled, monkeypatch, tmp_path, caplog
 
 
 @pytest.mark.parametrize(
-    "path, message",
+    "path, why",
     [
-        ("edited.metal", "expected an absolute path, got 'edited.metal'"),
-        ("/nowhere/edited.metal", "expected a regular file, got '/nowhere/edited.metal'"),
-        ("/", "expected a regular file, got '/'"),
+        ("edited.metal", "it is not an absolute path"),
+        ("/nowhere/edited.metal", "it is no file"),
+        ("/", "it is no file"),
+        ("foreign.metal", "it does not hold the kernel cc1d_forward_time"),
     ],
 )
-def test_a_wrong_path_is_refused(compiled, monkeypatch, path, message):
+def test_a_file_without_our_kernels_is_passed_over(compiled, monkeypatch, tmp_path, path, why):
+    """The variable may be another package's, with its file, or one that is gone; one warning."""
+    want = call(dim=5)
+    if path == "foreign.metal":
+        path = str(tmp_path / path)
+        Path(path).write_bytes(b"// caf\xc3\xa9\nkernel void causal_conv1d_forward() {}\n")
+    elif path == "edited.metal":  # there is one in the current directory, which is not opened
+        monkeypatch.chdir(tmp_path)
+        Path(path).write_text("// cc1d_forward_time")
     monkeypatch.setenv(OVERRIDE, path)
-    with pytest.raises(ValueError, match=f"{OVERRIDE}: {message}"):
-        call(dim=5)
-    assert not compiled
+    monkeypatch.setattr(_metal, "_kernels", {})
+    monkeypatch.setattr(_metal, "_warned", set())
+    with pytest.warns(RuntimeWarning) as caught:
+        assert torch.equal(call(dim=5), want)
+        call(length=1001)
+    (warning,) = (w for w in caught if OVERRIDE in str(w.message))
+    assert str(warning.message) == f"{OVERRIDE}: {path!r} is not used, because {why}"
 
 
-def test_text_that_is_not_ascii_is_refused(compiled, monkeypatch, tmp_path):
+def test_text_of_ours_that_is_not_ascii_is_refused(compiled, monkeypatch, tmp_path):
     path = tmp_path / "edited.metal"
-    path.write_bytes(b"// caf\xc3\xa9\n")
+    path.write_bytes(b"// caf\xc3\xa9\n" + _metal.metal_source().encode())
     monkeypatch.setenv(OVERRIDE, str(path))
     with pytest.raises(ValueError, match="expected ASCII text, got byte 0xc3 at offset 6"):
         call(dim=6)

@@ -1,12 +1,13 @@
 """The operation table on the Metal kernels: through the MPS path, executed by the harness.
 
 The cases and the tests are those of tests/python, which CPU and CUDA pass. Every kernel text that a
-case asks for is compiled twice: to run, and with real address spaces.
+case asks for is compiled twice: to run, and with real address spaces. table.py says on which of the
+two devices of the harness a case runs.
 """
 
 from unittest import mock
 
-import backend
+import backend  # makes tests/python importable
 import cases
 import hypothesis
 import pytest
@@ -17,7 +18,6 @@ import test_special_values as special
 import test_update
 import test_varlen_states
 import torch
-from backend import METAL
 from table import Table, compile_ahead
 
 NEAR = "#define CC1D_OFFSET64 0\n"
@@ -58,48 +58,54 @@ FAR_UPDATE = Table(
 
 @pytest.fixture
 def metal():
-    with backend.on_harness(backend.compile_quickly):
-        yield METAL
+    with backend.METAL.enter():
+        yield backend.METAL
+
+
+@pytest.fixture(params=backend.BOTH_METALS, ids=str)
+def either_metal(request):
+    with request.param.enter():
+        yield request.param
 
 
 @FORWARD.each
-def test_forward_case(case):
-    FORWARD.run(case)
+def test_forward_case(place):
+    FORWARD.run(place)
 
 
 @BACKWARD.each
-def test_backward_case(case):
-    BACKWARD.run(case)
+def test_backward_case(place):
+    BACKWARD.run(place)
 
 
 @UPDATE.each
-def test_update_case(case):
-    UPDATE.run(case)
+def test_update_case(place):
+    UPDATE.run(place)
 
 
 @VARLEN.each
-def test_varlen_states_case(case):
-    VARLEN.run(case)
+def test_varlen_states_case(place):
+    VARLEN.run(place)
 
 
 @FAR_FORWARD.each
-def test_forward_with_offsets_of_64_bits(case):
-    FAR_FORWARD.run(case)
+def test_forward_with_offsets_of_64_bits(place):
+    FAR_FORWARD.run(place)
 
 
 @FAR_BACKWARD.each
-def test_backward_with_offsets_of_64_bits(case):
-    FAR_BACKWARD.run(case)
+def test_backward_with_offsets_of_64_bits(place):
+    FAR_BACKWARD.run(place)
 
 
 @FAR_UPDATE.each
-def test_update_with_offsets_of_64_bits(case):
-    FAR_UPDATE.run(case)
+def test_update_with_offsets_of_64_bits(place):
+    FAR_UPDATE.run(place)
 
 
 @pytest.mark.parametrize("case", test_invariance.EVERYTHING, ids=lambda case: case.id)
 def test_the_same_bits_again(metal, case):
-    if not METAL.supports(*case.dtypes):
+    if not backend.METAL.supports(*case.dtypes):
         pytest.skip("Metal has no float64")
     test_invariance.test_repeated_calls(metal, case)
 
@@ -134,30 +140,35 @@ def test_bits_depend_on_the_taps_alone(metal, test):
 
 @pytest.mark.parametrize("function", [special.through_forward, special.through_update])
 @pytest.mark.parametrize("dtype", special.SIXTEEN_BIT)
-def test_silu_of_every_16_bit_value(metal, dtype, function):
+def test_silu_of_every_16_bit_value(either_metal, dtype, function):
     for layout in BOTH:
-        special.test_silu_of_every_16_bit_value(metal, dtype, layout, function)
-        special.test_every_16_bit_value_passes_through(metal, dtype, layout)
+        special.test_silu_of_every_16_bit_value(either_metal, dtype, layout, function)
+        special.test_every_16_bit_value_passes_through(either_metal, dtype, layout)
 
 
 @pytest.mark.parametrize("layout", BOTH)
-def test_silu_over_its_range(metal, layout):
-    special.test_silu_over_its_range(metal, torch.float32, layout)
-    special.test_slope_of_silu_over_its_range(metal, layout)
+def test_silu_over_its_range(either_metal, layout):
+    special.test_silu_over_its_range(either_metal, torch.float32, layout)
+    special.test_slope_of_silu_over_its_range(either_metal, layout)
 
 
 @pytest.mark.parametrize("layout", BOTH)
 @pytest.mark.parametrize("activation", [None, "silu"])
-def test_special_values(metal, activation, layout):
+def test_special_values(either_metal, activation, layout):
     for place in ("x", "weight", "bias"):
-        special.test_special_values_behave_as_in_conv1d(metal, activation, layout, place)
-    special.test_float32_subnormals_survive(metal, activation, layout)
-    special.test_sign_of_zero(metal)
+        special.test_special_values_behave_as_in_conv1d(either_metal, activation, layout, place)
+    special.test_sign_of_zero(either_metal)
 
 
 @pytest.mark.parametrize("layout", BOTH)
-def test_what_is_excluded_stays_out(metal, layout):
-    special.test_other_sequences_do_not_leak(metal, layout)
-    special.test_padding_does_not_leak(metal, layout)
-    special.test_pad_slots_do_not_leak(metal)
-    special.test_initial_states_of_another_sequence_do_not_leak(metal)
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_float32_subnormals_survive(metal, activation, layout):
+    special.test_float32_subnormals_survive(metal, activation, layout)
+
+
+@pytest.mark.parametrize("layout", BOTH)
+def test_what_is_excluded_stays_out(either_metal, layout):
+    special.test_other_sequences_do_not_leak(either_metal, layout)
+    special.test_padding_does_not_leak(either_metal, layout)
+    special.test_pad_slots_do_not_leak(either_metal)
+    special.test_initial_states_of_another_sequence_do_not_leak(either_metal)

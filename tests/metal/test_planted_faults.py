@@ -8,10 +8,12 @@ import backend
 import cases
 import harness
 import pytest
+import sizes
 import torch
 from test_backward import gradients
 
 import causal_conv1d_mps as ccmps
+from causal_conv1d_mps import _metal
 
 
 def forward(layout="contiguous", dim=4):
@@ -31,26 +33,26 @@ def update(**arguments):
 
 FAULTS = {
     "store one pack beyond the row": (
-        "if (t < seqlen) store_pack(",
-        "if (t <= seqlen) store_pack(",
+        "if (t < seqlen) cc1d_store_pack(",
+        "if (t <= seqlen) cc1d_store_pack(",
         forward(dim=1),
         harness.OutOfBoundsError,
     ),
     "load one step beyond the tensor": (
-        "if (t < end) v = load_channels(",
-        "if (t <= end) v = load_channels(",
+        "if (t < end) v = cc1d_load_channels(",
+        "if (t <= end) v = cc1d_load_channels(",
         forward("channel_last"),
         harness.OutOfBoundsError,
     ),
     "load between 16-byte boundaries": (
-        "v = load_pack(row + t);",
-        "v = load_pack(row + t + 1);",
+        "v = cc1d_load_pack(row + t);",
+        "v = cc1d_load_pack(row + t + 1);",
         forward(),
         harness.MisalignedError,
     ),
     "no barrier before the sums of a group are added": (
-        "    BARRIER();\n    offset_t part",
-        "    offset_t part",
+        "    BARRIER();\n    cc1d_offset_t part",
+        "    cc1d_offset_t part",
         backward("channel_last"),
         harness.UninitialisedReadError,  # the first thread reads before the others have written
     ),
@@ -103,26 +105,65 @@ FAULTS = {
         harness.OutOfBoundsError,
     ),
     "the address space of another memory": (
-        "FN void store_pack(DEVICE x_t *target",
-        "FN void store_pack(LOCAL x_t *target",
+        "FN void cc1d_store_pack(DEVICE cc1d_x_t *target",
+        "FN void cc1d_store_pack(LOCAL cc1d_x_t *target",
         forward(),
         SyntaxError,
     ),
-    "a byte that is not ASCII": ("FN void", "/* caf\u00e9 */ FN void", forward(), SyntaxError),
+    "a byte that is not ASCII": ("FN void", "FN \u00e9void", forward(), SyntaxError),
+    # What only large numbers show.
+    "stale steps before a segment, from step 4096 on": (
+        "steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t - block, seqlen, x_skew), t - block);",
+        "steps[0] = cc1d_load_steps(x_row, t - (t > 4096 ? 2 * block : block), seqlen, x_skew);",
+        lambda: sizes.rows_of_5000("contiguous"),
+        AssertionError,
+    ),
+    "a row's offset in 32 bits": (
+        "return m.b * STRIDE(place, 0) + m.d * STRIDE(place, 1);",
+        "return (uint)(m.b * STRIDE(place, 0) + m.d * STRIDE(place, 1));",
+        lambda: sizes.far_rows(sizes.FAR_STRIDES["batch"]),
+        harness.DataRaceError,  # two rows are one
+    ),
+    "the slab is not looked at": (
+        "m.b = slab_row + group_y * (uint)p.slab;",
+        "m.b = slab_row;",
+        lambda: sizes.two_slabs(sizes.convolution("contiguous", 4)),
+        harness.DataRaceError,
+    ),
+    "a circular position in 32 bits": (
+        "(int)(position % length)",
+        "(int)((uint)position % (uint)length)",
+        sizes.far_positions,
+        AssertionError,
+    ),
+    "a sum that keeps nothing of what it loses": (
+        "lost = (total - sum) - value;",
+        "lost = 0;",
+        sizes.reduction_of_100_000_parts,
+        AssertionError,
+    ),
+    "a division in float32": (
+        "return (MULHI(n, by.multiplier) + n) >> by.shift;",
+        "return (uint)((float)n / (float)by.divisor);",
+        sizes.divisions,
+        AssertionError,
+    ),
 }
+UNMARKED = "a row's offset in 32 bits"  # its results are too far apart for the marks of their bytes
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found(name):
     right, wrong, call, error = FAULTS[name]
     planted = []
+    kernels = _metal if name == UNMARKED else backend.ResultsWritten
 
     def compile_shader(source):
         planted.append(right in source)
         return backend.compile_quickly(source.replace(right, wrong))
 
-    with backend.on_harness(backend.compile_quickly):
+    with backend.on_harness(backend.compile_quickly, kernels):
         call()
-    with backend.on_harness(compile_shader), pytest.raises(error):
+    with backend.on_harness(compile_shader, kernels), pytest.raises(error):
         call()
     assert all(planted)

@@ -7,14 +7,24 @@ that puts it in charge. To add one, append it in `_found`: the tests learn of it
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from causal_conv1d_mps import _C
+from causal_conv1d_mps import _C, _metal
 
 ALL_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+_DOUBLE = """
+#include <metal_stdlib>
+using namespace metal;
+kernel void twice(device float* x [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+    x[i] = x[i] * 2.0f;
+}
+"""
 
 
 def _nothing():
@@ -31,13 +41,26 @@ class Backend:
     last_kernel: Callable[[], str] = _C.last_kernel
     missing: str | None = None  # why it cannot run here
     backward_on_this_thread: bool = True  # so that last_kernel sees it
-    keeps_subnormals: bool = True  # of float32; some GPUs flush them to zero
+    probe_subnormals: bool = False  # whether it may flush those of float32; the others keep them
 
     def __str__(self):
         return self.name
 
     def supports(self, *dtypes):
         return all(dtype in self.dtypes for dtype in dtypes)
+
+    @functools.cached_property
+    def flushes_subnormals(self):
+        """Whether float32 subnormals are taken and given as zeros, by trying. (cached_property
+        writes the instance's dictionary, which a frozen class has too.)"""
+        if not self.probe_subnormals:
+            return False
+        with self.enter():
+            x = torch.tensor([2.0**-130, 2.0**-100], device=self.device)
+            _metal.compile_shader(_DOUBLE).twice(x, threads=2, group_size=2)
+            subnormal, normal = x.cpu().tolist()
+        assert normal == 2.0**-99 and subnormal in (0, 2.0**-129)
+        return subnormal == 0
 
     def check_ran(self, operation):
         """Fail unless this backend ran `operation` last on this thread."""
@@ -83,7 +106,7 @@ def _mps():
         dtypes=(torch.float32, torch.float16, torch.bfloat16),
         missing=missing,
         backward_on_this_thread=False,
-        keeps_subnormals=False,
+        probe_subnormals=True,
     )
 
 

@@ -6,6 +6,7 @@ says why, for one that is not); with the marker `cases(list)` it takes
 """
 
 import hypothesis
+import oracle
 import pytest
 from backends import BACKENDS
 
@@ -63,5 +64,5 @@ def backend(request):
     """The backend, in charge while the test runs."""
     if request.param.missing:
         pytest.skip(f"{request.param}: {request.param.missing}")
-    with request.param.enter():
+    with request.param.enter(), oracle.device_that(flushes=request.param.flushes_subnormals):
         yield request.param

@@ -89,7 +89,7 @@ REFUSED = {
     "weight is a number": row(forward(weight=1.0), TypeError, "weight", "Tensor", "float"),
     "weight dim": row(forward(weight=zeros(5, W)), ValueError, "weight", r"\(6, 4\)", r"\(5, 4\)"),
     "weight 3-d": row(
-        forward(weight=zeros(D, 1, W)), ValueError, "weight", r"\(D, W\)", r"\(6, 1, 4\)"
+        forward(weight=zeros(D, 2, W)), ValueError, "weight", r"\(D, W\)", r"\(6, 2, 4\)"
     ),
     "weight empty": row(forward(weight=zeros(D, 0)), ValueError, "weight", "W >= 1", "0"),
     "weight of integers": row(

@@ -425,6 +425,48 @@ def test_wild_sequence_bounds_stay_inside_the_tensors(bounds):
     assert states.shape == (len(bounds) - 1, 9, 3)
 
 
+@gpu
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+@pytest.mark.parametrize("width", [4, 9])
+def test_indices_that_change_meanwhile_stay_inside_the_tensors(width, layout):
+    """Another stream writes the indices while kernels read them, some of them more than once."""
+    length, rounds = 4096, 200
+    generator = torch.Generator("cuda").manual_seed(1)
+    ids = torch.zeros(1, length, dtype=torch.int64, device="cuda")
+    bounds = torch.zeros(9, dtype=torch.int64, device="cuda")
+    x, whole_x = fenced(torch.randn(1, 64, length))
+    out, whole_out = fenced(torch.zeros(1, 64, length))
+    if layout == "channel_last":
+        x, out = (t.view(1, length, 64).transpose(1, 2) for t in (x, out))
+    weight = torch.randn(64, width, device="cuda")
+    writer = torch.cuda.Stream()
+    for given in (dict(seq_idx=ids), dict(cu_seqlens=bounds)):
+        (index,) = given.values()
+        rows = 1 if "seq_idx" in given else len(bounds) - 1
+        states, whole_states = fenced(torch.randn(rows, 64, width - 1))
+        final_states, whole_final = fenced(torch.zeros(rows, 64, width - 1))
+        live = x.detach().requires_grad_(), states.detach().requires_grad_()
+        for _ in range(rounds):
+            with torch.cuda.stream(writer):
+                index.random_(-(2**40), 2**40, generator=generator)
+                index.random_(-9, length + 9, generator=generator)
+            ccmps.causal_conv1d_fn(
+                x,
+                weight,
+                initial_states=states,
+                activation="silu",
+                out=out,
+                final_states_out=final_states,
+                **given,
+            )
+            y, last = ccmps.causal_conv1d_fn(
+                live[0], weight, initial_states=live[1], return_final_states=True, **given
+            )
+            torch.autograd.grad((y, last), live, (y.detach(), last.detach()))
+        torch.cuda.synchronize()
+        assert all(map(untouched, (whole_x, whole_out, whole_states, whole_final)))
+
+
 # ---- Sizes and bits ------------------------------------------------------------------------------
 
 

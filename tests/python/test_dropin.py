@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 B, D, T, W = 2, 6, 11, 4
 
-# Of Dao-AILab/causal-conv1d 1.6.
+# Of Dao-AILab/causal-conv1d 1.7.
 SIGNATURES = {
     ("causal_conv1d", "causal_conv1d_fn"): (
         "x, weight, bias=None, seq_idx=None, initial_states=None, return_final_states=False, "
@@ -97,7 +97,7 @@ def test_import_and_metadata(installed):
 
 def test_packaging_orders_the_version(installed):
     version = pytest.importorskip("packaging.version")
-    assert version.parse(installed.__version__) >= version.parse("1.6.0")
+    assert version.parse(installed.__version__) >= version.parse("1.7.0")
 
 
 @pytest.mark.parametrize("place", SIGNATURES, ids=lambda place: place[1])

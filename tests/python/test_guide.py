@@ -22,14 +22,8 @@ EXAMPLES = [
 ]
 
 
-def test_there_are_examples_and_both_languages_have_the_same():
-    english, chinese = (examples(DOCS / name) for name in ("guide.md", "guide_CN.md"))
-    assert len(english) >= 5
-
-    def code(text):
-        return [line.split("#")[0].rstrip() for line in text.splitlines()]
-
-    assert [code(e) for e in english] == [code(c) for c in chinese]
+def test_there_are_examples():
+    assert all(len(examples(guide)) >= 5 for guide in GUIDES) and len(GUIDES) == 2
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
@@ -41,10 +35,3 @@ def test_example(code):
         exec(compile(code.replace('"mps"', '"cpu"'), "guide", "exec"), {})
     finally:
         ccmps.uninstall()
-
-
-def test_links():
-    for guide in GUIDES:
-        text = guide.read_text("utf-8")
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            assert (DOCS / target).exists(), f"{guide.name} links to {target}"

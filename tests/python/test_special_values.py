@@ -13,6 +13,7 @@ import causal_conv1d_mps as ccmps
 
 NAN, INF = float("nan"), float("inf")
 SPECIAL = (NAN, INF, -INF, 1e-40, -1e-40, -0.0, 3e38, -3e38)
+SMALLEST = 2.0**-126  # normal number of float32
 SIXTEEN_BIT = (torch.float16, torch.bfloat16)
 LAYOUTS = ("contiguous", "channel_last")
 
@@ -51,7 +52,18 @@ def test_silu_of_every_16_bit_value(backend, dtype, layout, function):
     y = activated(backend, x, layout, function=function)
     finite = x.isfinite()
     want = oracle.silu(x.double()).to(dtype)
-    distance = (ordinal(y) - ordinal(want)).abs()[finite]
+    distance = (ordinal(y) - ordinal(want)).abs()
+    if backend.flushes_subnormals:
+        # A float32 result that is subnormal may be a zero (with its sign, unless x is one: 0 + -0
+        # is +0). Every other result has the full accuracy: of the normal ones of 16 bits all but
+        # two, which are below 2^-126 by less than their rounding.
+        small = oracle.silu(x.double()).float().abs() < SMALLEST
+        excepted = small & (want.double().abs() >= SMALLEST)
+        assert excepted.sum() == (2 if dtype == torch.bfloat16 else 0)
+        flushed = x.double().abs() < SMALLEST
+        zero = small & (y == 0) & (flushed | (y.signbit() == x.signbit()))
+        distance = torch.where(zero, 0, distance)
+    distance = distance[finite]
     assert distance.max() <= 1, f"{x[finite][distance.argmax()]}: {distance.max()} ulp"
     assert y[x == INF].isposinf().all()
     assert y[x.isnan() | (x == -INF)].isnan().all()
@@ -60,12 +72,14 @@ def test_silu_of_every_16_bit_value(backend, dtype, layout, function):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", SIXTEEN_BIT)
 def test_every_16_bit_value_passes_through(backend, dtype, layout):
-    """Subnormals too. (0 + -0 is +0, so the sign of zero does not count.)"""
+    """Subnormals too, if the device keeps them. (0 + -0 is +0: the sign of zero does not count.)"""
     x = every_16_bit_value(dtype)
     y = activated(backend, x, layout, activation=None)
     assert y[x.isnan()].isnan().all()
-    number = ~x.isnan()
-    assert torch.equal(y[number], x[number])
+    wanted = ~x.isnan()
+    if backend.flushes_subnormals:  # those of float32: all of float16's are normal there
+        wanted &= (x.double().abs() >= SMALLEST) | (y != 0)
+    assert torch.equal(y[wanted], x[wanted])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -93,7 +107,7 @@ def dense_sweep(dtype):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_silu_over_its_range(backend, dtype, layout):
-    """Within two units in the last place."""
+    """Within two units in the last place; and 2^-123, where a device flushes subnormals."""
     if not backend.supports(dtype):
         pytest.skip(f"{backend} has no {dtype}")
     x = dense_sweep(dtype)
@@ -157,8 +171,8 @@ def test_special_values_behave_as_in_conv1d(backend, activation, layout, place):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", [None, "silu"])
 def test_float32_subnormals_survive(backend, activation, layout):
-    if not backend.keeps_subnormals:
-        pytest.skip(f"{backend} may flush float32 subnormals")
+    if backend.flushes_subnormals:
+        pytest.skip(f"{backend} flushes float32 subnormals")
     x = values((2, 9, 33), torch.float32, 1).clamp(-1, 1) * 1e-39
     weight = weights((9, 4), torch.float32, 2)
     y = ccmps.causal_conv1d(

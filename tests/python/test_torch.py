@@ -539,7 +539,7 @@ def test_backends_and_info():
     for backend in backends.values():
         assert backend["detail"], f"{backend['name']} does not say why or how"
     info = ccmps.info()
-    assert info["version"] == ccmps.__version__ == "0.1.0"
+    assert info["version"] == ccmps.__version__ == "0.2.0"
     assert info["torch"] == torch.__version__ and info["threads"] == torch.get_num_threads()
     assert info["cpu_implementations"][-1] == "scalar"
     assert all(key in str(info) for key in info)

@@ -37,6 +37,11 @@ def _split(activation):
     )
 
 
+def _activated(function, y, live):
+    """function(y), but 0 at padding, where a fused activation leaves 0 too."""
+    return function(y) if live is None else torch.where(live, function(y), 0)
+
+
 def causal_conv1d_fn(
     x,
     weight,
@@ -49,7 +54,8 @@ def causal_conv1d_fn(
 ):
     """x: (batch, dim, seqlen). weight: (dim, width). bias: (dim,). seq_idx: (batch, seqlen).
 
-    initial_states, final_states_out: (batch, dim, width - 1).
+    initial_states, final_states_out: (batch, dim, width - 1); final_states_out is written only if
+        final states are to be returned.
     activation: None, "silu" and "swish" are fused; others are applied to the result.
     Returns out (batch, dim, seqlen), or (out, final_states).
     """
@@ -61,12 +67,15 @@ def causal_conv1d_fn(
         seq_idx,
         initial_states,
         return_final_states,
-        final_states_out,
+        final_states_out if return_final_states else None,
         fused,
     )
     if unfused is None:
         return result
-    return (unfused(result[0]), result[1]) if return_final_states else unfused(result)
+    y, *final_states = result if return_final_states else (result,)
+    live = None if seq_idx is None else (seq_idx >= 0)[:, None]
+    y = _activated(unfused, y, live)
+    return (y, *final_states) if return_final_states else y
 
 
 def causal_conv1d_update(
@@ -88,4 +97,10 @@ def causal_conv1d_update(
     y = functional.causal_conv1d_update(
         x, conv_state, weight, bias, fused, cache_seqlens, conv_state_indices
     )
-    return y if unfused is None else unfused(y)
+    if unfused is None:
+        return y
+    live = None
+    if conv_state_indices is not None:
+        live = (conv_state_indices >= 0) & (conv_state_indices < conv_state.shape[0])
+        live = live.view(-1, *[1] * (y.dim() - 1))
+    return _activated(unfused, y, live)

@@ -13,6 +13,7 @@ from .errors import (
 )
 from .library import MetalKernel, ShaderLibrary, checks, compile_shader, count_traffic, traffic
 from .memory import initialised, uninitialised, unwritten
+from .modes import device
 from .traffic import Traffic
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "checks",
     "compile_shader",
     "count_traffic",
+    "device",
     "empty",
     "initialised",
     "traffic",

@@ -276,7 +276,8 @@ class Declarations:
         source = self.source
         attributes = source.attributes(begin, end)
         texts = [source.tokens[i].text for i in source.plain(begin, end)]
-        is_pointer = "*" in texts or "&" in texts
+        # An array is a pointer to its first element.
+        is_pointer = bool({"*", "&", "["} & {*texts})
 
         def refuse(reason: str) -> MslError:
             text = " ".join(source.slice(begin, end).split())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import arguments, memory, runtime, toolchain
+from . import arguments, far, lexer, memory, modes, runtime, toolchain
 from .declarations import Kernel
 from .errors import MetalError
 from .traffic import Traffic, from_counts
@@ -158,10 +158,11 @@ class MetalKernel:
             group=tuple(group),
             check_uninitialised=_checks.uninitialised,
             check_uniform=_checks.uniform,
+            flush_subnormals=modes.current().flushes_subnormals,
             image_begin=self._image.begin,
             image_end=self._image.end,
         )
-        blocks = memory.blocks_of(tensors)
+        blocks = far.blocks_of(tensors)
         regions, keep = [], []
         for block in blocks:
             stack.callback(block.close)
@@ -270,13 +271,10 @@ def compile_shader(source: str, *, optimise: bool = True) -> ShaderLibrary:
     """
     if not isinstance(source, str):
         raise TypeError(f"source must be str, not {type(source).__name__}")
-    for number, line in enumerate(source.split("\n"), 1):
-        if not line.isascii():
-            column = next(i for i, c in enumerate(line) if not c.isascii())
-            raise SyntaxError(
-                f"Failed to create metal library: the source must be ASCII, and line {number} "
-                f"column {column + 1} is {line[column]!r}"
-            )
+    try:
+        lexer.check_characters(source)
+    except lexer.MslError as error:
+        raise SyntaxError(f"{toolchain.SOURCE_NAME}:{error.line}: error: {error}") from None
     level = toolchain.OPTIMISED if optimise else toolchain.UNOPTIMISED
     key = (toolchain.key_of(source), level)
     with _libraries_lock:

@@ -19,6 +19,7 @@ PAGE = mmap.PAGESIZE
 GUARD = 1 << 24  # before and after each buffer, so that a far miss hits no other buffer either
 BUFFER_ALIGNMENT = 256  # of a Metal buffer; what a storage offset adds is kept
 _PROT_NONE = 0
+NORESERVE = 0x4000  # MAP_NORESERVE of Linux, which Python does not name
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -36,7 +37,7 @@ class GuardedMemory:
         used = -(-(lead + size) // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
         inner = -(-used // PAGE) * PAGE
         self._length = inner + 2 * GUARD
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
         address = _libc.mmap(None, self._length, _PROT_NONE, flags, -1, 0)
         if address in (None, ctypes.c_void_p(-1).value):
             raise MemoryError(f"cannot map {self._length} bytes")
@@ -57,7 +58,7 @@ class GuardedMemory:
             self._map = None
 
 
-def _address_view(address: int, size: int) -> np.ndarray:
+def address_view(address: int, size: int) -> np.ndarray:
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
@@ -170,7 +171,7 @@ class Block:
         self.memory = GuardedMemory(size, offset)
         self.flags = np.full(size, runtime.INIT, dtype=np.uint8)
         if size:
-            self.memory.bytes[:] = _address_view(self.low, size)
+            self.memory.bytes[:] = address_view(self.low, size)
         for _, tensor in self.tensors:
             self._mark(tensor)
         region = device_region(self.memory, self.flags, self.index)
@@ -206,7 +207,7 @@ class Block:
         written = (self.flags & runtime.WRITTEN) != 0
         if not written.any():
             return
-        target = _address_view(self.low, self.high - self.low)
+        target = address_view(self.low, self.high - self.low)
         target[written] = self.memory.bytes[written]
         for _, tensor in self.tensors:
             marks = _marks.find(tensor)
@@ -230,16 +231,3 @@ def device_region(memory: GuardedMemory, flags: np.ndarray | None, index: int) -
         index=index,
         flags=flags.ctypes.data if flags is not None and flags.size else None,
     )
-
-
-def blocks_of(tensors: list[tuple[int, torch.Tensor]]) -> list[Block]:
-    """Groups tensors whose extents overlap."""
-    blocks: list[Block] = []
-    for index, tensor in sorted(tensors, key=lambda item: extent(item[1])):
-        low, high = extent(tensor)
-        if blocks and low < blocks[-1].high:
-            blocks[-1].high = max(high, blocks[-1].high)
-            blocks[-1].tensors.append((index, tensor))
-        else:
-            blocks.append(Block(low, high, [(index, tensor)]))
-    return blocks

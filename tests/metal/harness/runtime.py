@@ -71,6 +71,7 @@ class Launch(Structure):
         ("region_count", c_uint32),
         ("check_uninitialised", c_uint32),
         ("check_uniform", c_uint32),
+        ("flush_subnormals", c_uint32),
         ("image_begin", c_void_p),
         ("image_end", c_void_p),
     ]

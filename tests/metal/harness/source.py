@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from . import modes
 from .lexer import MslError, Token, tokenise
 
 _LITERALS = {"": "{}f", "h": "half({}f)", "bf": "bfloat({}f)"}
+_BFLOAT = re.compile(r"(packed_)?bfloat[234]?")
 _REFUSED_WORDS = {
     "double": "Metal has no double",
     "goto": "Metal has no goto",
@@ -150,12 +152,16 @@ class Source:
         if not re.search(r"p" if is_hex else r"[.e]", text):
             return
         suffix = re.search(r"[a-z]*$", text.partition("p" if is_hex else "e")[2] or text).group()
+        if suffix == "bf" and modes.current().version < modes.BFLOAT_SINCE:
+            raise MslError(f"the literal {token} needs Metal 3.1", self.tokens[i].line)
         if suffix in _LITERALS:
             self.edit(i, _LITERALS[suffix].format(token[: len(token) - len(suffix)]))
 
     def refuse_word(self, i: int) -> None:
         """Raises if the word is one of C++ that Metal does not have."""
         token, before = self.tokens[i], self.tokens[i - 1].text if i else ""
+        if modes.current().version < modes.BFLOAT_SINCE and _BFLOAT.fullmatch(token.text):
+            raise MslError("bfloat needs Metal 3.1", token.line)
         deleted_function = token.text == "delete" and before == "="
         if token.text in _REFUSED_WORDS and before != "operator" and not deleted_function:
             raise MslError(_REFUSED_WORDS[token.text], token.line)

@@ -19,13 +19,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import torch
 from torch.utils._cpp_embed_headers import _embed_headers
 
-from . import msl
+from . import modes, msl, swizzles
 from .declarations import Kernel, Parameter
 from .errors import ToolchainError
 from .lexer import MslError
@@ -41,7 +40,10 @@ SOURCE_NAME = "program_source"
 # text makes; OPTIMISED leaves those that a GPU would make, so traffic is counted with it.
 OPTIMISED, UNOPTIMISED = "-O1", "-O0"
 
-_TRANSLATION = ("lexer", "source", "declarations", "msl", "strict", "together", "toolchain")
+_TRANSLATION = (
+    *("lexer", "source", "declarations", "msl", "modes", "strict", "swizzles", "together"),
+    "toolchain",
+)
 
 _LANGUAGE = [
     "-std=c++14",
@@ -145,8 +147,9 @@ def _forget_old_versions(base: Path) -> None:
 
 
 def run(command: list[str], text: str | None = None) -> str:
+    options = dict(capture_output=True, encoding="utf-8", check=False)
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=text, **options)
     except OSError as error:
         raise ToolchainError(f"cannot run {command[0]}: {error}") from error
     if done.returncode:
@@ -198,28 +201,6 @@ def runtime() -> Path:
     return target
 
 
-def _swizzles() -> str:
-    """The swizzle members of vec<T, 2..4>, for mh_vector.h."""
-    lines = []
-    for width in (2, 3, 4):
-        members = [f"#define MH_SWIZZLES_{width}"]
-        for length in (2, 3, 4):
-            for picked in product(range(width), repeat=length):
-                name = "".join("xyzw"[i] for i in picked)
-                values = ", ".join(f"e[{i}]" for i in picked)
-                members.append(f"MH_GETTER({length}, {name}, {values})")
-                writable = len(set(picked)) == length
-                if writable:
-                    stores = ", ".join(f"e[{i}] = s.e[{k}]" for k, i in enumerate(picked))
-                    members.append(f"MH_SETTER({length}, {name}, {stores})")
-                mode = "WRITABLE" if writable else "READABLE"
-                for alphabet in ("xyzw", "rgba"):
-                    alias = "".join(alphabet[i] for i in picked)
-                    members.append(f"MH_{mode}({length}, {alias}, {name})")
-        lines.append(" ".join(members) + "\n")
-    return "".join(lines)
-
-
 @functools.cache
 def headers() -> Path:
     """Copies of the headers, which stay as they are while a precompiled header refers to them."""
@@ -228,7 +209,7 @@ def headers() -> Path:
         copies = Path(tempfile.mkdtemp(dir=cache_directory(), prefix="include-"))
         for path in INCLUDE.iterdir():
             shutil.copy(path, copies / path.name)
-        (copies / "mh_swizzles.h").write_text(_swizzles())
+        (copies / "mh_swizzles.h").write_text(swizzles.text())
         try:
             copies.rename(directory)
         except OSError:  # another process was first
@@ -276,13 +257,26 @@ def numbered(source: str) -> str:
 
 def expand(text: str) -> str:
     """Expands the text's own macros and those of the Metal library, and nothing else."""
-    command = [clang(), "-E", "-x", "c++", "-std=c++14", "-nostdinc", "-Wno-everything"]
-    command += ["-DMH_SCAN", "-I", str(INCLUDE), "-include", str(INCLUDE / "mh_macros.h"), "-"]
-    return run(command, text)
+    command = [
+        clang(),
+        "-E",
+        "-x",
+        "c++",
+        "-std=c++14",
+        "-nostdinc",
+        "-Wno-everything",
+        "-DMH_SCAN",
+    ]
+    command += [f"-D__METAL_VERSION__={modes.current().version}", "-I", str(INCLUDE)]
+    return run([*command, "-include", str(INCLUDE / "mh_macros.h"), "-"], text)
+
+
+def preprocess(source: str) -> str:
+    return _preprocess(source, modes.current().version)
 
 
 @functools.lru_cache(maxsize=1)  # the strict compile and the one that runs follow each other
-def preprocess(source: str) -> str:
+def _preprocess(source: str, _version: int) -> str:
     try:
         return expand(numbered(source))
     except subprocess.CalledProcessError as error:
@@ -301,7 +295,9 @@ def _translate(source: str) -> msl.Translation:
 
 
 def key_of(*sources: str) -> str:
-    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:32]
+    """Of the texts in the device's version of the language."""
+    parts = [str(modes.current().version), *sources]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def record_of(source: str, level: str) -> Path:

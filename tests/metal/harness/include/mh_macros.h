@@ -3,9 +3,13 @@
 #define MH_MACROS_H
 
 #define __METAL__ 1
+#ifndef __METAL_VERSION__ /* toolchain.py gives that of the device */
 #define __METAL_VERSION__ 310
+#endif
 #define __METAL_MACOS__ 1
+#if __METAL_VERSION__ >= 310
 #define __HAVE_BFLOAT__ 1
+#endif
 #define METAL_FUNC inline __attribute__((__always_inline__))
 #define METAL_CONST_FUNC inline __attribute__((__always_inline__))
 

@@ -67,7 +67,8 @@ typedef struct mh_launch {
     mh_region *regions; /* sorted by base */
     uint32_t region_count;
     uint32_t check_uninitialised;
-    uint32_t check_uniform;           /* every SIMD-group function needs every lane */
+    uint32_t check_uniform; /* every SIMD-group function needs every lane */
+    uint32_t flush_subnormals;
     uint8_t *image_begin, *image_end; /* the compiled library, for constants without a region */
 } mh_launch;
 

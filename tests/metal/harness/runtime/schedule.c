@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fiber.h"
+#include "float_mode.h"
 #include "mh.h"
 
 mh_state mh;
@@ -314,9 +315,11 @@ int mh_run(mh_launch *launch, mh_report *report) {
         return MH_NO_MEMORY;
     }
     mh_faults_install();
+    const mh_float_mode before = mh_float_mode_enter(launch->flush_subnormals != 0);
     if (setjmp(abandon_to) == 0) {
         run_grid(launch);
     }
+    mh_float_mode_leave(before);
     mh_faults_remove();
     return report->status;
 }

@@ -1,0 +1,24 @@
+from . import nn
+from ._info import __version__, backends, info
+from .dropin import install, uninstall
+from .functional import (
+    causal_conv1d,
+    causal_conv1d_fn,
+    causal_conv1d_fwd,
+    causal_conv1d_update,
+    causal_conv1d_varlen_states,
+)
+
+__all__ = [
+    "__version__",
+    "backends",
+    "causal_conv1d",
+    "causal_conv1d_fn",
+    "causal_conv1d_fwd",
+    "causal_conv1d_update",
+    "causal_conv1d_varlen_states",
+    "info",
+    "install",
+    "nn",
+    "uninstall",
+]

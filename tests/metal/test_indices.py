@@ -1,0 +1,135 @@
+"""Index tensors that hold anything, or change while a kernel runs: no kernel leaves its tensors.
+
+The harness sees every access. Values are those that the host cannot check, as on a GPU.
+"""
+
+from unittest import mock
+
+import backend
+import cases
+import harness
+import pytest
+import torch
+from test_backward import test_backward as check_backward
+from test_forward import test_forward as check_forward
+
+import causal_conv1d_mps as ccmps
+
+WILD = [-(2**31), 2**31 - 1, -1, 10**6, -7, 41, 3, 2**30]
+BOUNDS = [
+    [0, 50, 20, 40],
+    [-9, 10, 20, 40],
+    [0, 10, 20, 10**6],
+    [5, 10, 20, 30],
+    [40, 30, 20, 0],
+    WILD,
+    [2**62, -(2**62), 0, 2**63 - 1, -(2**63)],
+]
+INDEX_READ = "LOAD(cc1d_seq_t, "
+# Every read is off by another -48 to 48, as if another stream wrote meanwhile.
+CHANGING = f"""#define CHANGING(type, p) \\
+    ((type)(LOAD(type, p) + (type)(__builtin_readcyclecounter() % 97) - 48))
+{INDEX_READ}"""
+
+
+def changing(source):
+    """The text in which an index may differ each time that it is read. (Not Metal: not strict.)"""
+    assert INDEX_READ in source or "#define CC1D_SEQ 0" in source
+    macro = CHANGING.removesuffix(INDEX_READ)
+    return harness.compile_shader(macro + source.replace(INDEX_READ, "CHANGING(cc1d_seq_t, "))
+
+
+def every_kernel(layout, width, rows, **packing):
+    """Forward with states, and every gradient."""
+    x = torch.randn(rows, 9, 40)
+    if layout == "channel_last":
+        x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    sequences = len(packing["cu_seqlens"]) - 1 if "cu_seqlens" in packing else rows
+    leaves = [
+        tensor.requires_grad_()
+        for tensor in (x, torch.randn(9, width), torch.randn(sequences, 9, width - 1))
+    ]
+    results = ccmps.causal_conv1d_fn(
+        leaves[0],
+        leaves[1],
+        initial_states=leaves[2],
+        activation="silu",
+        return_final_states=True,
+        **packing,
+    )
+    torch.autograd.grad(results, leaves, [torch.ones_like(t) for t in results])
+
+
+@pytest.fixture(params=[backend.compile_quickly, changing], ids=["constant", "changing"])
+def metal(request):
+    with backend.on_harness(request.param):
+        yield
+
+
+@pytest.mark.parametrize("width", [4, 9])
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_sequence_bounds(metal, layout, width):
+    for bounds in BOUNDS:
+        every_kernel(layout, width, 1, cu_seqlens=torch.tensor(bounds, dtype=torch.int64))
+        if bounds is WILD:
+            every_kernel(layout, width, 1, cu_seqlens=torch.tensor(bounds, dtype=torch.int32))
+    ccmps.causal_conv1d_varlen_states(torch.randn(40, 9), torch.tensor(WILD), 5)
+
+
+@pytest.mark.parametrize("width", [4, 9])
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_sequence_ids(metal, layout, width):
+    generator = torch.Generator().manual_seed(1)
+    wild = torch.tensor(WILD)[torch.randint(len(WILD), (3, 40), generator=generator)]
+    wild[1, 5:] = -(2**31)
+    wild[2] = -1
+    for dtype in (torch.int32, torch.int64):
+        every_kernel(layout, width, 3, seq_idx=wild.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_positions_and_state_rows(dtype):
+    values = torch.tensor([0, 1, 4, *WILD]).to(dtype)
+    rows = len(values)
+    state, weight = torch.randn(rows, 9, 7), torch.randn(9, 4)
+    for x in (torch.randn(rows, 9), torch.randn(rows, 9, 3)):
+        with backend.on_harness(backend.compile_quickly):
+            ccmps.causal_conv1d_update(x, state, weight, conv_state_indices=values)
+            ccmps.causal_conv1d_update(x, state, weight, cache_seqlens=values)
+            ccmps.causal_conv1d_update(x, state, weight, num_accepted_tokens=values)
+    if dtype == torch.int64:
+        huge = torch.tensor([2**63 - 1, -(2**63), 2**40 + 3])
+        x, state = torch.randn(3, 9, 3), torch.randn(3, 9, 7)
+        with backend.on_harness(backend.compile_quickly):
+            for name in ("conv_state_indices", "cache_seqlens", "num_accepted_tokens"):
+                ccmps.causal_conv1d_update(x, state, weight, **{name: huge})
+
+
+def test_an_unclamped_bound_would_be_found():
+    """The text without its last check reads outside: what the tests above look for is seen."""
+
+    def unclamped(source):
+        clamp = "return i >= 0 && i < width - 1 ? "
+        return harness.compile_shader(source.replace(clamp, "return true ? "))
+
+    with backend.on_harness(unclamped), pytest.raises(harness.OutOfBoundsError):
+        every_kernel("contiguous", 4, 1, cu_seqlens=torch.tensor([0, 50, 20, 40]))
+
+
+@pytest.mark.parametrize("real", [1300, 1290, 700, 257, 3, 1])
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_padding_over_several_segments(layout, real):
+    """Rows that several teams or runs share, whose last real step lies in the segment of one."""
+    case = cases.ConvCase(
+        2, 3, 1300, 4, layout=layout, packing="seq_idx", initial=True, final="returned"
+    )
+    arguments = case.arguments()
+    steps = torch.arange(1300)
+    ids = torch.where(steps < real, steps * 2 // real, -1)
+    ids = torch.stack([ids, ids.roll(-2)])  # the second row starts later in its sequence
+    with (
+        mock.patch.object(cases.ConvCase, "arguments", lambda *_: arguments | dict(seq_idx=ids)),
+        backend.on_harness(backend.compile_quickly),
+    ):
+        check_forward(backend.METAL, case)
+        check_backward(backend.METAL, case)

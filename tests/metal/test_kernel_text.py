@@ -1,0 +1,35 @@
+"""The text that is embedded into the library: what the files hold, and errors that name them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from harness import compile_shader
+
+from causal_conv1d_mps import _C
+
+GPU = Path(__file__).parents[2] / "src" / "gpu"
+TEXT = _C.metal_text()
+
+
+def files_of(text):
+    """{file: its part} of an embedded text."""
+    parts = re.split(r'^#line 1 "src/gpu/(\w+\.h)"\n', text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_embedded_text_is_what_the_files_hold():
+    parts = files_of(TEXT)
+    host_only = {"kernel_source.h", "prelude_cuda.h"}
+    assert set(parts) == {path.name for path in GPU.glob("*.h")} - host_only
+    for name, part in parts.items():
+        assert part == (GPU / name).read_text(), name
+
+
+@pytest.mark.parametrize("name", ["common.h", "rows.h"])
+def test_a_compile_error_names_the_file_and_the_line(name):
+    lines = files_of(TEXT)[name].splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines, 1) if line.startswith("FN "))
+    wrong = "".join([*lines[: number - 1], "no_such_type wrong;\n", *lines[number - 1 :]])
+    with pytest.raises(SyntaxError, match=rf"src/gpu/{name}:{number}"):
+        compile_shader(TEXT.replace("".join(lines), wrong))
