@@ -10,9 +10,9 @@
  *     y   = acc / (1 + exp(-acc))    CC1D_ACTIVATION_SILU
  *     y   = y + residual[b, d, t]    where a residual is given
  *
- * in float32 (float64 for float64 tensors), rounded once to x's dtype. tap(s) is x[b, d, s] for s >= 0, the
- * initial state for s < 0, and 0 where there is none or where step s belongs to another sequence.
- * docs/numerics.md has the rest.
+ * in float32 (float64 for float64 tensors), rounded once to x's dtype, whatever the floating-point mode of
+ * the calling thread. tap(s) is x[b, d, s] for s >= 0, the initial state for s < 0, and 0 where there is none
+ * or where step s belongs to another sequence. docs/numerics.md has the rest.
  *
  * Conventions, for every function below:
  *   - B batch, D dim (channels), T seqlen, W width, N sequences, S state_len. Any of B, D, T, N may be 0; W
@@ -123,7 +123,7 @@ typedef void (*cc1d_parallel_for)(void *user, int64_t count, void (*task)(void *
 
 /* How to run a call. NULL where a function takes one means: all zero. Results never depend on it. */
 typedef struct cc1d_exec {
-    size_t size; /* sizeof(cc1d_exec) */
+    size_t size; /* sizeof(cc1d_exec); an older version's is accepted as for the structs below */
     int32_t
         num_threads; /* CPU: at most this many threads, the caller's included; <= 0: one per online core */
     cc1d_parallel_for
@@ -135,9 +135,10 @@ typedef struct cc1d_exec {
 /* ---- Forward
  * -------------------------------------------------------------------------------------------------- */
 
-/* Set size to sizeof(the struct) and zero the rest; fields are only ever appended.
- * F is the dtype of x: float32, float16, bfloat16 or float64. G is any of these (float64 only with float64
- * x), for weight and bias each. I is int32 or int64. All tensors live on x's device. */
+/* Set size to sizeof(the struct) and zero the rest. Fields are only ever appended: the sizes of this version
+ * and of older ones are accepted, what an older one lacks is zero, and every other size is refused. F is the
+ * dtype of x: float32, float16, bfloat16 or float64. G is any of these (float64 only with float64 x), for
+ * weight and bias each. I is int32 or int64. All tensors live on x's device. */
 typedef struct cc1d_forward_args {
     size_t size;
     const cc1d_tensor *x;       /* (B, D, T) F */
@@ -152,8 +153,9 @@ typedef struct cc1d_forward_args {
     const cc1d_tensor *residual;       /* (B, D, T) F, or NULL: added after the activation */
     const cc1d_tensor *out;            /* (B, D, T) F, written */
     const cc1d_tensor
-        *final_states;  /* (B or N, D, W-1) F, written, or NULL: the last W-1 steps of each sequence (with
-                           seq_idx: of  the sequence seq_idx[b, T-1]; zeros before its start) */
+        *final_states;  /* (B or N, D, W-1) F, written, or NULL: the last W-1 steps of each sequence, zeros
+                           before its start; with seq_idx those up to the last step that is no padding, as far
+                           as they are of its sequence; a row of padding keeps its initial state */
     int32_t activation; /* cc1d_activation */
 } cc1d_forward_args;
 
@@ -214,7 +216,8 @@ typedef struct cc1d_update_args {
 } cc1d_update_args;
 
 /* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on
- * GPUs a row with an index out of range is treated as padding. */
+ * GPUs a row with an index out of range is treated as padding. On CPU indices are
+ * read once: they may be changed while the call runs. */
 CC1D_API cc1d_status cc1d_update(const cc1d_update_args *args, const cc1d_exec *exec);
 
 /* ---- Varlen states

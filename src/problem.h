@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "causal_conv1d.h"
+#include "dtype.h"
 
 typedef enum cc1d_operation {
     CC1D_OP_FORWARD,
@@ -63,15 +64,5 @@ typedef struct cc1d_problem {
 } cc1d_problem;
 
 static inline bool cc1d_has(const cc1d_problem *p, cc1d_role role) { return p->view[role].present; }
-
-static inline size_t cc1d_itemsize(int32_t dtype) {
-    switch (dtype) {
-    case CC1D_FLOAT16:
-    case CC1D_BFLOAT16: return 2;
-    case CC1D_FLOAT32:
-    case CC1D_INT32: return 4;
-    default: return 8;
-    }
-}
 
 #endif

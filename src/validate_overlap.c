@@ -1,7 +1,7 @@
 /* validate_overlap.c - see validate_overlap.h. */
 #include "validate_overlap.h"
 
-#include "validate.h"
+#include "names.h"
 
 static bool is_output(const cc1d_problem *p, int role) {
     switch (role) {

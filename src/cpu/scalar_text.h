@@ -77,10 +77,11 @@ static REAL NAME(dtap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, 
     const int64_t id = s->end > s->start ? cc1d_sequence_id(p, s, step) : 0;
     if (id < 0 && step >= s->start) return 0;
     REAL sum = NAME(load)(cc1d_dfinal(p, s, d, step), p->view[CC1D_DFINAL].dtype);
+    if (id < 0 || s->end == s->start) return sum; /* no step sees this state: a weight of infinity neither */
     for (int64_t k = 0; k < p->width; k++) {
         const int64_t t = step + p->width - 1 - k;
         REAL gradient = 0;
-        if (t >= s->start && t < s->end && id >= 0 && cc1d_sequence_id(p, s, t) == id)
+        if (t >= s->start && t < s->end && cc1d_sequence_id(p, s, t) == id)
             gradient = dpre ? dpre[t - t0] : NAME(dpre)(p, s, d, t);
         sum = NAME(fused)(NAME(weight)(p, d, k), gradient, sum);
     }

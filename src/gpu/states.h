@@ -93,7 +93,9 @@ ENTRY(cc1d_backward_initial, cc1d_conv_params) {
     int j = m.i - steps; /* this element's place in a final state that reaches so far back */
     if (kept && j >= 0 && j < p.width - 1) sum = cc1d_last_gradient_at(last, p, m.n, m.d, j);
 #endif
-    for (int k = 0; k < p.width && !q.padding; k++) {
+    /* A state that no step sees has no terms: a weight of infinity would make one of its zero. */
+    bool seen = !q.padding && q.end > q.begin;
+    for (int k = 0; k < p.width && seen; k++) {
         e.t = q.begin + m.i - k;
         cc1d_real sent = 0;
         if (e.t >= q.begin && e.t < q.end && cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, e.b, e.t))

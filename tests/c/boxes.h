@@ -56,7 +56,7 @@ typedef struct box {
     cc1d_tensor tensor;
 } box;
 
-static const cc1d_tensor *box_tensor(const box *b) { return b->map ? &b->tensor : NULL; }
+static inline const cc1d_tensor *box_tensor(const box *b) { return b->map ? &b->tensor : NULL; }
 
 static int64_t box_count(const box *b) {
     int64_t count = 1;
@@ -116,7 +116,7 @@ static box box_make(int32_t dtype, int ndim, const int64_t *shape, const int *or
 }
 
 /* A box of its own with the same shape and strides, holding the same bytes. */
-static box box_copy(const box *from) {
+static inline box box_copy(const box *from) {
     box b = *from;
     if (!from->map) return b;
     box_map(&b, from->bytes, (int)random_in(0, 1));
@@ -131,7 +131,7 @@ static void box_fill(const box *b, int extreme) {
                        extreme && random_once_in(8) ? random_extreme() : random_value());
 }
 
-static void box_set_index(const box *b, int64_t i, int64_t value) {
+static inline void box_set_index(const box *b, int64_t i, int64_t value) {
     const int32_t narrow = (int32_t)value;
     if (b->tensor.dtype == CC1D_INT32)
         memcpy(box_at(b, i), &narrow, sizeof narrow);
@@ -141,7 +141,7 @@ static void box_set_index(const box *b, int64_t i, int64_t value) {
 
 /* The first element whose bits differ, any NaN being equal to any other; -1: none; -2: only bytes
  * that belong to no element. Clears the elements of both. */
-static int64_t box_difference(const box *a, const box *b) {
+static inline int64_t box_difference(const box *a, const box *b) {
     if (!a->map) return -1;
     const size_t item = item_size(a->tensor.dtype);
     int64_t first = -1;

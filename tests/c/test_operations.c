@@ -195,6 +195,57 @@ static void test_packing(void) {
     CHECK(memcmp(states_data, final_data, sizeof states_data) == 0);
 }
 
+/* The final state is that of the last step that is no padding; its gradient goes back where it came from. */
+static void test_padding(void) {
+    enum { ROWS = 5, STEPS = 4, PAST = 2 };
+    static const int32_t ids[ROWS][STEPS] = {
+        {0, 0, -1, -1}, {-1, -1, 0, 0}, {0, -1, 0, -2}, {-1, -1, -1, -1}, {0, 1, 1, -1}};
+    static const float want[ROWS][PAST] = {{1, 2}, {3, 4}, {0, 3}, {8, 9}, {2, 3}};
+    static const float want_dx[ROWS][STEPS] = {
+        {5, 6, 0, 0}, {0, 0, 5, 6}, {0, 0, 6, 0}, {0, 0, 0, 0}, {0, 5, 6, 0}};
+    static const float want_dinitial[ROWS][PAST] = {{0, 0}, {0, 0}, {0, 0}, {5, 6}, {0, 0}};
+    float xs[ROWS][STEPS], past[ROWS][PAST], finals[ROWS][PAST], dfinals[ROWS][PAST], dinitials[ROWS][PAST];
+    float y[ROWS][STEPS], zero[ROWS][STEPS] = {{0}}, dx[ROWS][STEPS], ones[3] = {1, 1, 1};
+    for (int b = 0; b < ROWS; b++) {
+        for (int t = 0; t < STEPS; t++) xs[b][t] = (float)(t + 1);
+        past[b][0] = 8, past[b][1] = 9, dfinals[b][0] = 5, dfinals[b][1] = 6;
+    }
+    const cc1d_tensor x = check_tensor(xs, CC1D_FLOAT32, 3, ROWS, 1, STEPS),
+                      out = check_tensor(y, CC1D_FLOAT32, 3, ROWS, 1, STEPS),
+                      dout = check_tensor(zero, CC1D_FLOAT32, 3, ROWS, 1, STEPS),
+                      dx_out = check_tensor(dx, CC1D_FLOAT32, 3, ROWS, 1, STEPS),
+                      initial = check_tensor(past, CC1D_FLOAT32, 3, ROWS, 1, PAST),
+                      final = check_tensor(finals, CC1D_FLOAT32, 3, ROWS, 1, PAST),
+                      dfinal = check_tensor(dfinals, CC1D_FLOAT32, 3, ROWS, 1, PAST),
+                      dinitial = check_tensor(dinitials, CC1D_FLOAT32, 3, ROWS, 1, PAST),
+                      filter = check_tensor(ones, CC1D_FLOAT32, 2, 1, 3, 0),
+                      seq_idx = check_tensor((void *)(uintptr_t)ids, CC1D_INT32, 2, ROWS, STEPS, 0);
+    const cc1d_forward_args forward = {.size = sizeof forward,
+                                       .x = &x,
+                                       .weight = &filter,
+                                       .seq_idx = &seq_idx,
+                                       .initial_states = &initial,
+                                       .out = &out,
+                                       .final_states = &final};
+    CHECK_STATUS(cc1d_forward(&forward, NULL), CC1D_OK);
+    CHECK(memcmp(finals, want, sizeof want) == 0);
+    cc1d_backward_args backward = {.size = sizeof backward,
+                                   .dout = &dout,
+                                   .x = &x,
+                                   .weight = &filter,
+                                   .seq_idx = &seq_idx,
+                                   .initial_states = &initial,
+                                   .dfinal_states = &dfinal,
+                                   .dx = &dx_out,
+                                   .dinitial_states = &dinitial};
+    CHECK_STATUS(cc1d_backward_scratch(&backward, &backward.scratch_size), CC1D_OK);
+    backward.scratch = malloc(backward.scratch_size);
+    CHECK_STATUS(cc1d_backward(&backward, NULL), CC1D_OK);
+    free(backward.scratch);
+    CHECK(memcmp(dx, want_dx, sizeof dx) == 0);
+    CHECK(memcmp(dinitials, want_dinitial, sizeof dinitials) == 0);
+}
+
 static void test_empty(void) {
     float nothing[1] = {0};
     for (int empty = 0; empty < 3; empty++) {
@@ -209,11 +260,9 @@ static void test_empty(void) {
 }
 
 int main(void) {
-    const check_test tests[] = {{"forward", test_forward},
-                                {"same steps", test_same_steps},
-                                {"backward", test_backward},
-                                {"packing", test_packing},
-                                {"empty", test_empty}};
+    const check_test tests[] = {{"forward", test_forward},   {"same steps", test_same_steps},
+                                {"backward", test_backward}, {"packing", test_packing},
+                                {"padding", test_padding},   {"empty", test_empty}};
     int failed = 0;
     const char *name;
     for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {

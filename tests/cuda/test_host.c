@@ -139,6 +139,9 @@ static void test_nvrtc_from_environment(void) {
     cc1d_problem p = forward_problem(4);
     CHECK(run(&p) == CC1D_ERROR_DEVICE); /* whoever names a file gets no other */
     CHECK_TEXT(cc1d_last_error(), "/nowhere/libnvrtc.so");
+    setenv("CAUSAL_CONV1D_NVRTC", "here/libnvrtc.so", 1);
+    CHECK(run(&p) == CC1D_ERROR_DEVICE);
+    CHECK_TEXT(cc1d_last_error(), "expected an absolute path");
     setenv("CAUSAL_CONV1D_NVRTC", driver_path, 1);
     CHECK(run(&p) == CC1D_ERROR_DEVICE);
     CHECK_TEXT(cc1d_last_error(), "no function nvrtcGetErrorString");
