@@ -74,9 +74,9 @@ static cc1d_status check_extent(const char *name, const cc1d_view *v, uint64_t a
     const int64_t item = (int64_t)cc1d_itemsize(v->dtype);
     int64_t count = 1, bytes = item;
     for (int i = 0; i < 3; i++) {
-        count = cc1d_times(count, v->shape[i] > 1 ? v->shape[i] : 1);
-        if (v->shape[i] > 1)
-            bytes = cc1d_plus(bytes, cc1d_times(cc1d_times(v->shape[i] - 1, v->stride[i]), item));
+        if (v->shape[i] < 2) continue;
+        count = cc1d_times(count, v->shape[i]);
+        bytes = cc1d_plus(bytes, cc1d_times(cc1d_times(v->shape[i] - 1, v->stride[i]), item));
     }
     if (count > MOST_ELEMENTS)
         return cc1d_fail(CC1D_ERROR_VALUE,
