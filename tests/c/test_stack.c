@@ -7,6 +7,8 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 enum { STACK = 1 << 20, LIMIT = STACK }; /* frames are larger then */
+#elif defined(__aarch64__) && defined(__linux__)
+enum { STACK = 128 << 10, LIMIT = 32 << 10 }; /* glibc takes no smaller one there */
 #else
 enum { STACK = 64 << 10, LIMIT = 32 << 10 };
 #endif
