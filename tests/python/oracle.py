@@ -25,7 +25,6 @@ Error bounds (u = half an epsilon of the type that computes: float32, or float64
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from dataclasses import dataclass
@@ -63,11 +62,9 @@ class Unit:
 _device = {"flushes": False}
 
 
-@contextlib.contextmanager
 def device_that(flushes: bool):
     """Results within the block come from one that flushes float32 subnormals, or keeps them."""
-    with mock.patch.dict(_device, flushes=flushes):
-        yield
+    return mock.patch.dict(_device, flushes=flushes)
 
 
 def check(got: torch.Tensor, want: Bounded, name: str = "result") -> None:
