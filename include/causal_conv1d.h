@@ -19,6 +19,8 @@
  * >= 1.
  *   - Shapes and strides are in elements, 64-bit; strides are never negative. Any strides are allowed for
  * inputs. Outputs must not overlap themselves or an input.
+ *   - A tensor has at most 2^62 bytes, counting sizes of 0 as 1, and lies inside as many; W <= 2^30, and
+ * B * D * T * (W + 1) <= 2^58. What exceeds this is refused, so that nothing overflows.
  *   - Optional arguments are NULL where absent. A combination that is not supported is refused, never
  * ignored.
  *   - Nothing is written unless CC1D_OK is returned. (After CC1D_ERROR_DEVICE outputs are unspecified.)

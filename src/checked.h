@@ -4,7 +4,13 @@
 
 #include <stdint.h>
 
-static inline int64_t cc1d_times(int64_t a, int64_t b) { return b && a > INT64_MAX / b ? INT64_MAX : a * b; }
-static inline int64_t cc1d_plus(int64_t a, int64_t b) { return a > INT64_MAX - b ? INT64_MAX : a + b; }
+static inline int64_t cc1d_times(int64_t a, int64_t b) {
+    int64_t product; /* no division: every call takes several of these */
+    return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+static inline int64_t cc1d_plus(int64_t a, int64_t b) {
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
 
 #endif

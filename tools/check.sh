@@ -46,6 +46,13 @@ step_header() { # the public header compiles alone, as C11 and as C++
         c++ -std=c++11 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -x c++ include/causal_conv1d.h
 }
 
+step_structure() { # neither headers nor object files need each other in a cycle
+    cmake -S . -B "$work/library" -DCC1D_WERROR=ON >"$work/library.log" &&
+        cmake --build "$work/library" --parallel "$jobs" --target cc1d_objects >>"$work/library.log" ||
+        { cat "$work/library.log"; return 1; }
+    find "$work/library" -path '*cc1d_objects.dir*' -name '*.o' -exec python tools/check_structure.py {} +
+}
+
 step_bare() { # one bare compiler command builds the library, with every compiler here
     local compiler complete=
     [ "$(uname -s)" != Linux ] || complete=-Wl,--no-undefined

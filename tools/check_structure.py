@@ -28,14 +28,18 @@ def includes():
         ]
         found = [next((p.resolve() for p in options if p.is_file()), None) for options in places]
         graph[path.resolve()] = [p for p in found if p is not None]
-    return {str(p.relative_to(ROOT)): [str(q.relative_to(ROOT)) for q in to] for p, to in graph.items()}
+    return {
+        str(p.relative_to(ROOT)): [str(q.relative_to(ROOT)) for q in to] for p, to in graph.items()
+    }
 
 
 def needs(objects):
     """{object file: the object files whose symbols it needs}."""
     defined, undefined = {}, {}
     for path in objects:
-        table = subprocess.run(["nm", "-g", path], check=True, capture_output=True, text=True).stdout
+        table = subprocess.run(
+            ["nm", "-g", path], check=True, capture_output=True, text=True
+        ).stdout
         for kind, symbol in re.findall(r"([A-Za-z]) (\w+)$", table, re.MULTILINE):
             if kind == "U":
                 undefined.setdefault(path, set()).add(symbol)

@@ -40,6 +40,7 @@ static const cc1d_cpu_kernels *kernels(void) {
 }
 
 const char *cc1d_cpu_implementation(int index) {
+    if (index < 0) return NULL;
     for (const cc1d_cpu_kernels *const *k = cc1d_cpu_kernel_list; *k; k++)
         if ((*k)->usable() && index-- == 0) return (*k)->name;
     return NULL;

@@ -14,7 +14,7 @@
 enum { CC1D_PACK_STEPS = 256 };
 
 /* Most steps of an update that the vector kernels take, and most coefficients that it keeps for all steps. */
-enum { CC1D_UPDATE_STEPS = 64, CC1D_UPDATE_KEPT = 64 };
+enum { CC1D_UPDATE_STEPS = 64, CC1D_UPDATE_KEPT = 32 };
 
 /* Where channels are contiguous: how many steps ahead memory is asked for; processors do not foresee such
  * steps. */

@@ -168,7 +168,7 @@ SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_se
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t back = p->width - 1,
                   before = s->start - (t - back); /* taps from before the sequence, >= 1 */
-    REAL taps[CC1D_MAX_WIDTH + 3 * LANES];
+    _Alignas(64) REAL taps[CC1D_MAX_WIDTH + 3 * LANES];
     VEC acc = SET(weights[p->width]);
     for (int64_t i = 0; i < before; i += LANES) STORE(taps + i, DTYPE, SET(0));
     if (initial->present) NAME(gather)
@@ -180,9 +180,11 @@ SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_se
     return acc;
 }
 
-/* The same with a seq_idx, anywhere. */
-SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
-                                            int64_t d, int64_t t, int n) {
+/* The same with a seq_idx, anywhere. A function of its own, so that the start of a row stays short. */
+__attribute__((noinline)) SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d_problem *p,
+                                                                      const cc1d_segment *s,
+                                                                      const REAL *weights, int64_t d,
+                                                                      int64_t t, int n) {
     _Alignas(64) char taps[LANES * sizeof(REAL)];
     VEC acc = SET(weights[p->width]);
     for (int64_t k = 0; k < p->width; k++) {

@@ -1,11 +1,14 @@
 /* test_stack.c - every operation on a thread with a stack of 64 KiB, and how much of it is used. */
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "calls.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 enum { STACK = 1 << 20, LIMIT = STACK }; /* frames are larger then */
+#elif defined(__aarch64__) && defined(__linux__)
+enum { STACK = 128 << 10, LIMIT = 32 << 10 }; /* glibc takes no smaller one there */
 #else
 enum { STACK = 64 << 10, LIMIT = 32 << 10 };
 #endif
@@ -21,19 +24,21 @@ static void *run_calls(void *argument) {
 /* Bytes of its stack that a thread touches. */
 static size_t used(void *(*function)(void *), void *argument) {
     static unsigned char *stack;
-    if (!stack) stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-    memset(stack, 0xa5, STACK);
+    const long least = sysconf(_SC_THREAD_STACK_MIN); /* more than that on arm64 */
+    const size_t size = least > STACK ? (size_t)least : STACK;
+    if (!stack) stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+    memset(stack, 0xa5, size);
     pthread_attr_t attributes;
     pthread_t thread;
     CHECK(pthread_attr_init(&attributes) == 0);
-    CHECK(pthread_attr_setstack(&attributes, stack, STACK) == 0);
+    CHECK(pthread_attr_setstack(&attributes, stack, size) == 0);
     const int status = pthread_create(&thread, &attributes, function, argument);
     CHECK(status == 0);
     if (status == 0) CHECK(pthread_join(thread, NULL) == 0);
     pthread_attr_destroy(&attributes);
     size_t untouched = 0;
-    while (untouched < STACK && stack[untouched] == 0xa5) untouched++;
-    return STACK - untouched;
+    while (untouched < size && stack[untouched] == 0xa5) untouched++;
+    return size - untouched;
 }
 
 static void test_every_operation(void) {

@@ -18,19 +18,17 @@ Error bounds (u = half an epsilon of the type that computes: float32, or float64
          each: 10u * s * (1 + |acc| * (1 - s)). That of dout is in the last term.
   dx     One fma per tap and one addition for the final states: (W + 1) * u * sum |w||dpre|, capped
          at 8 epsilons, plus the errors of dpre carried through |w|.
-  A device that flushes float32 subnormals (Apple GPUs do) takes and gives zero for what lies below
-  the smallest normal number. So in float32 "tiny", by which every rounding may be off besides, is a
-  few of those instead of the smallest subnormal: 4 x 2^-126, for a product whose result and two
-  factors of at most 3/2 are flushed. No bound grows otherwise.
   dw     (log2(B * T) + 2) epsilons of sum |dpre||tap|, plus the errors of dpre carried through.
+  tiny   What a rounding may add besides: the smallest subnormal. On a device that flushes those of
+         float32 it is 4 x 2^-126, for a result and two factors of at most 3/2 that are flushed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from dataclasses import dataclass
+from unittest import mock
 
 import torch
 
@@ -58,21 +56,15 @@ class Unit:
     def of(dtype):
         if dtype == F64:  # three times u: the reference itself rounds in float64
             return Unit(3 * 2.0**-53, 2.0**-1074, -709.0)
-        return Unit(2.0**-24, 2.0**-124 if _flushes else 2.0**-149, -88.0)
+        return Unit(2.0**-24, 2.0**-124 if _device["flushes"] else 2.0**-149, -88.0)
 
 
-_flushes = False
+_device = {"flushes": False}
 
 
-@contextlib.contextmanager
 def device_that(flushes: bool):
     """Results within the block come from one that flushes float32 subnormals, or keeps them."""
-    global _flushes
-    before, _flushes = _flushes, flushes
-    try:
-        yield
-    finally:
-        _flushes = before
+    return mock.patch.dict(_device, flushes=flushes)
 
 
 def check(got: torch.Tensor, want: Bounded, name: str = "result") -> None:
