@@ -184,8 +184,8 @@ def recorded_target(name, tensor, **saved):
     for other, value in saved.items():
         if value is not None and _shares_storage(tensor, value):
             raise ValueError(
-                f"{name}: expected memory of its own while gradients are recorded, got memory that "
-                f"overlaps {other}"
+                f"{name}: expected memory of its own while gradients are recorded, got memory of "
+                f"the same storage as {other}"
             )
 
 

@@ -1,5 +1,7 @@
 """causal_conv1d_fn: which way a call goes, and what is around the operators."""
 
+from contextlib import nullcontext
+
 import torch
 
 from . import _C, _checks, _composite, _tables
@@ -15,6 +17,9 @@ from ._watch import any_requires_grad, eager_transforms_active, needs_composite
 if HAS_OPERATORS:
     from . import _functorch, _ops
 
+INPUTS = len(_tables.INPUTS["forward"])
+_NOTHING = nullcontext()
+
 
 def convolve(tensors, activation, return_final_states=False):
     """Straight to the kernels if nothing watches the call, else through the operators.
@@ -22,10 +27,19 @@ def convolve(tensors, activation, return_final_states=False):
     tensors: those of "forward" in _tables; the tuple may end early.
     """
     if not is_dynamo_compiling():
-        found = _C.forward(tensors, activation, return_final_states)
+        with _shown(tensors):
+            found = _C.forward(tensors, activation, return_final_states)
         if found is not NotImplemented:
             return found
     return _convolve_watched(tensors, activation, return_final_states)
+
+
+def _shown(tensors):
+    """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
+    if len(tensors) > INPUTS and torch.autograd.profiler._is_profiler_enabled:
+        if any(tensor is not None for tensor in tensors[INPUTS:]):
+            return torch.profiler.record_function("causal_conv1d_mps::forward")
+    return _NOTHING
 
 
 def _convolve_watched(tensors, activation, return_final_states):

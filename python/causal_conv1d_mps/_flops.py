@@ -1,10 +1,13 @@
 """What torch.utils.flop_counter counts for the operators: two for each tap, the activation none."""
 
+import importlib.abc
+import importlib.util
+import sys
 from math import prod
 
-from torch.utils.flop_counter import register_flop_formula
-
 from ._ops import backward, forward, update
+
+_COUNTER = "torch.utils.flop_counter"
 
 
 def _forward(x, weight, *others, **options):
@@ -21,6 +24,32 @@ def _update(x, conv_state, weight, *others, **options):
     return 2 * weight[-1] * prod(x)
 
 
-def register():
+def _add_to(counter):
     for operator, formula in ((forward, _forward), (backward, _backward), (update, _update)):
-        register_flop_formula(operator.overloadpacket)(formula)
+        counter.register_flop_formula(operator.overloadpacket)(formula)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Adds the formulas when the counter is imported: with CUDA that brings triton along."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != _COUNTER:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_add(module):
+                execute(module)
+                _add_to(module)
+
+            spec.loader.exec_module = execute_and_add
+        return spec
+
+
+def register():
+    if _COUNTER in sys.modules:
+        _add_to(sys.modules[_COUNTER])
+    else:
+        sys.meta_path.insert(0, _Finder())

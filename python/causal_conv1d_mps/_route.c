@@ -37,7 +37,9 @@ static step look_around(const cc1d_call *call) {
         PyObject *object = call->object[table->argument[i].role];
         if (object ? !cc1d_is_plain(object) : !table->argument[i].optional) return WATCHED;
     }
-    return cc1d_is_watched() ? WATCHED : GO_ON;
+    /* An operator returns new results: only the kernels write to the caller's, and refuse what overlaps. */
+    const bool writes = call->object[CC1D_OUT] || call->object[CC1D_FINAL];
+    return cc1d_is_watched() || (!writes && cc1d_is_profiled()) ? WATCHED : GO_ON;
 }
 
 static step take_plain(cc1d_call *call, PyObject *tensors) {

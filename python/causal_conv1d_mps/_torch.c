@@ -60,14 +60,14 @@ static bool in_forward_mode(void) {
     return result;
 }
 
-static bool is_profiled(void) {
+bool cc1d_is_profiled(void) {
     return is_true(PyObject_GetAttr(bound[CC1D_PY_PROFILER], is_profiler_enabled));
 }
 
 bool cc1d_is_watched(void) {
     return ask(CC1D_PY_TRANSFORMS_ACTIVE) || ask(CC1D_PY_DISPATCH_MODES) ||
            (ask(CC1D_PY_FUNCTION_MODES) && ask(CC1D_PY_ANOTHER_THAN_DEFAULT_DEVICE)) ||
-           ask(CC1D_PY_TRACING) || is_profiled() || in_forward_mode();
+           ask(CC1D_PY_TRACING) || in_forward_mode();
 }
 
 bool cc1d_is_plain(PyObject *object) {

@@ -58,9 +58,11 @@ void cc1d_forget_error(void);
 /* The device whose kernels PyTorch launches. */
 cc1d_device cc1d_launched_device(void);
 
-/* Whether anything has to see a call's operator: functorch, a mode, a tracer, a profiler, forward-mode
- * derivatives. */
+/* Whether anything has to see a call's operator: functorch, a mode, a tracer, forward-mode derivatives. */
 bool cc1d_is_watched(void);
+
+/* Whether a profiler is on, which shows operators. */
+bool cc1d_is_profiled(void);
 
 /* A tensor of a class without behaviour of its own, whose memory holds its values. */
 bool cc1d_is_plain(PyObject *object);

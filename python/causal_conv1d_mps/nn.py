@@ -164,9 +164,12 @@ class ShortConvolution(_Depthwise):
             seq_idx = self._padding(mask, x)
         if cache is not None:
             self._check_cache(cache, x, x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
+        self._check_residual(residual, x)
         recorded = torch.is_grad_enabled() and any_requires_grad(
             x, self.weight, self.bias, cache, residual
         )
+        if cache is not None and not recorded:
+            _checks.writable_state("cache", cache)
         one_step = x.shape[1] == 1 and cu_seqlens is None and mask is None
         if one_step and cache is not None and residual is None and not recorded:
             return self._update(x.squeeze(1), cache).unsqueeze(1), cache
@@ -243,6 +246,18 @@ class ShortConvolution(_Depthwise):
                 f"cache: expected a tensor on {x.device}, where x is, got one on {cache.device}"
             )
 
+    def _check_residual(self, residual, x):
+        """A wrong one would be refused in the kernels' layout, or reshaped into a right one."""
+        if residual is None:
+            return
+        if not isinstance(residual, torch.Tensor):
+            raise TypeError(f"residual: expected a torch.Tensor, got {type(residual).__name__}")
+        if residual.shape != x.shape:
+            raise ValueError(
+                f"residual: expected shape {tuple(x.shape)} like x, got {tuple(residual.shape)}"
+            )
+        _checks.require_device("residual", residual, x.device, "x")
+
     def step(self, x, residual=None, cache=None, output_final_state=False, cu_seqlens=None):
         """Decode one step of every sequence: x (B, 1, D), or (1, N, D) with cu_seqlens.
 
@@ -255,12 +270,14 @@ class ShortConvolution(_Depthwise):
             raise ValueError(f"x: expected shape ({batch}, {length}, D), got {tuple(x.shape)}")
         if any_autocast():
             x, residual = self._autocast(x, residual)
+        self._check_residual(residual, x)
         rows = x.reshape(-1, x.shape[-1])
         if cache is None:
             fresh = x.new_zeros(rows.shape[0], self.dim, self.width)
         else:
             self._check_cache(cache, x, rows.shape[0])
             _checks.refuse_recorded("cache", cache)
+            _checks.writable_state("cache", cache)
             fresh = cache
         if residual is None:
             y = self._update(rows, fresh)

@@ -121,10 +121,6 @@ static bool read_architectures(compiler *c) {
 
 /* Opens one candidate; driver_version 0 accepts any version. */
 static bool open_candidate(const char *path, int driver_version, char *why, size_t size) {
-    if (path[0] != '/' && strchr(path, '/')) { /* a name alone is the loader's to find */
-        snprintf(why, size, "%s: expected an absolute path", path);
-        return false;
-    }
     void *library = cc1d_library_open(path, why, size);
     if (!library) {
         return false;

@@ -1,6 +1,9 @@
 """The text that is embedded into the library: what the files hold, and errors that name them."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,17 @@ def test_a_compile_error_names_the_file_and_the_line(name):
     wrong = "".join([*lines[: number - 1], "no_such_type wrong;\n", *lines[number - 1 :]])
     with pytest.raises(SyntaxError, match=rf"src/gpu/{name}:{number}"):
         compile_shader(TEXT.replace("".join(lines), wrong))
+
+
+@pytest.mark.parametrize("odd", [b"caf\xc3\xa9", b"a\x01b", b"\x7f"])
+def test_text_that_is_not_printable_ascii_is_not_embedded(tmp_path, odd):
+    root = GPU.parents[1]
+    shutil.copytree(root / "cmake", tmp_path / "cmake")
+    shutil.copytree(GPU, tmp_path / "src" / "gpu")
+    cmake = Path(sys.executable).with_name("cmake")
+    command = [cmake, "-D", f"OUTPUT={tmp_path / 'out.c'}", "-P", "cmake/embed_kernels.cmake"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with open(tmp_path / "src" / "gpu" / "update.h", "ab") as file:
+        file.write(b"/* " + odd + b" */\n")
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode != 0 and "printable ASCII" in result.stderr

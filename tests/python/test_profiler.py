@@ -90,3 +90,23 @@ def test_flops(flat):
     assert counted(loss, x, weight.clone().requires_grad_(), bias) == 3 * one
     step = made(B, D), torch.zeros(B, D, W), weight
     assert counted(ccmps.causal_conv1d_update, *step) == 2 * W * B * D
+
+
+def test_what_is_refused_does_not_depend_on_a_profiler():
+    x, weight = torch.randn(2, 3, 5), torch.randn(3, 4)
+    out = torch.empty(2, 3, 5)
+    wrong = {
+        "out": dict(out=x),
+        "final_states_out": dict(final_states_out=x[..., :3]),
+        "both": dict(out=out, return_final_states=True, final_states_out=out[..., :3]),
+    }
+    for options in wrong.values():
+        with pytest.raises(ValueError, match="overlaps"):
+            ccmps.causal_conv1d_fn(x, weight, **options)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
+            with pytest.raises(ValueError, match="overlaps"):
+                ccmps.causal_conv1d_fn(x, weight, **options)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as shown:
+        ccmps.causal_conv1d_fn(x, weight, out=out)
+    assert "causal_conv1d_mps::forward" in {event.key for event in shown.key_averages()}
+    assert torch.equal(out, ccmps.causal_conv1d(x, weight))
