@@ -1,7 +1,5 @@
 """causal_conv1d_fn: which way a call goes, and what is around the operators."""
 
-from contextlib import nullcontext
-
 import torch
 
 from . import _C, _checks, _composite, _tables
@@ -18,7 +16,6 @@ if HAS_OPERATORS:
     from . import _functorch, _ops
 
 INPUTS = len(_tables.INPUTS["forward"])
-_NOTHING = nullcontext()
 
 
 def convolve(tensors, activation, return_final_states=False):
@@ -27,19 +24,21 @@ def convolve(tensors, activation, return_final_states=False):
     tensors: those of "forward" in _tables; the tuple may end early.
     """
     if not is_dynamo_compiling():
-        with _shown(tensors):
+        if len(tensors) > INPUTS and torch.autograd.profiler._is_profiler_enabled:
+            found = _forward_shown(tensors, activation, return_final_states)
+        else:
             found = _C.forward(tensors, activation, return_final_states)
         if found is not NotImplemented:
             return found
     return _convolve_watched(tensors, activation, return_final_states)
 
 
-def _shown(tensors):
+def _forward_shown(tensors, *numbers):
     """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
-    if len(tensors) > INPUTS and torch.autograd.profiler._is_profiler_enabled:
-        if any(tensor is not None for tensor in tensors[INPUTS:]):
-            return torch.profiler.record_function("causal_conv1d_mps::forward")
-    return _NOTHING
+    if all(tensor is None for tensor in tensors[INPUTS:]):
+        return NotImplemented
+    with torch.profiler.record_function("causal_conv1d_mps::forward"):
+        return _C.forward(tensors, *numbers)
 
 
 def _convolve_watched(tensors, activation, return_final_states):
