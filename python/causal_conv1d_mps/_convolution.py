@@ -24,7 +24,7 @@ def convolve(tensors, activation, return_final_states=False):
     tensors: those of "forward" in _tables; the tuple may end early.
     """
     if not is_dynamo_compiling():
-        if len(tensors) > INPUTS and torch.autograd.profiler._is_profiler_enabled:
+        if torch.autograd.profiler._is_profiler_enabled and _writes(tensors):
             found = _forward_shown(tensors, activation, return_final_states)
         else:
             found = _C.forward(tensors, activation, return_final_states)
@@ -33,10 +33,12 @@ def convolve(tensors, activation, return_final_states=False):
     return _convolve_watched(tensors, activation, return_final_states)
 
 
+def _writes(tensors):
+    return any(tensor is not None for tensor in tensors[INPUTS:])
+
+
 def _forward_shown(tensors, *numbers):
     """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
-    if all(tensor is None for tensor in tensors[INPUTS:]):
-        return NotImplemented
     with torch.profiler.record_function("causal_conv1d_mps::forward"):
         return _C.forward(tensors, *numbers)
 
