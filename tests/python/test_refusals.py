@@ -345,3 +345,24 @@ def test_three_dimensional_weights_everywhere():
     assert torch.equal(mapped(x[None], weight[None])[0], ccmps.causal_conv1d(x, flat))
     compiled = torch.compile(ccmps.causal_conv1d, fullgraph=True)
     torch.testing.assert_close(compiled(x, weight), ccmps.causal_conv1d(x, flat))
+
+
+@pytest.mark.parametrize("step", [False, True])
+def test_a_wrong_residual_of_the_short_convolution_is_named(step):
+    module = ShortConvolution(4)
+    x = torch.randn(2, 1 if step else 6, 4)
+    call = module.step if step else module
+    with pytest.raises(TypeError, match=r"^residual: expected a torch.Tensor, got list"):
+        call(x, residual=[1])
+    for shape in ((4, 1, 2), (8,), (2, 4, 6), (2, 1, 5)):
+        with pytest.raises(ValueError, match=r"^residual: expected shape \(2, \d, 4\) like x, got"):
+            call(x, residual=torch.randn(shape))
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_cache_that_cannot_change_is_refused_as_cache(steps):
+    module = ShortConvolution(4)
+    with torch.inference_mode():
+        cache = torch.zeros(2, 4, 4)
+    with torch.no_grad(), pytest.raises(RuntimeError, match=r"^cache: .*inference tensor"):
+        module(torch.randn(2, steps, 4), cache=cache)
