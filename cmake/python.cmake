@@ -2,7 +2,7 @@
 cmake_minimum_required(VERSION 3.26) # USE_SABI
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.SABIModule)
 
-file(GLOB CC1D_BINDING CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/python/causal_conv1d_mps/*.c)
+file(GLOB CC1D_BINDING CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/python/causal_conv1d_mps/native/*.c)
 Python_add_library(_C MODULE USE_SABI 3.10 WITH_SOABI
   ${CC1D_BINDING} $<TARGET_OBJECTS:cc1d_objects>)
 target_include_directories(_C PRIVATE include src)

@@ -9,7 +9,7 @@ work=build/check
 mkdir -p "$work"
 
 sources() { # what the bare compiler command compiles; in a checkout the kernels' texts are embedded first
-    cmake -P cmake/embed_kernels.cmake && ls src/*.c src/*/*.c
+    cmake -P cmake/embed_kernels.cmake && ls src/*/*.c src/*/*/*.c
 }
 need() {
     command -v "$1" >/dev/null && return

@@ -3,8 +3,8 @@
 
     tools/check_structure.py OBJECT...    object files of the library, as a compiler made them
 
-Fails where headers include each other in a cycle, or where object files need each other's symbols
-in a cycle; prints the cycle.
+Fails where headers include each other in a cycle, where object files need each other's symbols in a
+cycle, or where two files below src have one name; prints them.
 """
 
 import re
@@ -70,7 +70,15 @@ def cycle(graph):
     return next((found for node in graph if node not in state and (found := visit(node))), None)
 
 
+def shared_names():
+    """File names below src that several folders have."""
+    names = [path.name for path in (ROOT / "src").rglob("*.[ch]")]
+    return sorted({name for name in names if names.count(name) > 1})
+
+
 def main():
+    if names := shared_names():
+        sys.exit(f"several files named {', '.join(names)}")
     graphs = {"includes": includes(), "symbols": needs(sys.argv[1:])}
     if not graphs["symbols"] or not any(graphs["symbols"].values()):
         sys.exit("no object files, or none that needs another: nothing was checked")

@@ -1,6 +1,6 @@
 """The library's Metal kernels, compiled by PyTorch (torch.mps.compile_shader) for its MPS stream.
 
-The C code plans a call and launches the kernels (_launch.c); each is compiled once, here.
+The C code plans a call and launches the kernels (launch.c); each is compiled once, here.
 CAUSAL_CONV1D_METAL_PATH names a file that replaces the text of the kernels;
 `python -m causal_conv1d_mps metal-source` writes that text. Another package had a variable of that
 name, for other kernels: its file is passed over.

@@ -1,4 +1,4 @@
-"""The arguments of every operation, as the C code lists them (_table.c).
+"""The arguments of every operation, as the C code lists them (table.c).
 
 A call's tensors travel as one tuple in this order: inputs, then results. Schemas, checks, saved
 tensors, gradients, vmap rules and names in errors derive from it.

@@ -1,4 +1,4 @@
-"""What the C code needs of PyTorch (_torch.c), and when PyTorch's machinery has to see a call."""
+"""What the C code needs of PyTorch (torch.c), and when PyTorch's machinery has to see a call."""
 
 import torch
 from torch.autograd import forward_ad

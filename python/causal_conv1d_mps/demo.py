@@ -127,7 +127,7 @@ def default_text():
     here = Path(__file__).resolve().parent
     for root in (Path.cwd(), here.parent.parent):
         if (root / "include" / "causal_conv1d.h").is_file():
-            patterns = ("*.md", "docs/*.md", "include/*.h", "src/*.h", "src/*/*.h")
+            patterns = ("*.md", "docs/*.md", "include/*.h", "src/*/*.h", "src/*/*/*.h")
             paths = [path for pattern in patterns for path in sorted(root.glob(pattern))]
             # One script: the model is small.
             paths = [path for path in paths if not path.stem.endswith("_CN")]

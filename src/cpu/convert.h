@@ -6,8 +6,8 @@
 #ifndef CC1D_CPU_CONVERT_H
 #define CC1D_CPU_CONVERT_H
 
-#include "../problem.h"
 #include "arith.h"
+#include "core/problem.h"
 
 /* Whether silu takes its brief form, unless a residual is added: results that are rounded to 16 bits. */
 static inline bool cc1d_is_brief(int32_t dtype) { return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16; }

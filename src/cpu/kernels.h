@@ -5,7 +5,7 @@
 #ifndef CC1D_CPU_KERNELS_H
 #define CC1D_CPU_KERNELS_H
 
-#include "../problem.h"
+#include "core/problem.h"
 
 /* Steps t0..t1-1 of channels d0..d1-1 of batch row b, inside a sequence that covers steps start..end-1.
  * Taps before start come from row n of the initial states (0 where there are none). last: the last step that

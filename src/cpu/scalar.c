@@ -3,8 +3,8 @@
 #include "arith.h"
 #include "convert.h"
 #include "kernels.h"
+#include "shift.h"
 #include "taps.h"
-#include "update.h"
 
 static bool is_padding(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
     return cc1d_sequence_id(p, s, step) < 0;

@@ -2,7 +2,7 @@
 #ifndef CC1D_CPU_TAPS_H
 #define CC1D_CPU_TAPS_H
 
-#include "../index.h"
+#include "core/index.h"
 #include "kernels.h"
 
 static inline char *cc1d_element(const cc1d_view *v, int64_t i, int64_t j, int64_t k) {

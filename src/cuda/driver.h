@@ -5,7 +5,7 @@
 #ifndef CC1D_CUDA_DRIVER_H
 #define CC1D_CUDA_DRIVER_H
 
-#include "status.h"
+#include "core/status.h"
 
 #include <stdint.h>
 

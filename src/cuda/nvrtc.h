@@ -2,7 +2,7 @@
 #ifndef CC1D_CUDA_NVRTC_H
 #define CC1D_CUDA_NVRTC_H
 
-#include "status.h"
+#include "core/status.h"
 
 /* One line on the compiler, opened for a driver of this CUDA version (1000 * major + 10 * minor):
  * its version and path. Returns 0, and why not, if none can be used; the next call tries again. */

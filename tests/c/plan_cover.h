@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "gpu/params.h"
-#include "plan_key.h"
+#include "gpu/plan/plan_key.h"
+#include "gpu/text/params.h"
 
 /* ---- Problems ---- */
 

@@ -1,8 +1,8 @@
 /* test_extents.c - sizes, strides and addresses near and beyond what 64 bits hold. Nothing overflows (run
  * under UBSan), and no walk is as long as a tensor that takes no memory says it is. */
 #include "check.h"
-#include "validate.h"
-#include "validate_tensor.h"
+#include "core/validate.h"
+#include "core/validate_tensor.h"
 
 #define POWER(n) ((int64_t)1 << (n))
 

@@ -1,6 +1,6 @@
 /* test_sized.c - structs that begin with their size, from callers of earlier and later versions. */
 #include "check.h"
-#include "sized.h"
+#include "core/sized.h"
 
 /* Three versions: the last two appended a field each. */
 typedef struct third {

@@ -70,7 +70,7 @@ table() {
 
 cuda() {
     step c-api 120 build.log bash -c "cmake -P cmake/embed_kernels.cmake && cc -O2 -ffp-contract=off -Iinclude -Isrc tests/cuda/test_gpu.c \
-        src/*.c src/*/*.c -o /tmp/test_gpu -lm -lpthread -ldl &&
+        src/*/*.c src/*/*/*.c -o /tmp/test_gpu -lm -lpthread -ldl &&
         CAUSAL_CONV1D_NVRTC=\$($PYTHON -c 'from causal_conv1d_mps import _cuda
 print(_cuda.nvrtc_paths()[0])') /tmp/test_gpu"
     step cuda 240 cuda.log "$PYTHON" -m pytest -q -p no:cacheprovider -k 'not two_to_the_31' \

@@ -2,7 +2,7 @@
  *
  * dtype and width make the key. Width 13 is a text that does not compile, 14 and more one
  * that compiles slowly. A batch of 0 needs no launch, backward needs two and scratch. */
-#include "plan.h"
+#include "gpu/plan/plan.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  *
  *     test_cuda_host FOLDER [CASE]     FOLDER holds libcuda.so.1 and libnvrtc.so.13, the fakes */
 #define _GNU_SOURCE
-#include "backend.h"
+#include "core/backend.h"
 #include "cuda/cuda.h"
 #include "fake.h"
 

@@ -6,8 +6,8 @@
  * CC1D_TEXTS=FOLDER in the environment writes every text there instead, for tools/nvrtc_check.py. */
 #define _POSIX_C_SOURCE 200809L
 #include "cuda/nvrtc.h"
-#include "plan.h"
-#include "validate.h"
+#include "gpu/plan/plan.h"
+#include "core/validate.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-GPU = Path(__file__).resolve().parent.parent.parent / "src" / "gpu"
-TEXTS = [path for path in sorted(GPU.glob("*.h")) if path.name != "kernel_source.h"]
+GPU = Path(__file__).resolve().parent.parent.parent / "src" / "gpu" / "text"
+TEXTS = sorted(GPU.glob("*.h"))
 METAL_TYPES = {"uint", "ushort"}  # which CUDA lacks
 
 DECLARATION = re.compile(

@@ -1,4 +1,4 @@
-"""The way of an eager call (_route.c): what it asks PyTorch, and answers that go wrong."""
+"""The way of an eager call (route.c): what it asks PyTorch, and answers that go wrong."""
 
 from contextlib import contextmanager
 

@@ -1,0 +1,303 @@
+/* call.c - see call.h. */
+#include "call.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "launch.h"
+#include "openmp.h"
+#include "torch.h"
+
+/* ---- Arguments
+ * ------------------------------------------------------------------------------------------------------ */
+
+void cc1d_clear(cc1d_call *call, const cc1d_table *table) {
+    memset(call, 0, offsetof(cc1d_call, tensor));
+    call->table = table;
+    call->pad_slot_id = -1;
+    call->num_threads = 1;
+}
+
+void cc1d_release(cc1d_call *call) {
+    PyMem_Free(call->allocated);
+    Py_XDECREF(call->tensors);
+    for (int i = 0; i <= CC1D_SCRATCH; i++) {
+        Py_XDECREF(call->keep[i]);
+        if (call->made[i]) Py_XDECREF(call->object[i]);
+    }
+}
+
+int cc1d_take(cc1d_call *call, PyObject *tensors) {
+    const cc1d_table *table = call->table;
+    const Py_ssize_t count = PyTuple_Check(tensors) ? PyTuple_Size(tensors) : -1;
+    if (count < 0 || count > table->count) {
+        PyErr_Format(PyExc_TypeError, "%s: expected a tuple of at most %d tensors", table->name,
+                     table->count);
+        return -1;
+    }
+    PyObject *before = call->tensors;
+    Py_INCREF(tensors);
+    call->tensors = tensors;
+    Py_XDECREF(before);
+    for (int i = 0; i < (int)count; i++) {
+        const int role = table->argument[i].role;
+        PyObject *object = PyTuple_GetItem(tensors, i);
+        call->wanted[role] = object == Py_True && i >= table->inputs;
+        call->object[role] = object == Py_None || call->wanted[role] ? NULL : object;
+    }
+    return 0;
+}
+
+/* Gives the call a tensor that it owns from then on. */
+static int own(cc1d_call *call, int role, PyObject *made) {
+    call->object[role] = made;
+    call->made[role] = made != NULL;
+    return made ? 0 : -1;
+}
+
+static PyObject *or_none(PyObject *object) { return object ? object : Py_None; }
+
+/* None where shapes are wrong: then there is no such result, and validation refuses the call. */
+static int make_states(cc1d_call *call, int role, PyObject *state_len) {
+    PyObject *states =
+        cc1d_ask_torch(CC1D_PY_NEW_STATES, call->object[CC1D_X], or_none(call->object[CC1D_WEIGHT]),
+                       or_none(call->object[CC1D_CU]), or_none(state_len), NULL);
+    if (states != Py_None) return own(call, role, states);
+    Py_DECREF(states);
+    return 0;
+}
+
+int cc1d_make_results(cc1d_call *call, PyObject *state_len) {
+    const cc1d_table *table = call->table;
+    for (int i = table->inputs; i < table->count; i++) {
+        const cc1d_argument *a = &table->argument[i];
+        if (!call->wanted[a->role]) continue;
+        PyObject *like = a->like < 0 ? NULL : call->object[table->argument[a->like].role];
+        if (a->like < 0 ? make_states(call, a->role, state_len)
+                        : own(call, a->role, like ? cc1d_ask_torch(CC1D_PY_EMPTY_LIKE, like, NULL) : NULL))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- Memory
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* nn.Conv1d's weight (D, 1, W) is (D, W) by another name, and so is its gradient. */
+static void squeeze(cc1d_tensor *weight) {
+    if (weight->ndim != 3 || weight->shape[1] != 1) return;
+    weight->ndim = 2;
+    weight->shape[1] = weight->shape[2];
+    weight->strides[1] = weight->strides[2];
+}
+
+static int borrow_through_table(PyObject *object, const char *name, cc1d_tensor *tensor) {
+    if (cc1d_borrow(object, name, tensor)) return -1;
+    return (cc1d_device)tensor->device == cc1d_launched_device() ? cc1d_find_offset(object, tensor) : 0;
+}
+
+/* An object that the exchange table does not serve. */
+static int borrow_slowly(cc1d_call *call, const cc1d_argument *a) {
+    PyObject *object = call->object[a->role];
+    cc1d_tensor *tensor = &call->tensor[a->role];
+    if (cc1d_has_device(object, cc1d_launched_device())) return cc1d_describe(object, a->name, tensor);
+    return cc1d_borrow_capsule(object, a->name, a->written, tensor, &call->keep[a->role]);
+}
+
+/* First those whose __dlpack__ may run anything, without garbage collections, which would run more; those of
+ * the table, which run nothing, last. */
+static int borrow_each(cc1d_call *call, bool served) {
+    for (int i = 0; i < call->table->count; i++) {
+        const cc1d_argument *a = &call->table->argument[i];
+        PyObject *object = call->object[a->role];
+        if (!object || cc1d_has_exchange(object) != served) continue;
+        cc1d_tensor *tensor = &call->tensor[a->role];
+        if (served ? borrow_through_table(object, a->name, tensor) : borrow_slowly(call, a)) return -1;
+        if (a->role == CC1D_WEIGHT || a->role == CC1D_DWEIGHT) squeeze(tensor);
+        call->given[a->role] = tensor;
+    }
+    return 0;
+}
+
+int cc1d_borrow_all(cc1d_call *call) {
+    bool served = true;
+    for (int i = 0; i < call->table->count && served; i++) {
+        PyObject *object = call->object[call->table->argument[i].role];
+        served = !object || cc1d_has_exchange(object);
+    }
+    if (served) return borrow_each(call, true);
+    const int collecting = PyGC_Disable();
+    const int result = borrow_each(call, false) || borrow_each(call, true) ? -1 : 0;
+    if (collecting) PyGC_Enable();
+    return result;
+}
+
+/* Without garbage collections, because memory is borrowed: PyTorch's function runs no Python code. */
+int cc1d_make_scratch(cc1d_call *call, size_t bytes) {
+    if (bytes == 0) return 0;
+    const int collecting = PyGC_Disable();
+    PyObject *device = PyObject_GetAttrString(call->object[CC1D_X], "device");
+    PyObject *size = device ? Py_BuildValue("(n)", (Py_ssize_t)bytes) : NULL;
+    PyObject *options =
+        size ? Py_BuildValue("{s:O,s:O}", "dtype", cc1d_torch(CC1D_PY_UINT8), "device", device) : NULL;
+    PyObject *scratch = options ? PyObject_Call(cc1d_torch(CC1D_PY_EMPTY), size, options) : NULL;
+    cc1d_tensor *tensor = &call->tensor[CC1D_SCRATCH];
+    int result = own(call, CC1D_SCRATCH, scratch);
+    if (!result)
+        result = cc1d_has_exchange(scratch) ? borrow_through_table(scratch, "scratch", tensor)
+                 : cc1d_has_device(scratch, cc1d_launched_device())
+                     ? cc1d_describe(scratch, "scratch", tensor)
+                     : cc1d_borrow_capsule(scratch, "scratch", true, tensor, &call->keep[CC1D_SCRATCH]);
+    if (!result) {
+        call->scratch_size = bytes;
+        call->scratch = (char *)tensor->data + tensor->byte_offset;
+        call->given[CC1D_SCRATCH] = tensor;
+    }
+    Py_XDECREF(options);
+    Py_XDECREF(size);
+    Py_XDECREF(device);
+    if (collecting) PyGC_Enable();
+    return result;
+}
+
+/* A CPU call's scratch comes from malloc. */
+static int allocate_scratch(cc1d_call *call, size_t bytes) {
+    enum { ALIGNMENT = 64 };
+    if (call->given[CC1D_X]->device != CC1D_CPU) return cc1d_make_scratch(call, bytes);
+    call->allocated = PyMem_Malloc(bytes + ALIGNMENT);
+    if (!call->allocated) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    call->scratch = call->allocated + (ALIGNMENT - (uintptr_t)call->allocated % ALIGNMENT);
+    call->scratch_size = bytes;
+    return 0;
+}
+
+/* ---- Running
+ * -------------------------------------------------------------------------------------------------------- */
+
+static cc1d_status run(const cc1d_call *call, const cc1d_exec *exec) {
+    switch (call->table->op) {
+    case CC1D_OP_FORWARD: {
+        const cc1d_forward_args args = cc1d_forward_args_of(call);
+        return cc1d_forward(&args, exec);
+    }
+    case CC1D_OP_BACKWARD: {
+        const cc1d_backward_args args = cc1d_backward_args_of(call);
+        return cc1d_backward(&args, exec);
+    }
+    case CC1D_OP_UPDATE: {
+        const cc1d_update_args args = cc1d_update_args_of(call);
+        return cc1d_update(&args, exec);
+    }
+    default: {
+        const cc1d_varlen_states_args args = cc1d_varlen_states_args_of(call);
+        return cc1d_varlen_states(&args, exec);
+    }
+    }
+}
+
+static int prepare_scratch(cc1d_call *call) {
+    if (call->table->op != CC1D_OP_BACKWARD) return 0;
+    size_t bytes = 0;
+    const cc1d_backward_args args = cc1d_backward_args_of(call);
+    const cc1d_status status = cc1d_backward_scratch(&args, &bytes);
+    if (status) cc1d_raise(status);
+    return status || allocate_scratch(call, bytes) ? -1 : 0;
+}
+
+int cc1d_run_borrowed(cc1d_call *call) {
+    const cc1d_tensor *x = call->given[CC1D_X];
+    if (x && (cc1d_device)x->device == cc1d_launched_device()) return cc1d_launch_all(call);
+    cc1d_exec exec = cc1d_exec_on(call->num_threads);
+    if (x && x->device == CC1D_CUDA &&
+        cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream))
+        return -1;
+    if (prepare_scratch(call)) return -1;
+    cc1d_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = run(call, &exec);
+    Py_END_ALLOW_THREADS
+    if (status) cc1d_raise(status);
+    return status ? -1 : 0;
+}
+
+/* ---- For the core
+ * --------------------------------------------------------------------------------------------------- */
+
+cc1d_forward_args cc1d_forward_args_of(const cc1d_call *call) {
+    return (cc1d_forward_args){
+        .size = sizeof(cc1d_forward_args),
+        .x = call->given[CC1D_X],
+        .weight = call->given[CC1D_WEIGHT],
+        .bias = call->given[CC1D_BIAS],
+        .seq_idx = call->given[CC1D_SEQ_IDX],
+        .cu_seqlens = call->given[CC1D_CU],
+        .initial_states = call->given[CC1D_INITIAL],
+        .residual = call->given[CC1D_RESIDUAL],
+        .out = call->given[CC1D_OUT],
+        .final_states = call->given[CC1D_FINAL],
+        .activation = call->activation,
+    };
+}
+
+cc1d_backward_args cc1d_backward_args_of(const cc1d_call *call) {
+    return (cc1d_backward_args){
+        .size = sizeof(cc1d_backward_args),
+        .dout = call->given[CC1D_DOUT],
+        .x = call->given[CC1D_X],
+        .weight = call->given[CC1D_WEIGHT],
+        .bias = call->given[CC1D_BIAS],
+        .seq_idx = call->given[CC1D_SEQ_IDX],
+        .cu_seqlens = call->given[CC1D_CU],
+        .initial_states = call->given[CC1D_INITIAL],
+        .dfinal_states = call->given[CC1D_DFINAL],
+        .dx = call->given[CC1D_DX],
+        .dweight = call->given[CC1D_DWEIGHT],
+        .dbias = call->given[CC1D_DBIAS],
+        .dinitial_states = call->given[CC1D_DINITIAL],
+        .activation = call->activation,
+        .scratch = call->scratch,
+        .scratch_size = call->scratch_size,
+    };
+}
+
+cc1d_update_args cc1d_update_args_of(const cc1d_call *call) {
+    return (cc1d_update_args){
+        .size = sizeof(cc1d_update_args),
+        .x = call->given[CC1D_X],
+        .conv_state = call->given[CC1D_STATE],
+        .weight = call->given[CC1D_WEIGHT],
+        .bias = call->given[CC1D_BIAS],
+        .cache_seqlens = call->given[CC1D_CACHE],
+        .conv_state_indices = call->given[CC1D_INDICES],
+        .num_accepted_tokens = call->given[CC1D_ACCEPTED],
+        .out = call->given[CC1D_OUT],
+        .pad_slot_id = call->pad_slot_id,
+        .activation = call->activation,
+    };
+}
+
+cc1d_varlen_states_args cc1d_varlen_states_args_of(const cc1d_call *call) {
+    return (cc1d_varlen_states_args){
+        .size = sizeof(cc1d_varlen_states_args),
+        .x = call->given[CC1D_X],
+        .cu_seqlens = call->given[CC1D_CU],
+        .states = call->given[CC1D_FINAL],
+    };
+}
+
+PyObject *cc1d_raise(cc1d_status status) {
+    PyObject *exception = PyExc_RuntimeError;
+    switch (status) {
+    case CC1D_ERROR_TYPE: exception = PyExc_TypeError; break;
+    case CC1D_ERROR_VALUE: exception = PyExc_ValueError; break;
+    case CC1D_ERROR_UNSUPPORTED: exception = PyExc_NotImplementedError; break;
+    case CC1D_ERROR_MEMORY: exception = PyExc_MemoryError; break;
+    default: break;
+    }
+    PyErr_SetString(exception, cc1d_last_error());
+    return NULL;
+}

@@ -1,0 +1,354 @@
+/* cpu.c - the CPU backend: cuts a problem into items, runs a kernel on each, and reduces weight
+ * gradients. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert.h"
+#include "core/backend.h"
+#include "core/checked.h"
+#include "core/index.h"
+#include "last_steps.h"
+#include "split.h"
+#include "threads.h"
+
+/* ---- Which implementation
+ * ------------------------------------------------------------------------------------- */
+
+static _Atomic(const cc1d_cpu_kernels *) chosen; /* NULL until the first call, or after set(NULL) */
+
+static const cc1d_cpu_kernels *find(const char *name) {
+    for (const cc1d_cpu_kernels *const *k = cc1d_cpu_kernel_list; *k; k++)
+        if ((*k)->usable() && (!name || strcmp((*k)->name, name) == 0)) return *k;
+    return NULL;
+}
+
+static const cc1d_cpu_kernels *kernels(void) {
+    const cc1d_cpu_kernels *k = atomic_load_explicit(&chosen, memory_order_acquire);
+    if (k) return k;
+    const char *wanted = getenv("CAUSAL_CONV1D_CPU");
+    k = find(wanted && *wanted ? wanted : NULL);
+    if (!k) {
+        fprintf(stderr,
+                "causal_conv1d: CAUSAL_CONV1D_CPU=%s is not usable on this machine; using the best instead\n",
+                wanted);
+        k = find(NULL);
+    }
+    atomic_store_explicit(&chosen, k, memory_order_release);
+    return k;
+}
+
+const char *cc1d_cpu_implementation(int index) {
+    if (index < 0) return NULL;
+    for (const cc1d_cpu_kernels *const *k = cc1d_cpu_kernel_list; *k; k++)
+        if ((*k)->usable() && index-- == 0) return (*k)->name;
+    return NULL;
+}
+
+cc1d_status cc1d_set_cpu_implementation(const char *name) {
+    const cc1d_cpu_kernels *k = name ? find(name) : NULL;
+    if (name && !k) {
+        char usable[128] = "";
+        const char *each;
+        for (int i = 0; (each = cc1d_cpu_implementation(i)); i++)
+            snprintf(usable + strlen(usable), sizeof usable - strlen(usable), i ? ", %s" : "%s", each);
+        return cc1d_fail(CC1D_ERROR_VALUE, "implementation: expected one of %s, got %s", usable, name);
+    }
+    atomic_store_explicit(&chosen, k ? k : find(NULL), memory_order_release);
+    return CC1D_OK;
+}
+
+static int available(char *detail, size_t size) {
+    snprintf(detail, size, "%s kernels", kernels()->name);
+    return 1;
+}
+
+/* ---- Items and segments
+ * --------------------------------------------------------------------------------------- */
+
+enum { SERIAL_ELEMENTS = 1 << 15 }; /* smaller problems stay on the calling thread */
+
+typedef struct job {
+    const cc1d_problem *p;
+    const cc1d_cpu_kernels *kernels;
+    cc1d_path path;
+    cc1d_split split;
+    double *partials; /* [b chunk, t chunk][W + 1][dim], or NULL where no weight gradient is wanted */
+    int64_t *last;    /* of each batch row, the last step that is no padding; NULL: the last one */
+    char *workspaces;
+    size_t workspace_size;
+} job;
+
+/* First sequence that ends after step t. */
+static int64_t sequence_at(const cc1d_view *cu, int64_t t) {
+    int64_t low = 0, high = cu->shape[0] - 1;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (cc1d_index_at(cu, middle + 1, 0) > t)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+typedef void (*segment_function)(const job *j, const cc1d_segment *segment, const cc1d_item *item,
+                                 void *workspace);
+
+static void for_each_segment(const job *j, const cc1d_item *item, segment_function function,
+                             void *workspace) {
+    const cc1d_problem *p = j->p;
+    cc1d_segment s = {
+        .d0 = item->d0, .d1 = item->d1, .t0 = item->t0, .t1 = item->t1, .start = 0, .end = p->seqlen};
+    if (!cc1d_has(p, CC1D_CU)) {
+        for (s.b = item->b0; s.b < item->b1; s.b++) {
+            s.n = s.b;
+            s.last = j->last ? j->last[s.b] : s.end - 1;
+            function(j, &s, item, workspace);
+        }
+        return;
+    }
+    const cc1d_view *cu = &p->view[CC1D_CU];
+    for (s.n = sequence_at(cu, item->t0); s.t0 < item->t1; s.n++, s.t0 = s.t1) {
+        s.start = cc1d_index_at(cu, s.n, 0);
+        s.end = cc1d_index_at(cu, s.n + 1, 0);
+        s.t1 = s.end < item->t1 ? s.end : item->t1;
+        s.last = s.end - 1;
+        if (s.t0 < s.t1) function(j, &s, item, workspace);
+    }
+}
+
+static void forward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
+                            void *workspace) {
+    (void)item, (void)workspace;
+    j->kernels->forward(j->p, j->path, segment);
+}
+
+static void backward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
+                             void *workspace) {
+    double *partial = NULL;
+    if (j->partials) {
+        const int64_t row = cc1d_cpu_partial_row(&j->split, item);
+        partial = j->partials + row * (j->p->width + 1) * j->p->dim + item->d0;
+    }
+    j->kernels->backward(j->p, j->path, segment, partial, workspace);
+}
+
+static void forward_task(void *context, int64_t index) {
+    const job *j = context;
+    const cc1d_item item = cc1d_cpu_item(j->p, &j->split, j->path, index);
+    for_each_segment(j, &item, forward_segment, NULL);
+}
+
+static void backward_task(void *context, int64_t index) {
+    const job *j = context;
+    void *workspace = j->workspaces + (size_t)index * j->workspace_size;
+    const int64_t each = j->split.items / j->split.tasks, rest = j->split.items % j->split.tasks;
+    const int64_t first = index * each + (index < rest ? index : rest);
+    const int64_t last = first + each + (index < rest);
+    for (int64_t i = first; i < last; i++) {
+        const cc1d_item item = cc1d_cpu_item(j->p, &j->split, j->path, i);
+        if (j->partials) {
+            const int64_t row = cc1d_cpu_partial_row(&j->split, &item);
+            double *partial = j->partials + row * (j->p->width + 1) * j->p->dim + item.d0;
+            for (int64_t k = 0; k <= j->p->width; k++, partial += j->p->dim)
+                memset(partial, 0, (size_t)(item.d1 - item.d0) * sizeof(double));
+        }
+        for_each_segment(j, &item, backward_segment, workspace);
+    }
+}
+
+/* ---- Second stages: states, state gradients, the ordered reduction
+ * ---------------------------------------------- */
+
+enum { STAGE_CHANNELS = 256 };
+
+static int64_t channel_blocks(const cc1d_problem *p) {
+    return (p->dim + STAGE_CHANNELS - 1) / STAGE_CHANNELS;
+}
+
+/* One block of channels of one row of the states. */
+static void state_bounds(const job *j, int64_t index, cc1d_segment *s) {
+    const cc1d_problem *p = j->p;
+    const int64_t blocks = channel_blocks(p);
+    s->n = index / blocks;
+    s->d0 = index % blocks * STAGE_CHANNELS;
+    s->d1 = s->d0 + STAGE_CHANNELS < p->dim ? s->d0 + STAGE_CHANNELS : p->dim;
+    const bool packed = cc1d_has(p, CC1D_CU);
+    s->b = packed ? 0 : s->n;
+    s->start = packed ? cc1d_index_at(&p->view[CC1D_CU], s->n, 0) : 0;
+    s->end = packed ? cc1d_index_at(&p->view[CC1D_CU], s->n + 1, 0) : p->seqlen;
+    s->t0 = s->start;
+    s->t1 = s->end;
+    s->last = j->last ? j->last[s->b] : s->end - 1;
+}
+
+static void states_task(void *context, int64_t index) {
+    const job *j = context;
+    cc1d_segment s;
+    state_bounds(j, index, &s);
+    if (cc1d_has(j->p, CC1D_SEQ_IDX)) s.last = cc1d_cpu_last_step(j->p, s.b);
+    cc1d_cpu_final_states(j->p, &s);
+}
+
+static void last_task(void *context, int64_t index) {
+    const job *j = context;
+    j->last[index] = cc1d_cpu_last_step(j->p, index);
+}
+
+static void dinitial_task(void *context, int64_t index) {
+    const job *j = context;
+    cc1d_segment s;
+    state_bounds(j, index, &s);
+    cc1d_cpu_dinitial(j->p, &s);
+}
+
+/* dweight and dbias of a block of channels: partial sums added in the order of their rows. */
+static void reduce_task(void *context, int64_t index) {
+    const job *j = context;
+    const cc1d_problem *p = j->p;
+    const cc1d_view *dweight = &p->view[CC1D_DWEIGHT], *dbias = &p->view[CC1D_DBIAS];
+    const int64_t rows = j->split.b_count * j->split.t_count, terms = p->width + 1;
+    const int64_t d1 = (index + 1) * STAGE_CHANNELS < p->dim ? (index + 1) * STAGE_CHANNELS : p->dim;
+    const int64_t d0 = index * STAGE_CHANNELS;
+    for (int64_t k = 0; k < terms; k++) {
+        const cc1d_view *to = k < p->width ? dweight : dbias;
+        double sums[STAGE_CHANNELS];
+        if (!to->present) continue;
+        for (int64_t i = 0; i < d1 - d0; i++) sums[i] = 0;
+        for (int64_t row = 0; row < rows; row++) {
+            const double *from = &j->partials[(row * terms + k) * p->dim + d0];
+            for (int64_t i = 0; i < d1 - d0; i++) sums[i] += from[i];
+        }
+        for (int64_t i = 0; i < d1 - d0; i++) {
+            const int64_t element = (d0 + i) * to->stride[0] + (k < p->width ? k * to->stride[1] : 0);
+            cc1d_store_f64(to->data + element * (int64_t)cc1d_itemsize(to->dtype), to->dtype, sums[i]);
+        }
+    }
+}
+
+/* ---- Operations
+ * ------------------------------------------------------------------------------------------------ */
+
+static bool wants_sums(const cc1d_problem *p) { return cc1d_has(p, CC1D_DWEIGHT) || cc1d_has(p, CC1D_DBIAS); }
+
+/* Where the parts of the scratch memory begin, after alignment. */
+typedef struct layout {
+    int64_t last, workspaces, end; /* the partial sums lie at 0 */
+} layout;
+
+static int64_t lines(int64_t bytes) { return cc1d_plus(bytes, 63) / 64 * 64; }
+
+static layout lay_out(const cc1d_problem *p, cc1d_path path, const cc1d_split *split) {
+    layout at;
+    const int64_t rows = split->b_count * split->t_count, terms = p->width + 1;
+    const bool rows_end_early = cc1d_has(p, CC1D_SEQ_IDX) && cc1d_has(p, CC1D_DFINAL);
+    at.last = wants_sums(p) ? lines(cc1d_times(cc1d_times(rows, p->dim), cc1d_times(terms, 8))) : 0;
+    at.workspaces = cc1d_plus(at.last, rows_end_early ? lines(p->batch * (int64_t)sizeof(int64_t)) : 0);
+    at.end = cc1d_plus(at.workspaces, cc1d_times(split->tasks, (int64_t)cc1d_cpu_workspace(p, path)));
+    return at;
+}
+
+static cc1d_status scratch(const cc1d_problem *p, size_t *bytes) {
+    const cc1d_path path = cc1d_cpu_path(p);
+    const cc1d_split split = cc1d_cpu_split(p, path);
+    const int64_t end = lay_out(p, path, &split).end;
+    if (end > PTRDIFF_MAX - 64)
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "weight: expected a width W that leaves the sums of its gradient "
+                         "in the address space, got %lld",
+                         (long long)p->width);
+    *bytes = (size_t)end + 63; /* 63: to align it here */
+    return CC1D_OK;
+}
+
+static cc1d_exec limited(const cc1d_exec *exec, int64_t elements) {
+    cc1d_exec limited = *exec;
+    if (elements <= SERIAL_ELEMENTS) limited.num_threads = 1, limited.parallel_for = NULL;
+    return limited;
+}
+
+static void run_states(const job *j, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
+    const cc1d_problem *p = j->p;
+    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(p->sequences, p->dim), p->state_len));
+    if (p->state_len > 0) cc1d_parallel(&e, p->sequences * channel_blocks(p), task, (void *)j);
+}
+
+static void run_forward(job *j, const cc1d_exec *exec) {
+    const cc1d_exec e = limited(exec, j->p->batch * j->p->dim * j->p->seqlen);
+    cc1d_parallel(&e, j->split.items, forward_task, j);
+    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, exec, states_task);
+}
+
+static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
+    const cc1d_problem *p = j->p;
+    const layout at = lay_out(p, j->path, &j->split);
+    memory += (64 - (uintptr_t)memory % 64) % 64;
+    j->partials = wants_sums(p) ? (double *)(void *)memory : NULL;
+    j->last = at.workspaces > at.last ? (int64_t *)(void *)(memory + at.last) : NULL;
+    j->workspaces = memory + at.workspaces;
+    j->workspace_size = cc1d_cpu_workspace(p, j->path);
+    cc1d_exec e = limited(exec, p->batch * p->seqlen);
+    if (j->last) cc1d_parallel(&e, p->batch, last_task, j);
+    e = limited(exec, p->batch * p->dim * p->seqlen);
+    cc1d_parallel(&e, j->split.tasks, backward_task, j);
+    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, exec, dinitial_task);
+    if (!wants_sums(p)) return;
+    e = limited(exec, cc1d_times(j->split.b_count * j->split.t_count * p->dim, p->width + 1));
+    cc1d_parallel(&e, channel_blocks(p), reduce_task, j);
+}
+
+typedef struct update_job {
+    const cc1d_problem *p;
+    const cc1d_cpu_kernels *kernels;
+    int64_t d_chunk, d_count, b_chunk;
+} update_job;
+
+static void update_task(void *context, int64_t index) {
+    const update_job *j = context;
+    const cc1d_problem *p = j->p;
+    const int64_t d0 = index % j->d_count * j->d_chunk, b0 = index / j->d_count * j->b_chunk;
+    const int64_t d1 = d0 + j->d_chunk < p->dim ? d0 + j->d_chunk : p->dim;
+    for (int64_t b = b0; b < b0 + j->b_chunk && b < p->batch; b++) {
+        int64_t row = b;
+        if (cc1d_has(p, CC1D_INDICES)) {
+            row = cc1d_index_at(&p->view[CC1D_INDICES], b, 0);
+            if (row == p->pad_slot_id) row = -1;
+        }
+        j->kernels->update(p, b, row < 0 ? -1 : row, d0, d1);
+    }
+}
+
+static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const cc1d_exec *exec) {
+    const int64_t work = p->seqlen + p->state_len; /* elements touched per channel */
+    const int64_t channels = SERIAL_ELEMENTS / (work + 1) + 1;
+    update_job j = {.p = p, .kernels = k, .d_chunk = p->dim < channels ? p->dim : channels};
+    if (j.d_chunk < 1) return;
+    j.d_count = (p->dim + j.d_chunk - 1) / j.d_chunk;
+    j.b_chunk = channels / j.d_chunk;
+    const cc1d_exec e = limited(exec, cc1d_times(p->batch * p->dim, work));
+    cc1d_parallel(&e, (p->batch + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
+}
+
+static cc1d_status run(const cc1d_problem *p, const cc1d_exec *exec, void *memory) {
+    static const char *const names[] = {"forward", "backward", "update", "varlen_states"};
+    const cc1d_cpu_kernels *k = kernels();
+    if (p->op == CC1D_OP_UPDATE) {
+        run_update(p, k, exec);
+    } else if (p->op == CC1D_OP_VARLEN_STATES) {
+        job j = {.p = p};
+        run_states(&j, exec, states_task);
+    } else {
+        const cc1d_path path = cc1d_cpu_path(p);
+        job j = {.p = p, .kernels = k, .path = path, .split = cc1d_cpu_split(p, path)};
+        if (p->op == CC1D_OP_FORWARD)
+            run_forward(&j, exec);
+        else
+            run_backward(&j, exec, memory);
+    }
+    cc1d_ran("cpu", k->name, names[p->op]);
+    return CC1D_OK;
+}
+
+const cc1d_backend cc1d_backend_cpu = {.name = "cpu", .available = available, .scratch = scratch, .run = run};

@@ -1,0 +1,42 @@
+/* shift.h - the state of the update operation: where its steps lie, and how it moves on, for whole ranges of
+ * channels. */
+#ifndef CC1D_CPU_SHIFT_H
+#define CC1D_CPU_SHIFT_H
+
+#include "pack.h"
+#include "taps.h"
+
+/* Where the state of batch row b holds step t, t < 0 being before the call. */
+static inline int64_t cc1d_update_position(const cc1d_problem *p, int64_t b, int64_t t) {
+    const int64_t size = p->state_len;
+    if (cc1d_has(p, CC1D_CACHE)) { /* size >= W-1 >= -t, so one turn is enough */
+        const int64_t position = cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % size + t;
+        return position < 0 ? position + size : position;
+    }
+    if (!cc1d_has(p, CC1D_ACCEPTED)) return size + t;
+    return size + t - (p->seqlen - cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0));
+}
+
+/* Moves channels d0..d1-1 of a state row past the call's steps. */
+static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
+    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
+    const int64_t item = (int64_t)cc1d_itemsize(x->dtype), size = p->state_len, steps = p->seqlen;
+    const int64_t channels = d1 - d0;
+    if (cc1d_has(p, CC1D_CACHE)) {
+        const int64_t position = cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % size;
+        for (int64_t t = steps > size ? steps - size : 0; t < steps; t++)
+            cc1d_copy(cc1d_element(state, row, d0, (position + t) % size), state->stride[1],
+                      cc1d_element(x, b, d0, t), x->stride[1], channels, item);
+        return;
+    }
+    const int64_t shift = cc1d_has(p, CC1D_ACCEPTED) ? cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0) : steps;
+    const int64_t kept = size - steps > 0 ? size - steps : 0; /* old steps that stay, moved down by shift */
+    for (int64_t i = 0; i < kept; i++)
+        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(state, row, d0, i + shift),
+                  state->stride[1], channels, item);
+    for (int64_t i = kept; i < size; i++)
+        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(x, b, d0, steps - size + i),
+                  x->stride[1], channels, item);
+}
+
+#endif

@@ -1,0 +1,21 @@
+/* avx512.c - the kernels on AVX-512. */
+#include "cpu/kernels.h"
+
+#if defined(__x86_64__)
+
+#include "cpu/features.h"
+#include "simd_avx512.h"
+
+#include "cpu/text/kernel_table.h"
+
+const cc1d_cpu_kernels cc1d_cpu_avx512 = {.name = "avx512",
+                                          .usable = cc1d_cpu_has_avx512,
+                                          .forward = forward,
+                                          .backward = backward,
+                                          .update = update};
+
+#else
+
+typedef int cc1d_avx512_is_for_x86; /* a translation unit may not be empty */
+
+#endif

@@ -1,0 +1,266 @@
+/* kernel_time.h - part of kernel_text.h: forward where the steps of a channel are contiguous in
+ * memory, or have been packed so. A vector holds consecutive steps. */
+
+/* The pre-activations of `count` vectors of steps. x: the oldest tap of the first step. */
+SIMD_INLINE void NAME(convolve)(VEC *y, const REAL *weights, const char *x, int64_t width, int dtype,
+                                int count) {
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    SIMD_EACH (i, count) y[i] = SET(weights[width]);
+    SIMD_UNROLL
+    for (int64_t k = 0; k < width; k++) {
+        SIMD_EACH (i, count) y[i] = FMA(SET(weights[k]), LOAD(x + (k + i * LANES) * item, dtype), y[i]);
+    }
+}
+
+SIMD_INLINE void NAME(convolve_at)(REAL *acc, const REAL *weights, const char *x, int64_t width, int dtype,
+                                   int64_t at, int count) {
+    VEC y[SIMD_VECTORS];
+    NAME(convolve)(y, weights, x + at * (int64_t)cc1d_itemsize(dtype), width, dtype, count);
+    SIMD_EACH (i, count) STORE(acc + at + i * LANES, DTYPE, y[i]);
+}
+
+/* n steps, whole vectors, at most CC1D_BLOCK, to acc. */
+SIMD_INLINE void NAME(convolve_as)(REAL *acc, const REAL *weights, const char *x, int64_t n, int64_t width,
+                                   int dtype) {
+#define CONVOLVE(constant) \
+    if (width == constant) EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, constant, dtype) else
+    CC1D_EACH_WIDTH(CONVOLVE)
+    EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, width, dtype)
+#undef CONVOLVE
+}
+
+/* x: REALs. */
+SIMD_TARGET static void NAME(convolve_block)(REAL *acc, const REAL *weights, const char *x, int64_t n,
+                                             int64_t width) {
+    NAME(convolve_as)(acc, weights, x, n, width, DTYPE);
+}
+
+/* ---- Where memory holds what is computed in: one loop, which is bound by memory ---------------------- */
+
+SIMD_INLINE void NAME(forward_at)(const REAL *weights, const char *x, const char *residual, char *out,
+                                  int64_t width, int silu, int64_t at, int count) {
+    const int64_t bytes = at * (int64_t)sizeof(REAL), vector = LANES * (int64_t)sizeof(REAL);
+    VEC y[SIMD_VECTORS];
+    NAME(convolve)(y, weights, x + bytes, width, DTYPE, count);
+    NAME(activate)(y, silu, NAME(LONG), count);
+    if (residual) {
+        SIMD_EACH (i, count) y[i] = ADD(y[i], LOAD(residual + bytes + i * vector, DTYPE));
+    }
+    SIMD_EACH (i, count) STORE(out + bytes + i * vector, DTYPE, y[i]);
+}
+
+SIMD_TARGET static void NAME(forward_reals)(const REAL *weights, const char *x, const char *residual,
+                                            char *out, int64_t n, int64_t width, int silu) {
+#define FORWARD(constant)                                                            \
+    if (width == constant && silu)                                                   \
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, 1) \
+    else if (width == constant)                                                      \
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, 0) \
+    else
+    CC1D_EACH_WIDTH(FORWARD)
+    if (silu)
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, 1)
+    else
+        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, 0)
+#undef FORWARD
+}
+
+#if IS_FLOAT
+/* ---- 16-bit elements: stages ------------------------------------------------------------------------- */
+
+/* Two vectors of steps in the order of LOAD_ANY, where that is pairs: an odd step's tap is the even step's
+ * next one, so each is loaded once. x: as it lies in memory. */
+SIMD_INLINE void NAME(convolve_pairs_at)(REAL *acc, const REAL *weights, const char *x, int64_t width,
+                                         int64_t at, int count) {
+    enum { ITEM = 2 };
+    VEC even[SIMD_VECTORS / 2], odd[SIMD_VECTORS / 2], tap[2], next[2];
+    SIMD_EACH (i, count / 2) {
+        const char *from = x + (at + 2 * i * LANES) * ITEM;
+        even[i] = odd[i] = SET(weights[width]);
+        LOAD_ANY(tap, from, CC1D_BFLOAT16, 2);
+        SIMD_UNROLL
+        for (int64_t k = 0; k < width; k += 2) { /* no further than the last tap, which is k + 1 or k */
+            even[i] = FMA(SET(weights[k]), tap[0], even[i]);
+            odd[i] = FMA(SET(weights[k]), tap[1], odd[i]);
+            if (k + 1 == width) break;
+            LOAD_ANY(next, from + (k + 2 < width ? k + 2 : k + 1) * ITEM, CC1D_BFLOAT16, 2);
+            even[i] = FMA(SET(weights[k + 1]), tap[1], even[i]);
+            odd[i] = FMA(SET(weights[k + 1]), k + 2 < width ? next[0] : next[1], odd[i]);
+            tap[0] = next[0], tap[1] = next[1];
+        }
+    }
+    SIMD_EACH (i, count / 2) {
+        STORE(acc + at + 2 * i * LANES, DTYPE, even[i]);
+        STORE(acc + at + (2 * i + 1) * LANES, DTYPE, odd[i]);
+    }
+}
+
+SIMD_TARGET static void NAME(convolve_pairs)(REAL *acc, const REAL *weights, const char *x, int64_t n,
+                                             int64_t width) {
+#define CONVOLVE(constant) \
+    if (width == constant) EACH_VECTORS(n, 2, NAME(convolve_pairs_at), acc, weights, x, constant) else
+    CC1D_EACH_WIDTH(CONVOLVE)
+    EACH_VECTORS(n, 2, NAME(convolve_pairs_at), acc, weights, x, width)
+#undef CONVOLVE
+}
+
+/* n whole vectors, or pairs of them where that is the order. */
+SIMD_INLINE void NAME(forward_halves)(const REAL *weights, const char *x, const char *residual, char *out,
+                                      int64_t n, int64_t width, int dtype, int silu) {
+    enum { ITEM = 2 };
+    NAME(block) block;
+    for (int64_t i = 0, m; i < n; i += m) {
+        m = n - i < CC1D_BLOCK ? n - i : CC1D_BLOCK;
+        for (int64_t at = 0; at < m * ITEM; at += 64)
+            __builtin_prefetch(x + (i + 2 * CC1D_BLOCK) * ITEM + at, 0, 3);
+        /* Not through a buffer: loads across two vectors that have just been stored would wait for both, and
+         * those for the results before them to leave for memory. */
+        if (IS_PAIRS(dtype, 2))
+            NAME(convolve_pairs)(block.acc, weights, x + i * ITEM, m, width);
+        else
+            NAME(convolve_as)(block.acc, weights, x + i * ITEM, m, width, dtype);
+        NAME(block_activate)(&block, m, silu, NAME(form_of)(dtype, residual != NULL));
+        NAME(block_finish)
+        (&block, 0, residual ? residual + i * ITEM : NULL, out + i * ITEM, m, dtype, IS_PAIRS(dtype, 2));
+    }
+}
+
+SIMD_TARGET static void NAME(forward_float16)(const REAL *weights, const char *x, const char *residual,
+                                              char *out, int64_t n, int64_t width, int silu) {
+    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_FLOAT16, silu);
+}
+
+SIMD_TARGET static void NAME(forward_bfloat16)(const REAL *weights, const char *x, const char *residual,
+                                               char *out, int64_t n, int64_t width, int silu) {
+    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_BFLOAT16, silu);
+}
+#endif
+
+/* n direct steps. x: the oldest tap of the first. */
+SIMD_TARGET static void NAME(forward_run)(const cc1d_problem *p, const REAL *weights, const char *x,
+                                          const char *residual, char *out, int64_t n) {
+    const int dtype = p->view[CC1D_X].dtype, silu = cc1d_is_silu(p);
+    const int64_t item = (int64_t)cc1d_itemsize(dtype), unit = IS_PAIRS(dtype, 2) ? 2 * LANES : LANES;
+    int64_t i = n / unit * unit;
+    if (dtype == DTYPE) NAME(forward_reals)(weights, x, residual, out, i, p->width, silu);
+#if IS_FLOAT
+    if (dtype == CC1D_FLOAT16) NAME(forward_float16)(weights, x, residual, out, i, p->width, silu);
+    if (dtype == CC1D_BFLOAT16) NAME(forward_bfloat16)(weights, x, residual, out, i, p->width, silu);
+#endif
+    for (; i < n; i += LANES) {
+        const int lanes = n - i < LANES ? (int)(n - i) : LANES;
+        VEC y = NAME(convolve_lanes)(weights, x + i * item, 1, p->width, dtype, lanes);
+        NAME(activate)(&y, silu, NAME(form_of)(dtype, residual != NULL), 1);
+        if (residual) y = ADD(y, LOAD_N(residual + i * item, dtype, lanes));
+        STORE_N(out + i * item, dtype, y, lanes);
+    }
+}
+
+/* The pre-activation of n <= LANES steps from t on near the start of their sequence, without a seq_idx. */
+SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
+                                            cc1d_line x, int64_t d, int64_t t, int n) {
+    const cc1d_view *initial = &p->view[CC1D_INITIAL];
+    const int dtype = p->view[CC1D_X].dtype;
+    const int64_t back = p->width - 1,
+                  before = s->start - (t - back); /* taps from before the sequence, >= 1 */
+    _Alignas(64) REAL taps[CC1D_MAX_WIDTH + 3 * LANES];
+    VEC acc = SET(weights[p->width]);
+    for (int64_t i = 0; i < before; i += LANES) STORE(taps + i, DTYPE, SET(0));
+    if (initial->present) NAME(gather)
+    (taps, initial, s->n * initial->stride[0] + d * initial->stride[1] + (t - s->start) * initial->stride[2],
+     initial->stride[2], before);
+    NAME(widen_row)
+    (taps + before, cc1d_at(x, s->start, (int64_t)cc1d_itemsize(dtype)), back + n - before, dtype);
+    for (int64_t k = 0; k <= back; k++) acc = FMA(SET(weights[k]), LOAD(taps + k, DTYPE), acc);
+    return acc;
+}
+
+/* The same with a seq_idx, anywhere. A function of its own, so that the start of a row stays short. */
+__attribute__((noinline)) SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d_problem *p,
+                                                                      const cc1d_segment *s,
+                                                                      const REAL *weights, int64_t d,
+                                                                      int64_t t, int n) {
+    _Alignas(64) char taps[LANES * sizeof(REAL)];
+    VEC acc = SET(weights[p->width]);
+    for (int64_t k = 0; k < p->width; k++) {
+        cc1d_collect_tap(p, s, d, t, n, k, taps);
+        acc = FMA(SET(weights[k]), LOAD_N(taps, p->view[CC1D_X].dtype, n), acc);
+    }
+    return acc;
+}
+
+/* One vector of steps that are not direct. */
+SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1d_segment *s,
+                                                const REAL *weights, cc1d_line x, int64_t d, int64_t t,
+                                                const char *residual, char *out, int n) {
+    const int dtype = p->view[CC1D_X].dtype;
+    VEC y;
+    if (cc1d_has(p, CC1D_SEQ_IDX))
+        y = NAME(convolve_mixed)(p, s, weights, d, t, n);
+    else
+        y = NAME(convolve_start)(p, s, weights, x, d, t, n);
+    NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(dtype, residual != NULL), 1);
+    if (residual) y = ADD(y, LOAD_N(residual, dtype, n));
+    if (cc1d_has(p, CC1D_SEQ_IDX)) {
+        REAL padding[LANES];
+        for (int i = 0; i < n; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
+        y = SELECT_LESS(SET(0), LOAD_N(padding, DTYPE, n), SET(0), y);
+    }
+    STORE_N(out, dtype, y, n);
+}
+
+/* One channel's steps of the spans. */
+SIMD_TARGET static void NAME(forward_line)(const cc1d_problem *p, const cc1d_segment *s,
+                                           const cc1d_spans *spans, const REAL *weights, int64_t d,
+                                           cc1d_line x, cc1d_line residual, cc1d_line out) {
+    const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
+    for (int i = 0; i < spans->count; i++) {
+        const cc1d_span span = cc1d_span_at(spans, i);
+        const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
+        for (int64_t t = span.t0; t < span.t1; t += step) {
+            const int64_t n = span.t1 - t < step ? span.t1 - t : step;
+            const char *add = residual.base ? cc1d_at(residual, t, item) : NULL;
+            char *to = cc1d_at(out, t, item);
+            if (span.direct)
+                NAME(forward_run)(p, weights, cc1d_at(x, t - (p->width - 1), item), add, to, n);
+            else
+                NAME(forward_collected)(p, s, weights, x, d, t, add, to, (int)n);
+        }
+    }
+}
+
+SIMD_TARGET static void NAME(forward_time)(const cc1d_problem *p, const cc1d_segment *s) {
+    REAL weights[CC1D_MAX_WIDTH + 1];
+    cc1d_spans spans;
+    for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
+        cc1d_cpu_spans(p, s, t, s->t1, LANES, p->width - 1, 0, &spans);
+        for (int64_t d = s->d0; d < s->d1; d++) {
+            NAME(row_weights)(p, d, weights);
+            NAME(forward_line)
+            (p, s, &spans, weights, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
+             cc1d_line_of(&p->view[CC1D_RESIDUAL], s->b, d), cc1d_line_of(&p->view[CC1D_OUT], s->b, d));
+        }
+    }
+}
+
+SIMD_TARGET static void NAME(forward_general)(const cc1d_problem *p, const cc1d_segment *s) {
+    enum { STEPS = CC1D_PACK_STEPS };
+    _Alignas(64) char x[(CC1D_MAX_WIDTH + STEPS) * sizeof(REAL)];
+    _Alignas(64) char residual[STEPS * sizeof(REAL)], out[STEPS * sizeof(REAL)];
+    const cc1d_view *to = &p->view[CC1D_OUT];
+    REAL weights[CC1D_MAX_WIDTH + 1];
+    cc1d_spans spans;
+    for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
+        const int64_t limit = s->t1 - t < STEPS ? s->t1 : t + STEPS;
+        const int64_t first = t - (p->width - 1) > s->start ? t - (p->width - 1) : s->start;
+        cc1d_cpu_spans(p, s, t, limit, LANES, p->width - 1, 0, &spans);
+        for (int64_t d = s->d0; d < s->d1; d++) {
+            NAME(row_weights)(p, d, weights);
+            NAME(forward_line)
+            (p, s, &spans, weights, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, limit, x),
+             cc1d_pack(&p->view[CC1D_RESIDUAL], s->b, d, t, limit, residual), (cc1d_line){out, t});
+            cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], out, 1, limit - t,
+                      (int64_t)cc1d_itemsize(to->dtype));
+        }
+    }
+}
