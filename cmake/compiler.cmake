@@ -8,7 +8,7 @@ foreach(flag
     -fno-math-errno
     -fno-trapping-math
     -Wall -Wextra -Wpedantic -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes
-    -Wvla)
+    -Wvla -Werror=implicit-function-declaration)
   string(MAKE_C_IDENTIFIER "CC1D_HAS${flag}" has_flag)
   check_c_compiler_flag(${flag} ${has_flag})
   if(${has_flag})

@@ -6,10 +6,10 @@ import re
 import torch
 from torch.fx import Proxy
 
-from . import _tables
+from . import _C, _tables
 from ._compat import is_batched_gradient, is_dynamo_compiling, is_zero_tensor
 
-ACTIVATIONS = {None: 0, "silu": 1, "swish": 1}
+ACTIVATIONS = {None: 0, **_C.activations()}
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INDEX_DTYPES = (torch.int32, torch.int64)
 UPDATE_NOT_DIFFERENTIABLE = (
@@ -22,8 +22,9 @@ def activation_code(activation):
     try:
         return ACTIVATIONS[activation]
     except (KeyError, TypeError):
+        *most, last = map(repr, ACTIVATIONS)
         raise NotImplementedError(
-            f"activation: expected None, 'silu' or 'swish', got {activation!r}"
+            f"activation: expected {', '.join(most)} or {last}, got {activation!r}"
         ) from None
 
 
@@ -33,7 +34,7 @@ def require_tensors(operation, tensors):
     named = {
         _public_name(operation, argument.name): value
         for argument, value in zip(arguments, tensors, strict=False)
-        if not (value is None and argument.optional)
+        if not (value is None and (argument.optional or argument.result))
     }
     require_named(**dict(sorted(named.items(), key=lambda item: item[0] != "x")))
 

@@ -4,8 +4,11 @@
 
 #include "problem.h"
 
-/* E.g. "initial_states". */
-const char *cc1d_role_name(cc1d_operation op, cc1d_role role);
+/* E.g. "silu"; NULL for a number that is none. */
+const char *cc1d_activation_name(int32_t activation);
+
+/* The number of the activation that users call so, or -1. */
+int32_t cc1d_activation_named(const char *name);
 
 /* E.g. "bfloat16"; "an unsupported dtype" for a number that is none. */
 const char *cc1d_dtype_name(int32_t dtype);
@@ -15,5 +18,13 @@ typedef struct cc1d_device_text {
     char text[32];
 } cc1d_device_text;
 const char *cc1d_device_name(int32_t device, int32_t index, cc1d_device_text *text);
+
+/* A list in brackets, "(2, 3)", written to text, which is returned. */
+typedef struct cc1d_list_text {
+    char text[96];
+} cc1d_list_text;
+const char *cc1d_join_numbers(cc1d_list_text *text, int32_t count, const int64_t *numbers);
+const char *cc1d_join_words(cc1d_list_text *text, int32_t count, const char *const *words);
+const char *cc1d_shape_text(cc1d_list_text *text, const cc1d_tensor *tensor);
 
 #endif

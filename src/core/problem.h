@@ -16,6 +16,7 @@ typedef enum cc1d_operation {
     CC1D_OP_UPDATE,
     CC1D_OP_VARLEN_STATES
 } cc1d_operation;
+enum { CC1D_OPERATIONS = CC1D_OP_VARLEN_STATES + 1 };
 
 /* Every tensor that an operation may have. The comment is the canonical view's dimensions. */
 typedef enum cc1d_role {

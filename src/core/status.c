@@ -3,10 +3,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static _Thread_local char error_line[512];
-static _Thread_local char kernel_name[96];
+static _Thread_local const char *kernel_parts[3]; /* static storage: every call passes here */
 
 const char *cc1d_version(void) { return CC1D_VERSION_STRING; }
 
@@ -24,7 +23,13 @@ const char *cc1d_status_name(cc1d_status status) {
 
 const char *cc1d_last_error(void) { return error_line; }
 
-const char *cc1d_last_kernel(void) { return kernel_name; }
+const char *cc1d_last_kernel(void) {
+    static _Thread_local char name[96];
+    if (!kernel_parts[0]) return "";
+    if (!kernel_parts[1]) return kernel_parts[0];
+    snprintf(name, sizeof name, "%s/%s/%s", kernel_parts[0], kernel_parts[1], kernel_parts[2]);
+    return name;
+}
 
 cc1d_status cc1d_fail(cc1d_status status, const char *format, ...) {
     va_list arguments;
@@ -34,20 +39,10 @@ cc1d_status cc1d_fail(cc1d_status status, const char *format, ...) {
     return status;
 }
 
-/* Appends text at *end, leaving room for the terminator; no printf, because every call passes here. */
-static void append(char **end, const char *text) {
-    const char *limit = kernel_name + sizeof kernel_name - 1;
-    while (*text && *end < limit) *(*end)++ = *text++;
-}
-
-void cc1d_ran_nothing(void) { strcpy(kernel_name, "none"); }
+void cc1d_ran_nothing(void) { cc1d_ran("none", NULL, NULL); }
 
 void cc1d_ran(const char *backend, const char *implementation, const char *kernel) {
-    char *end = kernel_name;
-    append(&end, backend);
-    append(&end, "/");
-    append(&end, implementation);
-    append(&end, "/");
-    append(&end, kernel);
-    *end = '\0';
+    kernel_parts[0] = backend;
+    kernel_parts[1] = implementation;
+    kernel_parts[2] = kernel;
 }

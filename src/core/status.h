@@ -13,7 +13,7 @@
 /* Sets the thread's error line and returns status, so that a check is one return statement. */
 cc1d_status cc1d_fail(cc1d_status status, const char *format, ...) CC1D_PRINTF(2, 3);
 
-/* Records the kernel that a call ran, as "<backend>/<implementation>/<kernel>". Cheap: one bounded copy. */
+/* Records the kernel that a call ran, as "<backend>/<implementation>/<kernel>", in static storage. */
 void cc1d_ran(const char *backend, const char *implementation, const char *kernel);
 
 /* Records that nothing had to run. */

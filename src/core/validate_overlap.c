@@ -1,20 +1,7 @@
 /* validate_overlap.c - see validate_overlap.h. */
 #include "validate_overlap.h"
 
-#include "names.h"
-
-static bool is_output(const cc1d_problem *p, int role) {
-    switch (role) {
-    case CC1D_OUT:
-    case CC1D_FINAL:
-    case CC1D_DX:
-    case CC1D_DWEIGHT:
-    case CC1D_DBIAS:
-    case CC1D_DINITIAL:
-    case CC1D_STATE: return p->view[role].present;
-    default: return false;
-    }
-}
+#include "arguments.h"
 
 static bool is_empty(const cc1d_view *v) { return v->shape[0] == 0 || v->shape[1] == 0 || v->shape[2] == 0; }
 
@@ -87,22 +74,25 @@ static bool overlaps(const cc1d_view *a, const cc1d_view *b) {
     return meets(&joint, shape, order, count, (int64_t)(b0 - a0), item_a);
 }
 
+static cc1d_status refuse_inside(const char *name, const cc1d_view *v) {
+    return cc1d_fail(CC1D_ERROR_VALUE,
+                     "%s: expected memory without overlap inside the tensor, got strides (%lld, %lld, %lld)",
+                     name, (long long)v->stride[0], (long long)v->stride[1], (long long)v->stride[2]);
+}
+
 cc1d_status cc1d_check_overlap(const cc1d_problem *p) {
-    for (int role = 0; role < CC1D_ROLES; role++) {
-        if (!is_output(p, role)) continue;
-        const cc1d_view *output = &p->view[role];
-        const char *name = cc1d_role_name(p->op, (cc1d_role)role);
-        if (!is_empty(output) && !is_injective(output))
-            return cc1d_fail(
-                CC1D_ERROR_VALUE,
-                "%s: expected memory without overlap inside the tensor, got strides (%lld, %lld, %lld)", name,
-                (long long)output->stride[0], (long long)output->stride[1], (long long)output->stride[2]);
-        for (int other = 0; other < CC1D_ROLES; other++) {
-            if (other == role || !p->view[other].present) continue;
-            if (overlaps(output, &p->view[other]))
+    const cc1d_table *table = &cc1d_tables[p->op];
+    for (int i = 0; i < table->count; i++) {
+        const cc1d_argument *output = &table->argument[i];
+        const cc1d_view *view = &p->view[output->role];
+        if (!output->written || !view->present || is_empty(view)) continue;
+        if (!is_injective(view)) return refuse_inside(output->name, view);
+        for (int j = 0; j < table->count; j++) {
+            const cc1d_view *other = &p->view[table->argument[j].role];
+            if (j != i && other->present && overlaps(view, other))
                 return cc1d_fail(CC1D_ERROR_VALUE,
-                                 "%s: expected memory of its own, got memory that overlaps %s", name,
-                                 cc1d_role_name(p->op, (cc1d_role)other));
+                                 "%s: expected memory of its own, got memory that overlaps %s", output->name,
+                                 table->argument[j].name);
         }
     }
     return CC1D_OK;

@@ -1,59 +1,47 @@
 /* validate_tensor.c - see validate_tensor.h. */
 #include "validate_tensor.h"
 
-#include <stdio.h>
-
 #include "names.h"
 
-/* "(2, 3)" for messages. */
-typedef struct list_text {
-    char text[96];
-} list_text;
-
-static const char *format_list(list_text *to, int32_t count, const int64_t *values) {
-    char *text = to->text;
-    int length = snprintf(text, sizeof to->text, "(");
-    for (int32_t i = 0; i < count; i++)
-        length += snprintf(text + length, sizeof to->text - (size_t)length, i ? ", %lld" : "%lld",
-                           (long long)values[i]);
-    snprintf(text + length, sizeof to->text - (size_t)length, count == 1 ? ",)" : ")");
-    return text;
-}
-
-static const char *format_shape(list_text *to, const cc1d_tensor *tensor) {
-    if (tensor->ndim >= 0 && tensor->ndim <= CC1D_MAX_DIMS)
-        return format_list(to, tensor->ndim, tensor->shape);
-    snprintf(to->text, sizeof to->text, "a %d-dimensional tensor", (int)tensor->ndim);
-    return to->text;
-}
-
-static cc1d_status check_dtype(const cc1d_problem *p, cc1d_role role, int32_t dtype, cc1d_dtype_rule rule) {
-    const int32_t x_dtype = p->view[CC1D_X].dtype;
-    const bool floating = cc1d_use_of(dtype) == CC1D_USE_NUMBERS;
-    const char *name = cc1d_role_name(p->op, role), *expected = NULL;
-    switch (rule) {
-    case CC1D_LIKE_X:
-        if (dtype != x_dtype)
-            return cc1d_fail(CC1D_ERROR_TYPE, "%s: expected %s like x, got %s", name,
-                             cc1d_dtype_name(x_dtype), cc1d_dtype_name(dtype));
-        break;
-    case CC1D_INDEX:
-        if (cc1d_use_of(dtype) != CC1D_USE_INDICES) expected = "int32 or int64";
-        break;
-    case CC1D_PARAMETER:
-        if (dtype == CC1D_FLOAT64 && x_dtype != CC1D_FLOAT64)
-            expected = "float32, float16 or bfloat16 (float64 only with float64 x)";
-        /* fall through */
-    case CC1D_ANY_FLOAT:
-        if (!floating) expected = "float32, float16, bfloat16 or float64";
-        break;
-    }
-    if (!expected) return CC1D_OK;
+static cc1d_status refuse_dtype(const char *name, const char *expected, int32_t dtype) {
     return cc1d_fail(CC1D_ERROR_TYPE, "%s: expected %s, got %s", name, expected, cc1d_dtype_name(dtype));
 }
 
-static cc1d_status check_device(const cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor) {
-    const char *name = cc1d_role_name(p->op, role);
+/* Of x's dtype, or of another argument's. */
+static cc1d_status check_alike(const cc1d_problem *p, const cc1d_argument *argument, int32_t dtype,
+                               cc1d_role other) {
+    const int32_t wanted = p->view[other].dtype;
+    if (dtype == wanted) return CC1D_OK;
+    return cc1d_fail(CC1D_ERROR_TYPE, "%s: expected %s like %s, got %s", argument->name,
+                     cc1d_dtype_name(wanted), cc1d_role_name(p->op, other), cc1d_dtype_name(dtype));
+}
+
+static cc1d_status check_parameter(const cc1d_problem *p, const cc1d_argument *argument, int32_t dtype) {
+    if (argument->like >= 0) { /* a gradient; that of an absent bias is like the weight */
+        const cc1d_role like = cc1d_tables[p->op].argument[argument->like].role;
+        return check_alike(p, argument, dtype, cc1d_has(p, like) ? like : CC1D_WEIGHT);
+    }
+    if (dtype == CC1D_FLOAT64 && p->view[CC1D_X].dtype != CC1D_FLOAT64)
+        return refuse_dtype(argument->name, "float32, float16 or bfloat16 (float64 only with float64 x)",
+                            dtype);
+    if (cc1d_use_of(dtype) == CC1D_USE_NUMBERS) return CC1D_OK;
+    return refuse_dtype(argument->name, "float32, float16, bfloat16 or float64", dtype);
+}
+
+static cc1d_status check_dtype(const cc1d_problem *p, const cc1d_argument *argument, int32_t dtype) {
+    switch (argument->kind) {
+    case CC1D_KIND_INDEX:
+        if (cc1d_use_of(dtype) == CC1D_USE_INDICES) return CC1D_OK;
+        return refuse_dtype(argument->name, "int32 or int64", dtype);
+    case CC1D_KIND_PARAMETER: return check_parameter(p, argument, dtype);
+    default:
+        if (argument->role != CC1D_X) return check_alike(p, argument, dtype, CC1D_X);
+        if (cc1d_use_of(dtype) == CC1D_USE_NUMBERS) return CC1D_OK;
+        return refuse_dtype(argument->name, "float32, float16, bfloat16 or float64", dtype);
+    }
+}
+
+static cc1d_status check_device(const cc1d_problem *p, const char *name, const cc1d_tensor *tensor) {
     cc1d_device_text x, got;
     if (tensor->device < CC1D_CPU || tensor->device > CC1D_METAL)
         return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected a cpu, cuda or mps tensor, got %s", name,
@@ -65,10 +53,11 @@ static cc1d_status check_device(const cc1d_problem *p, cc1d_role role, const cc1
 }
 
 static cc1d_status too_large(const char *name, const cc1d_tensor *tensor) {
-    list_text shape, strides;
+    cc1d_list_text shape, strides;
     return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected at most 2^62 bytes, got shape %s with strides %s of %s",
-                     name, format_list(&shape, tensor->ndim, tensor->shape),
-                     format_list(&strides, tensor->ndim, tensor->strides), cc1d_dtype_name(tensor->dtype));
+                     name, cc1d_join_numbers(&shape, tensor->ndim, tensor->shape),
+                     cc1d_join_numbers(&strides, tensor->ndim, tensor->strides),
+                     cc1d_dtype_name(tensor->dtype));
 }
 
 /* Sizes and strides into the view, if they stay inside the bounds. In double first: it has no overflow, and
@@ -103,34 +92,14 @@ static cc1d_status take_extent(const char *name, const cc1d_tensor *tensor, cc1d
     return CC1D_OK;
 }
 
-cc1d_status cc1d_take_tensor(cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor,
-                             cc1d_dtype_rule rule) {
-    cc1d_view *view = &p->view[role];
-    CC1D_CHECK(check_dtype(p, role, tensor->dtype, rule));
-    CC1D_CHECK(check_device(p, role, tensor));
-    CC1D_CHECK(take_extent(cc1d_role_name(p->op, role), tensor, view));
+cc1d_status cc1d_take_tensor(cc1d_problem *p, const cc1d_argument *argument, const cc1d_tensor *tensor) {
+    cc1d_view *view = &p->view[argument->role];
+    CC1D_CHECK(check_dtype(p, argument, tensor->dtype));
+    CC1D_CHECK(check_device(p, argument->name, tensor));
+    CC1D_CHECK(take_extent(argument->name, tensor, view));
     view->data = tensor->data ? (char *)((uintptr_t)tensor->data + (uintptr_t)tensor->byte_offset) : NULL;
     view->buffer = tensor->device == CC1D_METAL ? tensor->data : NULL;
     view->dtype = tensor->dtype;
     view->present = true;
     return CC1D_OK;
-}
-
-cc1d_status cc1d_check_shape(const cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor, int32_t ndim,
-                             const char *letters, int64_t n0, int64_t n1, int64_t n2) {
-    const int64_t want[3] = {n0, n1, n2};
-    bool same = tensor->ndim == ndim;
-    for (int32_t i = 0; same && i < ndim; i++) same = tensor->shape[i] == want[i];
-    if (same) return CC1D_OK;
-    list_text expected, got;
-    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected shape %s = %s, got %s", cc1d_role_name(p->op, role),
-                     letters, format_list(&expected, ndim, want), format_shape(&got, tensor));
-}
-
-cc1d_status cc1d_check_ndim(const cc1d_problem *p, cc1d_role role, const cc1d_tensor *tensor, int32_t ndim,
-                            const char *letters) {
-    if (tensor->ndim == ndim) return CC1D_OK;
-    list_text got;
-    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected shape %s, got %s", cc1d_role_name(p->op, role), letters,
-                     format_shape(&got, tensor));
 }

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
+#include "arguments.h"
 #include "index.h"
-#include "names.h"
 
 static const cc1d_role steering[] = {CC1D_CU, CC1D_INDICES, CC1D_CACHE, CC1D_ACCEPTED};
 enum { STEERING = sizeof steering / sizeof *steering };

@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "convert.h"
+#include "core/arguments.h"
 #include "core/backend.h"
 #include "core/checked.h"
 #include "core/index.h"
 #include "last_steps.h"
-#include "split.h"
 #include "threads.h"
 
 /* ---- Which implementation
@@ -72,12 +72,10 @@ enum { SERIAL_ELEMENTS = 1 << 15 }; /* smaller problems stay on the calling thre
 typedef struct job {
     const cc1d_problem *p;
     const cc1d_cpu_kernels *kernels;
-    cc1d_path path;
-    cc1d_split split;
+    const cc1d_cpu_how *how;
     double *partials; /* [b chunk, t chunk][W + 1][dim], or NULL where no weight gradient is wanted */
     int64_t *last;    /* of each batch row, the last step that is no padding; NULL: the last one */
     char *workspaces;
-    size_t workspace_size;
 } job;
 
 /* First sequence that ends after step t. */
@@ -122,35 +120,36 @@ static void for_each_segment(const job *j, const cc1d_item *item, segment_functi
 static void forward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
                             void *workspace) {
     (void)item, (void)workspace;
-    j->kernels->forward(j->p, j->path, segment);
+    j->kernels->forward(j->p, j->how->path, segment);
 }
 
 static void backward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
                              void *workspace) {
     double *partial = NULL;
     if (j->partials) {
-        const int64_t row = cc1d_cpu_partial_row(&j->split, item);
+        const int64_t row = cc1d_cpu_partial_row(&j->how->split, item);
         partial = j->partials + row * (j->p->width + 1) * j->p->dim + item->d0;
     }
-    j->kernels->backward(j->p, j->path, segment, partial, workspace);
+    j->kernels->backward(j->p, j->how->path, segment, partial, workspace);
 }
 
 static void forward_task(void *context, int64_t index) {
     const job *j = context;
-    const cc1d_item item = cc1d_cpu_item(j->p, &j->split, j->path, index);
+    const cc1d_item item = cc1d_cpu_item(j->p, &j->how->split, j->how->path, index);
     for_each_segment(j, &item, forward_segment, NULL);
 }
 
 static void backward_task(void *context, int64_t index) {
     const job *j = context;
-    void *workspace = j->workspaces + (size_t)index * j->workspace_size;
-    const int64_t each = j->split.items / j->split.tasks, rest = j->split.items % j->split.tasks;
+    void *workspace = j->workspaces + (size_t)index * j->how->workspace_size;
+    const int64_t each = j->how->split.items / j->how->split.tasks,
+                  rest = j->how->split.items % j->how->split.tasks;
     const int64_t first = index * each + (index < rest ? index : rest);
     const int64_t last = first + each + (index < rest);
     for (int64_t i = first; i < last; i++) {
-        const cc1d_item item = cc1d_cpu_item(j->p, &j->split, j->path, i);
+        const cc1d_item item = cc1d_cpu_item(j->p, &j->how->split, j->how->path, i);
         if (j->partials) {
-            const int64_t row = cc1d_cpu_partial_row(&j->split, &item);
+            const int64_t row = cc1d_cpu_partial_row(&j->how->split, &item);
             double *partial = j->partials + row * (j->p->width + 1) * j->p->dim + item.d0;
             for (int64_t k = 0; k <= j->p->width; k++, partial += j->p->dim)
                 memset(partial, 0, (size_t)(item.d1 - item.d0) * sizeof(double));
@@ -209,7 +208,7 @@ static void reduce_task(void *context, int64_t index) {
     const job *j = context;
     const cc1d_problem *p = j->p;
     const cc1d_view *dweight = &p->view[CC1D_DWEIGHT], *dbias = &p->view[CC1D_DBIAS];
-    const int64_t rows = j->split.b_count * j->split.t_count, terms = p->width + 1;
+    const int64_t rows = j->how->split.b_count * j->how->split.t_count, terms = p->width + 1;
     const int64_t d1 = (index + 1) * STAGE_CHANNELS < p->dim ? (index + 1) * STAGE_CHANNELS : p->dim;
     const int64_t d0 = index * STAGE_CHANNELS;
     for (int64_t k = 0; k < terms; k++) {
@@ -233,33 +232,30 @@ static void reduce_task(void *context, int64_t index) {
 
 static bool wants_sums(const cc1d_problem *p) { return cc1d_has(p, CC1D_DWEIGHT) || cc1d_has(p, CC1D_DBIAS); }
 
-/* Where the parts of the scratch memory begin, after alignment. */
-typedef struct layout {
-    int64_t last, workspaces, end; /* the partial sums lie at 0 */
-} layout;
-
 static int64_t lines(int64_t bytes) { return cc1d_plus(bytes, 63) / 64 * 64; }
 
-static layout lay_out(const cc1d_problem *p, cc1d_path path, const cc1d_split *split) {
-    layout at;
-    const int64_t rows = split->b_count * split->t_count, terms = p->width + 1;
+static void lay_out(const cc1d_problem *p, cc1d_cpu_how *how) {
+    const int64_t rows = how->split.b_count * how->split.t_count, terms = p->width + 1;
     const bool rows_end_early = cc1d_has(p, CC1D_SEQ_IDX) && cc1d_has(p, CC1D_DFINAL);
-    at.last = wants_sums(p) ? lines(cc1d_times(cc1d_times(rows, p->dim), cc1d_times(terms, 8))) : 0;
-    at.workspaces = cc1d_plus(at.last, rows_end_early ? lines(p->batch * (int64_t)sizeof(int64_t)) : 0);
-    at.end = cc1d_plus(at.workspaces, cc1d_times(split->tasks, (int64_t)cc1d_cpu_workspace(p, path)));
-    return at;
+    how->workspace_size = cc1d_cpu_workspace(p, how->path);
+    how->last = wants_sums(p) ? lines(cc1d_times(cc1d_times(rows, p->dim), cc1d_times(terms, 8))) : 0;
+    how->workspaces = cc1d_plus(how->last, rows_end_early ? lines(p->batch * (int64_t)sizeof(int64_t)) : 0);
+    how->end = cc1d_plus(how->workspaces, cc1d_times(how->split.tasks, (int64_t)how->workspace_size));
 }
 
-static cc1d_status scratch(const cc1d_problem *p, size_t *bytes) {
-    const cc1d_path path = cc1d_cpu_path(p);
-    const cc1d_split split = cc1d_cpu_split(p, path);
-    const int64_t end = lay_out(p, path, &split).end;
-    if (end > PTRDIFF_MAX - 64)
+static cc1d_status prepare(const cc1d_problem *p, cc1d_how *how_to, size_t *scratch_bytes) {
+    cc1d_cpu_how *how = &how_to->cpu;
+    if (p->op != CC1D_OP_FORWARD && p->op != CC1D_OP_BACKWARD) return CC1D_OK;
+    how->path = cc1d_cpu_path(p);
+    how->split = cc1d_cpu_split(p, how->path);
+    if (p->op == CC1D_OP_FORWARD) return CC1D_OK;
+    lay_out(p, how);
+    if (how->end > PTRDIFF_MAX - 64)
         return cc1d_fail(CC1D_ERROR_VALUE,
                          "weight: expected a width W that leaves the sums of its gradient "
                          "in the address space, got %lld",
                          (long long)p->width);
-    *bytes = (size_t)end + 63; /* 63: to align it here */
+    *scratch_bytes = (size_t)how->end + 63; /* 63: to align it here */
     return CC1D_OK;
 }
 
@@ -277,25 +273,24 @@ static void run_states(const job *j, const cc1d_exec *exec, void (*task)(void *,
 
 static void run_forward(job *j, const cc1d_exec *exec) {
     const cc1d_exec e = limited(exec, j->p->batch * j->p->dim * j->p->seqlen);
-    cc1d_parallel(&e, j->split.items, forward_task, j);
+    cc1d_parallel(&e, j->how->split.items, forward_task, j);
     if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, exec, states_task);
 }
 
 static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
     const cc1d_problem *p = j->p;
-    const layout at = lay_out(p, j->path, &j->split);
+    const cc1d_cpu_how *how = j->how;
     memory += (64 - (uintptr_t)memory % 64) % 64;
     j->partials = wants_sums(p) ? (double *)(void *)memory : NULL;
-    j->last = at.workspaces > at.last ? (int64_t *)(void *)(memory + at.last) : NULL;
-    j->workspaces = memory + at.workspaces;
-    j->workspace_size = cc1d_cpu_workspace(p, j->path);
+    j->last = how->workspaces > how->last ? (int64_t *)(void *)(memory + how->last) : NULL;
+    j->workspaces = memory + how->workspaces;
     cc1d_exec e = limited(exec, p->batch * p->seqlen);
     if (j->last) cc1d_parallel(&e, p->batch, last_task, j);
     e = limited(exec, p->batch * p->dim * p->seqlen);
-    cc1d_parallel(&e, j->split.tasks, backward_task, j);
+    cc1d_parallel(&e, j->how->split.tasks, backward_task, j);
     if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, exec, dinitial_task);
     if (!wants_sums(p)) return;
-    e = limited(exec, cc1d_times(j->split.b_count * j->split.t_count * p->dim, p->width + 1));
+    e = limited(exec, cc1d_times(j->how->split.b_count * j->how->split.t_count * p->dim, p->width + 1));
     cc1d_parallel(&e, channel_blocks(p), reduce_task, j);
 }
 
@@ -331,24 +326,16 @@ static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const c
     cc1d_parallel(&e, (p->batch + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
 }
 
-static cc1d_status run(const cc1d_problem *p, const cc1d_exec *exec, void *memory) {
-    static const char *const names[] = {"forward", "backward", "update", "varlen_states"};
-    const cc1d_cpu_kernels *k = kernels();
-    if (p->op == CC1D_OP_UPDATE) {
-        run_update(p, k, exec);
-    } else if (p->op == CC1D_OP_VARLEN_STATES) {
-        job j = {.p = p};
-        run_states(&j, exec, states_task);
-    } else {
-        const cc1d_path path = cc1d_cpu_path(p);
-        job j = {.p = p, .kernels = k, .path = path, .split = cc1d_cpu_split(p, path)};
-        if (p->op == CC1D_OP_FORWARD)
-            run_forward(&j, exec);
-        else
-            run_backward(&j, exec, memory);
+static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_exec *exec, void *memory) {
+    job j = {.p = p, .kernels = kernels(), .how = &how->cpu};
+    switch (p->op) {
+    case CC1D_OP_FORWARD: run_forward(&j, exec); break;
+    case CC1D_OP_BACKWARD: run_backward(&j, exec, memory); break;
+    case CC1D_OP_UPDATE: run_update(p, j.kernels, exec); break;
+    default: run_states(&j, exec, states_task); break;
     }
-    cc1d_ran("cpu", k->name, names[p->op]);
+    cc1d_ran("cpu", j.kernels->name, cc1d_tables[p->op].name);
     return CC1D_OK;
 }
 
-const cc1d_backend cc1d_backend_cpu = {.name = "cpu", .available = available, .scratch = scratch, .run = run};
+const cc1d_backend cc1d_backend_cpu = {.name = "cpu", .available = available, .prepare = prepare, .run = run};

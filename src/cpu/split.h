@@ -19,6 +19,15 @@ typedef struct cc1d_item {
     int64_t b0, b1, d0, d1, t0, t1;
 } cc1d_item;
 
+/* How a call of forward or backward runs: the cut, and where the parts of its scratch memory begin (after
+ * alignment to a cache line; the partial sums lie at 0). */
+typedef struct cc1d_cpu_how {
+    cc1d_path path;
+    cc1d_split split;
+    int64_t last, workspaces, end;
+    size_t workspace_size; /* of each task */
+} cc1d_cpu_how;
+
 cc1d_path cc1d_cpu_path(const cc1d_problem *problem);
 cc1d_split cc1d_cpu_split(const cc1d_problem *problem, cc1d_path path);
 cc1d_item cc1d_cpu_item(const cc1d_problem *problem, const cc1d_split *split, cc1d_path path, int64_t index);

@@ -54,26 +54,23 @@ static int available(char *detail, size_t size) {
     return usable;
 }
 
-static cc1d_status scratch_size(const cc1d_problem *problem, size_t *bytes) {
-    cc1d_plan plan;
-    cc1d_status status = cc1d_make_plan(problem, &plan);
-    if (!status) {
-        *bytes = plan.scratch_bytes;
-    }
+static cc1d_status prepare(const cc1d_problem *problem, cc1d_how *how, size_t *scratch_bytes) {
+    const cc1d_status status = cc1d_make_plan(problem, &how->gpu);
+    if (!status) *scratch_bytes = how->gpu.scratch_bytes;
     return status;
 }
 
 static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_cuda_device *device,
-                              const cc1d_problem *problem, cc1d_launch *launch, cu_function function,
+                              const cc1d_problem *problem, const cc1d_launch *launch, cu_function function,
                               cu_stream stream, void *scratch) {
-    void *pointers[CC1D_PLAN_BUFFERS];
+    void *pointers[CC1D_PLAN_BUFFERS]; /* the driver reads what arguments point to */
     void *arguments[CC1D_PLAN_BUFFERS + 1];
     for (int i = 0; i < launch->buffer_count; i++) {
         int role = launch->buffers[i];
         pointers[i] = role == CC1D_SCRATCH ? scratch : problem->view[role].data;
         arguments[i] = &pointers[i];
     }
-    arguments[launch->buffer_count] = launch->words;
+    arguments[launch->buffer_count] = (void *)launch->words;
     const uint32_t *grid = launch->groups, *block = launch->group_size;
     cu_result error;
     if (launch->waits_itself && driver->launch_config &&
@@ -101,7 +98,8 @@ static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_cuda_device 
 /* Every kernel is found before the first is launched, so that a failed compilation changes
  * nothing. */
 static cc1d_status launch_all(const cc1d_driver *driver, const cc1d_cuda_device *device,
-                              const cc1d_problem *problem, cc1d_plan *plan, cu_stream stream, void *scratch) {
+                              const cc1d_problem *problem, const cc1d_plan *plan, cu_stream stream,
+                              void *scratch) {
     cc1d_cuda_scope scope;
     cc1d_status status = cc1d_cuda_enter(driver, device, &scope);
     if (status) {
@@ -118,13 +116,10 @@ static cc1d_status launch_all(const cc1d_driver *driver, const cc1d_cuda_device 
     return status;
 }
 
-static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *exec, void *scratch) {
-    cc1d_plan plan;
-    cc1d_status status = cc1d_make_plan(problem, &plan);
-    if (status) {
-        return status;
-    }
-    if (plan.launch_count == 0) {
+static cc1d_status run(const cc1d_problem *problem, const cc1d_how *how, const cc1d_exec *exec,
+                       void *scratch) {
+    const cc1d_plan *plan = &how->gpu;
+    if (plan->launch_count == 0) {
         cc1d_ran_nothing();
         return CC1D_OK;
     }
@@ -134,14 +129,14 @@ static cc1d_status run(const cc1d_problem *problem, const cc1d_exec *exec, void 
         return cc1d_fail(CC1D_ERROR_DEVICE, "%s", why);
     }
     const cc1d_cuda_device *device;
-    status = cc1d_cuda_device_get(driver, problem->device_index, &device);
+    cc1d_status status = cc1d_cuda_device_get(driver, problem->device_index, &device);
     if (!status) {
-        status = launch_all(driver, device, problem, &plan, exec->stream, scratch);
+        status = launch_all(driver, device, problem, plan, exec->stream, scratch);
     }
     if (!status) {
-        cc1d_ran("cuda", device->architecture, plan.launch[0].kernel);
+        cc1d_ran("cuda", device->architecture, plan->launch[0].kernel);
     }
     return status;
 }
 
-const cc1d_backend cc1d_backend_cuda = {"cuda", available, scratch_size, run};
+const cc1d_backend cc1d_backend_cuda = {"cuda", available, prepare, run};

@@ -1,6 +1,7 @@
 /* test_extents.c - sizes, strides and addresses near and beyond what 64 bits hold. Nothing overflows (run
  * under UBSan), and no walk is as long as a tensor that takes no memory says it is. */
 #include "check.h"
+#include "core/run.h"
 #include "core/validate.h"
 #include "core/validate_tensor.h"
 
@@ -70,7 +71,7 @@ static void test_far_overlap(void) {
     dx.byte_offset = (uint64_t)POWER(61) - 4;
     CHECK_STATUS(scratch_of(&x, &weight, &dx), CC1D_OK);
     dx.byte_offset = (uint64_t)POWER(61) + 2;
-    refused(scratch_of(&x, &weight, &dx), "dx: expected memory of its own, got memory that overlaps x");
+    refused(scratch_of(&x, &weight, &dx), "dx: expected memory of its own, got memory that overlaps dout");
     dx.byte_offset = (uint64_t)POWER(61) + 4;
     CHECK_STATUS(scratch_of(&x, &weight, &dx), CC1D_OK);
 }
@@ -137,10 +138,14 @@ static void scramble(cc1d_tensor *t, int32_t ndim) {
     for (int i = 0; i < 3; i++) t->shape[i] = wild(), t->strides[i] = wild();
 }
 
-static int check_problem(cc1d_status status, const cc1d_problem *p) {
-    if (status) return 0;
+/* Whether the arguments are accepted; then every extent is in bounds. */
+static int check_prepared(const cc1d_arguments *arguments) {
+    static cc1d_prepared prepared;
+    cc1d_prepare(arguments, &prepared);
+    cc1d_problem p;
+    if (cc1d_validate(arguments, &p)) return 0;
     for (int role = 0; role < CC1D_ROLES; role++) {
-        const cc1d_view *v = &p->view[role];
+        const cc1d_view *v = &p.view[role];
         long double count = 1, reach = 1;
         for (int i = 0; i < 3 && v->present; i++) {
             count *= v->shape[i] > 1 ? (long double)v->shape[i] : 1;
@@ -163,34 +168,32 @@ static void test_arbitrary(void) {
         indices.dtype = CC1D_INT64;
         if (pick(2)) indices.shape[0] = x.shape[0];
         cc1d_tensor *const use = pick(2) ? &states : NULL, *const use_indices = pick(2) ? &indices : NULL;
-        cc1d_problem problem;
-        const cc1d_backward_args backward = {.size = sizeof backward,
-                                             .dout = &like,
-                                             .x = &x,
-                                             .weight = &weight,
-                                             .dinitial_states = use,
-                                             .dx = &like};
-        passed += check_problem(cc1d_validate_backward(&backward, &problem), &problem);
-        size_t bytes;
-        cc1d_backward_scratch(&backward, &bytes);
-        const cc1d_forward_args forward = {.size = sizeof forward,
-                                           .x = &x,
-                                           .weight = &weight,
-                                           .out = &like,
-                                           .cu_seqlens = use_indices,
-                                           .final_states = use};
-        passed += check_problem(cc1d_validate_forward(&forward, &problem), &problem);
-        const cc1d_update_args update = {.size = sizeof update,
-                                         .x = &x,
-                                         .weight = &weight,
-                                         .out = &like,
-                                         .conv_state = &states,
-                                         .conv_state_indices = use_indices};
-        passed += check_problem(cc1d_validate_update(&update, &problem), &problem);
+        const cc1d_arguments backward = {.op = CC1D_OP_BACKWARD,
+                                         .tensor = {[CC1D_DOUT] = &like,
+                                                    [CC1D_X] = &x,
+                                                    [CC1D_WEIGHT] = &weight,
+                                                    [CC1D_DINITIAL] = use,
+                                                    [CC1D_DX] = &like}};
+        passed += check_prepared(&backward);
+        const cc1d_arguments forward = {.op = CC1D_OP_FORWARD,
+                                        .tensor = {[CC1D_X] = &x,
+                                                   [CC1D_WEIGHT] = &weight,
+                                                   [CC1D_OUT] = &like,
+                                                   [CC1D_CU] = use_indices,
+                                                   [CC1D_FINAL] = use}};
+        passed += check_prepared(&forward);
+        const cc1d_arguments update = {.op = CC1D_OP_UPDATE,
+                                       .tensor = {[CC1D_X] = &x,
+                                                  [CC1D_WEIGHT] = &weight,
+                                                  [CC1D_OUT] = &like,
+                                                  [CC1D_STATE] = &states,
+                                                  [CC1D_INDICES] = use_indices}};
+        passed += check_prepared(&update);
         x.ndim = 2;
-        const cc1d_varlen_states_args varlen = {
-            .size = sizeof varlen, .x = &x, .cu_seqlens = &indices, .states = &states};
-        passed += check_problem(cc1d_validate_varlen_states(&varlen, &problem), &problem);
+        const cc1d_arguments varlen = {
+            .op = CC1D_OP_VARLEN_STATES,
+            .tensor = {[CC1D_X] = &x, [CC1D_CU] = &indices, [CC1D_FINAL] = &states}};
+        passed += check_prepared(&varlen);
     }
     CHECK(passed > 100);
 }

@@ -70,10 +70,15 @@ static cc1d_problem forward_problem(int width) {
     return p;
 }
 
-static cc1d_status run(const cc1d_problem *p) {
-    cc1d_exec exec = {.size = sizeof exec};
-    return cc1d_backend_cuda.run(p, &exec, NULL);
+static cc1d_status run_on(const cc1d_problem *p, void *stream, void *scratch) {
+    const cc1d_exec exec = {.size = sizeof exec, .stream = stream};
+    cc1d_how how;
+    size_t bytes = 0;
+    CHECK(cc1d_backend_cuda.prepare(p, &how, &bytes) == CC1D_OK && bytes == (scratch ? 64 : 0));
+    return cc1d_backend_cuda.run(p, &how, &exec, scratch);
 }
+
+static cc1d_status run(const cc1d_problem *p) { return run_on(p, NULL, NULL); }
 
 static void test_no_driver(void) {
     char detail[300];
@@ -191,8 +196,7 @@ static void test_launch(void) {
     with_both();
     cc1d_problem p = forward_problem(4);
     int stream;
-    cc1d_exec exec = {.size = sizeof exec, .stream = &stream};
-    CHECK(cc1d_backend_cuda.run(&p, &exec, NULL) == CC1D_OK);
+    CHECK(run_on(&p, &stream, NULL) == CC1D_OK);
     const fake_launch *launch = driver->last_launch();
     CHECK(!strcmp(launch->kernel, "forward_fake"));
     CHECK(launch->stream == &stream && launch->context == driver->primary(0));
@@ -211,11 +215,7 @@ static void test_two_launches_and_scratch(void) {
     cc1d_problem p = forward_problem(4);
     p.op = CC1D_OP_BACKWARD;
     p.view[CC1D_DWEIGHT] = (cc1d_view){.data = &buffers[1], .present = true};
-    size_t bytes = 0;
-    CHECK(cc1d_backend_cuda.scratch(&p, &bytes) == CC1D_OK && bytes == 64);
-    CHECK(nvrtc->compiles == 0);
-    cc1d_exec exec = {.size = sizeof exec};
-    CHECK(cc1d_backend_cuda.run(&p, &exec, &buffers[2]) == CC1D_OK);
+    CHECK(run_on(&p, NULL, &buffers[2]) == CC1D_OK);
     CHECK(driver->launches == 2 && nvrtc->compiles == 2);
     const fake_launch *launch = driver->last_launch();
     CHECK(!strcmp(launch->kernel, "reduce_fake"));

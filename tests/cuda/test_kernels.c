@@ -5,9 +5,9 @@
  *
  * CC1D_TEXTS=FOLDER in the environment writes every text there instead, for tools/nvrtc_check.py. */
 #define _POSIX_C_SOURCE 200809L
+#include "core/run.h"
 #include "cuda/nvrtc.h"
 #include "gpu/plan/plan.h"
-#include "core/validate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,45 +105,39 @@ static void fill(tensors *t, const sizes *s) {
 
 #define MAYBE(member) (below(2) ? &t->member : NULL)
 
-static cc1d_status forward(tensors *t, const sizes *s, cc1d_problem *problem) {
-    const cc1d_forward_args args = {
-        .size = sizeof args,
-        .x = &t->x,
-        .weight = &t->weight,
-        .bias = MAYBE(bias),
-        .seq_idx = s->packing == 1 ? &t->seq_idx : NULL,
-        .cu_seqlens = s->packing == 2 ? &t->cu_seqlens : NULL,
-        .initial_states = MAYBE(initial),
-        .residual = MAYBE(residual),
-        .out = &t->out,
-        .final_states = MAYBE(final),
-        .activation = below(2),
-    };
-    return cc1d_validate_forward(&args, problem);
+static void forward(tensors *t, const sizes *s, cc1d_arguments *a) {
+    *a = (cc1d_arguments){.op = CC1D_OP_FORWARD,
+                          .activation = below(2),
+                          .tensor = {[CC1D_X] = &t->x,
+                                     [CC1D_WEIGHT] = &t->weight,
+                                     [CC1D_BIAS] = MAYBE(bias),
+                                     [CC1D_SEQ_IDX] = s->packing == 1 ? &t->seq_idx : NULL,
+                                     [CC1D_CU] = s->packing == 2 ? &t->cu_seqlens : NULL,
+                                     [CC1D_INITIAL] = MAYBE(initial),
+                                     [CC1D_RESIDUAL] = MAYBE(residual),
+                                     [CC1D_OUT] = &t->out,
+                                     [CC1D_FINAL] = MAYBE(final)}};
 }
 
-static cc1d_status backward(tensors *t, const sizes *s, cc1d_problem *problem) {
+static void backward(tensors *t, const sizes *s, cc1d_arguments *a) {
     const int with_states = below(2);
-    const cc1d_backward_args args = {
-        .size = sizeof args,
-        .dout = &t->dout,
-        .x = &t->x,
-        .weight = &t->weight,
-        .bias = MAYBE(bias),
-        .seq_idx = s->packing == 1 ? &t->seq_idx : NULL,
-        .cu_seqlens = s->packing == 2 ? &t->cu_seqlens : NULL,
-        .initial_states = with_states ? &t->initial : NULL,
-        .dfinal_states = MAYBE(dfinal),
-        .dx = MAYBE(dx),
-        .dweight = MAYBE(dweight),
-        .dbias = MAYBE(dbias),
-        .dinitial_states = with_states ? MAYBE(dinitial) : NULL,
-        .activation = below(2),
-    };
-    return cc1d_validate_backward(&args, problem);
+    *a = (cc1d_arguments){.op = CC1D_OP_BACKWARD,
+                          .activation = below(2),
+                          .tensor = {[CC1D_DOUT] = &t->dout,
+                                     [CC1D_X] = &t->x,
+                                     [CC1D_WEIGHT] = &t->weight,
+                                     [CC1D_BIAS] = MAYBE(bias),
+                                     [CC1D_SEQ_IDX] = s->packing == 1 ? &t->seq_idx : NULL,
+                                     [CC1D_CU] = s->packing == 2 ? &t->cu_seqlens : NULL,
+                                     [CC1D_INITIAL] = with_states ? &t->initial : NULL,
+                                     [CC1D_DFINAL] = MAYBE(dfinal),
+                                     [CC1D_DX] = MAYBE(dx),
+                                     [CC1D_DWEIGHT] = MAYBE(dweight),
+                                     [CC1D_DBIAS] = MAYBE(dbias),
+                                     [CC1D_DINITIAL] = with_states ? MAYBE(dinitial) : NULL}};
 }
 
-static cc1d_status update(tensors *t, const sizes *s, cc1d_problem *problem) {
+static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     const int64_t steps = below(2) ? 1 : 2 + below(4), rows = s->batch + 2;
     const int mode = below(3); /* shift, circular, accepted */
     t->x = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
@@ -154,28 +148,24 @@ static cc1d_status update(tensors *t, const sizes *s, cc1d_problem *problem) {
     t->cache = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
-    const cc1d_update_args args = {
-        .size = sizeof args,
-        .x = &t->x,
-        .conv_state = &t->state,
-        .weight = &t->weight,
-        .bias = MAYBE(bias),
-        .cache_seqlens = mode == 1 ? &t->cache : NULL,
-        .conv_state_indices = with_indices ? &t->indices : NULL,
-        .num_accepted_tokens = mode == 2 ? &t->accepted : NULL,
-        .out = &t->out,
-        .pad_slot_id = -1,
-        .activation = below(2),
-    };
-    return cc1d_validate_update(&args, problem);
+    *a = (cc1d_arguments){.op = CC1D_OP_UPDATE,
+                          .activation = below(2),
+                          .pad_slot_id = -1,
+                          .tensor = {[CC1D_X] = &t->x,
+                                     [CC1D_STATE] = &t->state,
+                                     [CC1D_WEIGHT] = &t->weight,
+                                     [CC1D_BIAS] = MAYBE(bias),
+                                     [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
+                                     [CC1D_INDICES] = with_indices ? &t->indices : NULL,
+                                     [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
+                                     [CC1D_OUT] = &t->out}};
 }
 
-static cc1d_status varlen_states(tensors *t, const sizes *s, cc1d_problem *problem) {
+static void varlen_states(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->x = tensor(s->dtype, 2, s->seqlen, s->dim, 0, TIME_CONTIGUOUS);
     t->final = tensor(s->dtype, 3, 4, s->dim, 1 + below(6), s->layout);
-    const cc1d_varlen_states_args args = {
-        .size = sizeof args, .x = &t->x, .cu_seqlens = &t->cu_seqlens, .states = &t->final};
-    return cc1d_validate_varlen_states(&args, problem);
+    *a = (cc1d_arguments){.op = CC1D_OP_VARLEN_STATES,
+                          .tensor = {[CC1D_X] = &t->x, [CC1D_CU] = &t->cu_seqlens, [CC1D_FINAL] = &t->final}};
 }
 
 /* ---- Kernels ----------------------------------------------------------------------------------- */
@@ -196,25 +186,23 @@ static void add(const cc1d_launch *launch) {
 
 /* The kernels of random problems. Every problem must be accepted and planned. */
 static int collect(void) {
-    cc1d_status (*const operations[])(tensors *, const sizes *, cc1d_problem *) = {forward, backward, update,
-                                                                                   varlen_states};
-    static cc1d_plan plan;
+    void (*const operations[])(tensors *, const sizes *, cc1d_arguments *) = {forward, backward, update,
+                                                                              varlen_states};
+    static cc1d_prepared prepared;
     for (int i = 0; i < PROBLEMS; i++) {
         next_address = (char *)((uintptr_t)1 << 40);
         const sizes s = random_sizes();
         tensors t;
         fill(&t, &s);
-        cc1d_problem problem;
-        cc1d_status status = operations[i % 4](&t, &s, &problem);
-        if (!status) {
-            status = cc1d_make_plan(&problem, &plan);
-        }
+        cc1d_arguments arguments;
+        operations[i % 4](&t, &s, &arguments);
+        const cc1d_status status = cc1d_prepare(&arguments, &prepared);
         if (status) {
             printf("problem %d: %s: %s\n", i, cc1d_status_name(status), cc1d_last_error());
             return 0;
         }
-        for (int j = 0; j < plan.launch_count; j++) {
-            add(&plan.launch[j]);
+        for (int j = 0; j < prepared.how.gpu.launch_count && !prepared.writes_nothing; j++) {
+            add(&prepared.how.gpu.launch[j]);
         }
     }
     return 1;

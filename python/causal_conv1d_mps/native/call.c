@@ -11,11 +11,16 @@
 /* ---- Arguments
  * ------------------------------------------------------------------------------------------------------ */
 
-void cc1d_clear(cc1d_call *call, const cc1d_table *table) {
+void cc1d_clear(cc1d_call *call, cc1d_operation op) {
     memset(call, 0, offsetof(cc1d_call, tensor));
-    call->table = table;
-    call->pad_slot_id = -1;
+    cc1d_turn_into(call, op);
+    call->arguments.pad_slot_id = -1;
     call->num_threads = 1;
+}
+
+void cc1d_turn_into(cc1d_call *call, cc1d_operation op) {
+    call->table = &cc1d_tables[op];
+    call->arguments.op = op;
 }
 
 void cc1d_release(cc1d_call *call) {
@@ -97,12 +102,17 @@ static int borrow_through_table(PyObject *object, const char *name, cc1d_tensor 
     return (cc1d_device)tensor->device == cc1d_launched_device() ? cc1d_find_offset(object, tensor) : 0;
 }
 
-/* An object that the exchange table does not serve. */
-static int borrow_slowly(cc1d_call *call, const cc1d_argument *a) {
-    PyObject *object = call->object[a->role];
-    cc1d_tensor *tensor = &call->tensor[a->role];
-    if (cc1d_has_device(object, cc1d_launched_device())) return cc1d_describe(object, a->name, tensor);
-    return cc1d_borrow_capsule(object, a->name, a->written, tensor, &call->keep[a->role]);
+/* A tensor of any kind. What stands for Metal in tests keeps its tensors elsewhere. */
+static int borrow_one(cc1d_call *call, int role, const char *name, bool writable) {
+    PyObject *object = call->object[role];
+    cc1d_tensor *tensor = &call->tensor[role];
+    const bool served = cc1d_has_exchange(object);
+    const int failed = served ? borrow_through_table(object, name, tensor)
+                       : cc1d_has_device(object, cc1d_launched_device())
+                           ? cc1d_describe(object, name, tensor)
+                           : cc1d_borrow_capsule(object, name, writable, tensor, &call->keep[role]);
+    if (!failed && (cc1d_device)tensor->device == cc1d_launched_device()) tensor->device = CC1D_METAL;
+    return failed;
 }
 
 /* First those whose __dlpack__ may run anything, without garbage collections, which would run more; those of
@@ -113,9 +123,9 @@ static int borrow_each(cc1d_call *call, bool served) {
         PyObject *object = call->object[a->role];
         if (!object || cc1d_has_exchange(object) != served) continue;
         cc1d_tensor *tensor = &call->tensor[a->role];
-        if (served ? borrow_through_table(object, a->name, tensor) : borrow_slowly(call, a)) return -1;
+        if (borrow_one(call, a->role, a->name, a->written)) return -1;
         if (a->role == CC1D_WEIGHT || a->role == CC1D_DWEIGHT) squeeze(tensor);
-        call->given[a->role] = tensor;
+        call->arguments.tensor[a->role] = tensor;
     }
     return 0;
 }
@@ -133,27 +143,19 @@ int cc1d_borrow_all(cc1d_call *call) {
     return result;
 }
 
-/* Without garbage collections, because memory is borrowed: PyTorch's function runs no Python code. */
-int cc1d_make_scratch(cc1d_call *call, size_t bytes) {
-    if (bytes == 0) return 0;
+/* Scratch as a tensor on x's device, borrowed too. Without garbage collections, because memory is borrowed:
+ * PyTorch's function runs no Python code. */
+static int make_scratch(cc1d_call *call, size_t bytes) {
     const int collecting = PyGC_Disable();
     PyObject *device = PyObject_GetAttrString(call->object[CC1D_X], "device");
     PyObject *size = device ? Py_BuildValue("(n)", (Py_ssize_t)bytes) : NULL;
     PyObject *options =
         size ? Py_BuildValue("{s:O,s:O}", "dtype", cc1d_torch(CC1D_PY_UINT8), "device", device) : NULL;
     PyObject *scratch = options ? PyObject_Call(cc1d_torch(CC1D_PY_EMPTY), size, options) : NULL;
-    cc1d_tensor *tensor = &call->tensor[CC1D_SCRATCH];
     int result = own(call, CC1D_SCRATCH, scratch);
-    if (!result)
-        result = cc1d_has_exchange(scratch) ? borrow_through_table(scratch, "scratch", tensor)
-                 : cc1d_has_device(scratch, cc1d_launched_device())
-                     ? cc1d_describe(scratch, "scratch", tensor)
-                     : cc1d_borrow_capsule(scratch, "scratch", true, tensor, &call->keep[CC1D_SCRATCH]);
-    if (!result) {
-        call->scratch_size = bytes;
-        call->scratch = (char *)tensor->data + tensor->byte_offset;
-        call->given[CC1D_SCRATCH] = tensor;
-    }
+    if (!result) result = borrow_one(call, CC1D_SCRATCH, "scratch", true);
+    const cc1d_tensor *tensor = &call->tensor[CC1D_SCRATCH];
+    if (!result) call->scratch = (char *)tensor->data + tensor->byte_offset;
     Py_XDECREF(options);
     Py_XDECREF(size);
     Py_XDECREF(device);
@@ -164,129 +166,36 @@ int cc1d_make_scratch(cc1d_call *call, size_t bytes) {
 /* A CPU call's scratch comes from malloc. */
 static int allocate_scratch(cc1d_call *call, size_t bytes) {
     enum { ALIGNMENT = 64 };
-    if (call->given[CC1D_X]->device != CC1D_CPU) return cc1d_make_scratch(call, bytes);
+    if (bytes == 0) return 0;
+    if (call->tensor[CC1D_X].device != CC1D_CPU) return make_scratch(call, bytes);
     call->allocated = PyMem_Malloc(bytes + ALIGNMENT);
     if (!call->allocated) {
         PyErr_NoMemory();
         return -1;
     }
     call->scratch = call->allocated + (ALIGNMENT - (uintptr_t)call->allocated % ALIGNMENT);
-    call->scratch_size = bytes;
     return 0;
 }
 
 /* ---- Running
  * -------------------------------------------------------------------------------------------------------- */
 
-static cc1d_status run(const cc1d_call *call, const cc1d_exec *exec) {
-    switch (call->table->op) {
-    case CC1D_OP_FORWARD: {
-        const cc1d_forward_args args = cc1d_forward_args_of(call);
-        return cc1d_forward(&args, exec);
-    }
-    case CC1D_OP_BACKWARD: {
-        const cc1d_backward_args args = cc1d_backward_args_of(call);
-        return cc1d_backward(&args, exec);
-    }
-    case CC1D_OP_UPDATE: {
-        const cc1d_update_args args = cc1d_update_args_of(call);
-        return cc1d_update(&args, exec);
-    }
-    default: {
-        const cc1d_varlen_states_args args = cc1d_varlen_states_args_of(call);
-        return cc1d_varlen_states(&args, exec);
-    }
-    }
-}
-
-static int prepare_scratch(cc1d_call *call) {
-    if (call->table->op != CC1D_OP_BACKWARD) return 0;
-    size_t bytes = 0;
-    const cc1d_backward_args args = cc1d_backward_args_of(call);
-    const cc1d_status status = cc1d_backward_scratch(&args, &bytes);
-    if (status) cc1d_raise(status);
-    return status || allocate_scratch(call, bytes) ? -1 : 0;
-}
-
 int cc1d_run_borrowed(cc1d_call *call) {
-    const cc1d_tensor *x = call->given[CC1D_X];
-    if (x && (cc1d_device)x->device == cc1d_launched_device()) return cc1d_launch_all(call);
+    cc1d_prepared prepared;
+    cc1d_status status = cc1d_prepare(&call->arguments, &prepared);
+    if (status) cc1d_raise(status);
+    if (status || allocate_scratch(call, prepared.scratch_bytes)) return -1;
+    if (prepared.problem.device == CC1D_METAL)
+        return cc1d_launch_all(call, prepared.writes_nothing ? NULL : &prepared.how.gpu);
     cc1d_exec exec = cc1d_exec_on(call->num_threads);
-    if (x && x->device == CC1D_CUDA &&
-        cc1d_current_stream(call->object[CC1D_X], x->device_index, &exec.stream))
+    if (prepared.problem.device == CC1D_CUDA &&
+        cc1d_current_stream(call->object[CC1D_X], prepared.problem.device_index, &exec.stream))
         return -1;
-    if (prepare_scratch(call)) return -1;
-    cc1d_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = run(call, &exec);
+    status = cc1d_run(&prepared, &exec, call->scratch, prepared.scratch_bytes);
     Py_END_ALLOW_THREADS
     if (status) cc1d_raise(status);
     return status ? -1 : 0;
-}
-
-/* ---- For the core
- * --------------------------------------------------------------------------------------------------- */
-
-cc1d_forward_args cc1d_forward_args_of(const cc1d_call *call) {
-    return (cc1d_forward_args){
-        .size = sizeof(cc1d_forward_args),
-        .x = call->given[CC1D_X],
-        .weight = call->given[CC1D_WEIGHT],
-        .bias = call->given[CC1D_BIAS],
-        .seq_idx = call->given[CC1D_SEQ_IDX],
-        .cu_seqlens = call->given[CC1D_CU],
-        .initial_states = call->given[CC1D_INITIAL],
-        .residual = call->given[CC1D_RESIDUAL],
-        .out = call->given[CC1D_OUT],
-        .final_states = call->given[CC1D_FINAL],
-        .activation = call->activation,
-    };
-}
-
-cc1d_backward_args cc1d_backward_args_of(const cc1d_call *call) {
-    return (cc1d_backward_args){
-        .size = sizeof(cc1d_backward_args),
-        .dout = call->given[CC1D_DOUT],
-        .x = call->given[CC1D_X],
-        .weight = call->given[CC1D_WEIGHT],
-        .bias = call->given[CC1D_BIAS],
-        .seq_idx = call->given[CC1D_SEQ_IDX],
-        .cu_seqlens = call->given[CC1D_CU],
-        .initial_states = call->given[CC1D_INITIAL],
-        .dfinal_states = call->given[CC1D_DFINAL],
-        .dx = call->given[CC1D_DX],
-        .dweight = call->given[CC1D_DWEIGHT],
-        .dbias = call->given[CC1D_DBIAS],
-        .dinitial_states = call->given[CC1D_DINITIAL],
-        .activation = call->activation,
-        .scratch = call->scratch,
-        .scratch_size = call->scratch_size,
-    };
-}
-
-cc1d_update_args cc1d_update_args_of(const cc1d_call *call) {
-    return (cc1d_update_args){
-        .size = sizeof(cc1d_update_args),
-        .x = call->given[CC1D_X],
-        .conv_state = call->given[CC1D_STATE],
-        .weight = call->given[CC1D_WEIGHT],
-        .bias = call->given[CC1D_BIAS],
-        .cache_seqlens = call->given[CC1D_CACHE],
-        .conv_state_indices = call->given[CC1D_INDICES],
-        .num_accepted_tokens = call->given[CC1D_ACCEPTED],
-        .out = call->given[CC1D_OUT],
-        .pad_slot_id = call->pad_slot_id,
-        .activation = call->activation,
-    };
-}
-
-cc1d_varlen_states_args cc1d_varlen_states_args_of(const cc1d_call *call) {
-    return (cc1d_varlen_states_args){
-        .size = sizeof(cc1d_varlen_states_args),
-        .x = call->given[CC1D_X],
-        .cu_seqlens = call->given[CC1D_CU],
-        .states = call->given[CC1D_FINAL],
-    };
 }
 
 PyObject *cc1d_raise(cc1d_status status) {

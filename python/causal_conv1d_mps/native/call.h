@@ -6,28 +6,25 @@
 #ifndef CC1D_CALL_H
 #define CC1D_CALL_H
 
-#include "gpu/plan/plan.h" /* CC1D_SCRATCH, the role after the last tensor */
-#include "table.h"
+#include "core/run.h"
+#include "tables.h"
 
 typedef struct cc1d_call {
     const cc1d_table *table;
-    PyObject *tensors;                          /* the tuple that the objects are of, owned */
-    PyObject *object[CC1D_SCRATCH + 1];         /* NULL where None was passed */
-    bool wanted[CC1D_SCRATCH + 1];              /* results that this call has to make */
-    bool made[CC1D_SCRATCH + 1];                /* those that it has made, and owns */
-    const cc1d_tensor *given[CC1D_SCRATCH + 1]; /* of every object, once borrowed */
-    PyObject *keep[CC1D_SCRATCH + 1];           /* what keeps the memory borrowed, owned */
-    int64_t pad_slot_id;
-    int32_t activation;
+    PyObject *tensors;                  /* the tuple that the objects are of, owned */
+    PyObject *object[CC1D_SCRATCH + 1]; /* NULL where None was passed; CC1D_SCRATCH comes after the roles */
+    bool wanted[CC1D_SCRATCH + 1];      /* results that this call has to make */
+    bool made[CC1D_SCRATCH + 1];        /* those that it has made, and owns */
+    PyObject *keep[CC1D_SCRATCH + 1];   /* what keeps the memory borrowed, owned */
+    cc1d_arguments arguments;           /* its tensors are those of the objects, once borrowed */
     int32_t num_threads;
     void *scratch;
-    size_t scratch_size;
     char *allocated;                      /* scratch of a CPU call, to be freed */
-    cc1d_tensor tensor[CC1D_SCRATCH + 1]; /* last, and not cleared: read only where given */
+    cc1d_tensor tensor[CC1D_SCRATCH + 1]; /* last, and not cleared: read only where borrowed */
 } cc1d_call;
 
 /* Makes *call a call without arguments. Every call ends with cc1d_release. */
-void cc1d_clear(cc1d_call *call, const cc1d_table *table);
+void cc1d_clear(cc1d_call *call, cc1d_operation op);
 void cc1d_release(cc1d_call *call);
 
 /* Gives the call the tensors of a tuple in the table's order, instead of those that it had; the tuple may end
@@ -36,6 +33,9 @@ int cc1d_take(cc1d_call *call, PyObject *tensors);
 
 /* Makes the results that are wanted. state_len: of varlen_states. Returns 0, or -1 with an exception. */
 int cc1d_make_results(cc1d_call *call, PyObject *state_len);
+
+/* Makes it a call of another operation, with the tensors that it has. */
+void cc1d_turn_into(cc1d_call *call, cc1d_operation op);
 
 /* Borrows the memory of every object. Returns 0, or -1 with an exception. */
 int cc1d_borrow_all(cc1d_call *call);
@@ -46,13 +46,5 @@ int cc1d_run_borrowed(cc1d_call *call);
 
 /* A status as an exception with the library's error line; returns NULL. */
 PyObject *cc1d_raise(cc1d_status status);
-
-cc1d_forward_args cc1d_forward_args_of(const cc1d_call *call);
-cc1d_backward_args cc1d_backward_args_of(const cc1d_call *call);
-cc1d_update_args cc1d_update_args_of(const cc1d_call *call);
-cc1d_varlen_states_args cc1d_varlen_states_args_of(const cc1d_call *call);
-
-/* Scratch as a tensor on x's device, borrowed too. Returns 0, or -1 with an exception. */
-int cc1d_make_scratch(cc1d_call *call, size_t bytes);
 
 #endif

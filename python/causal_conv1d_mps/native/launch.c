@@ -3,51 +3,8 @@
 
 #include <string.h>
 
-#include "core/validate.h"
 #include "gpu/plan/plan_key.h"
 #include "torch.h"
-
-/* ---- Planning
- * ------------------------------------------------------------------------------------------------------- */
-
-static cc1d_status validate(const cc1d_call *call, cc1d_problem *problem) {
-    switch (call->table->op) {
-    case CC1D_OP_FORWARD: {
-        const cc1d_forward_args args = cc1d_forward_args_of(call);
-        return cc1d_validate_forward(&args, problem);
-    }
-    case CC1D_OP_BACKWARD: {
-        const cc1d_backward_args args = cc1d_backward_args_of(call);
-        return cc1d_validate_backward(&args, problem);
-    }
-    case CC1D_OP_UPDATE: {
-        const cc1d_update_args args = cc1d_update_args_of(call);
-        return cc1d_validate_update(&args, problem);
-    }
-    default: {
-        const cc1d_varlen_states_args args = cc1d_varlen_states_args_of(call);
-        return cc1d_validate_varlen_states(&args, problem);
-    }
-    }
-}
-
-/* A stand-in for Metal keeps its tensors elsewhere. */
-static void move_to_metal(cc1d_call *call) {
-    for (int i = 0; i <= CC1D_SCRATCH; i++)
-        if (call->given[i] && (cc1d_device)call->tensor[i].device == cc1d_launched_device())
-            call->tensor[i].device = CC1D_METAL;
-}
-
-/* With scratch. Nothing here reads or writes a tensor's memory; PyTorch binds it when it encodes the launch.
- */
-static int plan_call(cc1d_call *call, cc1d_plan *plan) {
-    cc1d_problem problem;
-    move_to_metal(call);
-    cc1d_status status = validate(call, &problem);
-    if (!status) status = cc1d_make_plan(&problem, plan);
-    if (status) cc1d_raise(status);
-    return status || cc1d_make_scratch(call, plan->scratch_bytes) ? -1 : 0;
-}
 
 /* ---- Kernels
  * -------------------------------------------------------------------------------------------------------- */
@@ -122,20 +79,18 @@ static int encode(PyObject *kernel, const cc1d_launch *launch, const cc1d_call *
     return none ? 0 : -1;
 }
 
-int cc1d_launch_all(cc1d_call *call) {
-    cc1d_plan plan;
-    if (plan_call(call, &plan)) return -1;
+int cc1d_launch_all(const cc1d_call *call, const cc1d_plan *plan) {
+    const int32_t count = plan ? plan->launch_count : 0;
     PyObject *kernel[CC1D_PLAN_LAUNCHES] = {NULL};
     int failed = 0;
     /* All kernels first: a text that does not compile must not leave half of the results written. */
-    for (int32_t i = 0; i < plan.launch_count && !failed; i++)
-        failed = (kernel[i] = find_kernel(&plan.launch[i])) ? 0 : -1;
-    for (int32_t i = 0; i < plan.launch_count && !failed; i++)
-        failed = encode(kernel[i], &plan.launch[i], call);
-    for (int32_t i = 0; i < plan.launch_count; i++) Py_XDECREF(kernel[i]);
+    for (int32_t i = 0; i < count && !failed; i++)
+        failed = (kernel[i] = find_kernel(&plan->launch[i])) ? 0 : -1;
+    for (int32_t i = 0; i < count && !failed; i++) failed = encode(kernel[i], &plan->launch[i], call);
+    for (int32_t i = 0; i < count; i++) Py_XDECREF(kernel[i]);
     if (failed) return -1;
-    if (plan.launch_count > 0)
-        cc1d_ran("metal", "mps", plan.launch[0].kernel);
+    if (count > 0)
+        cc1d_ran("metal", "mps", plan->launch[0].kernel);
     else
         cc1d_ran_nothing();
     return 0;

@@ -98,6 +98,7 @@ static PyObject *version(PyObject *module, PyObject *unused) {
 static PyMethodDef methods[] = {
     {"tables", cc1d_py_tables, METH_NOARGS,
      "{operation: [(name, kind, channel, optional, differentiable, written, result, like), ...]}"},
+    {"activations", cc1d_py_activations, METH_NOARGS, "{name: code} of what is fused, aliases included."},
     {"bind_torch", cc1d_py_bind_torch, METH_O, "What these need of PyTorch, as a dict."},
     {"forward", FAST(cc1d_py_forward), METH_FASTCALL,
      "forward(tensors, activation, return_final_states)\n"

@@ -2,6 +2,7 @@
 #include "route.h"
 
 #include "call.h"
+#include "core/names.h"
 #include "torch.h"
 
 /* ---- Steps of a call
@@ -35,7 +36,8 @@ static step look_around(const cc1d_call *call) {
     const cc1d_table *table = call->table;
     for (int i = 0; i < table->count; i++) {
         PyObject *object = call->object[table->argument[i].role];
-        if (object ? !cc1d_is_plain(object) : !table->argument[i].optional) return WATCHED;
+        const bool missing = !table->argument[i].optional && i < table->inputs;
+        if (object ? !cc1d_is_plain(object) : missing) return WATCHED;
     }
     /* An operator returns new results: only the kernels write to the caller's, and refuse what overlaps. */
     const bool writes = call->object[CC1D_OUT] || call->object[CC1D_FINAL];
@@ -63,7 +65,7 @@ static step ask_whether_recorded(const cc1d_call *call, bool *recorded) {
     if (!cc1d_grad_is_enabled()) return GO_ON;
     for (int i = 0; i < call->table->count && !PyErr_Occurred() && !*recorded; i++) {
         const cc1d_argument *a = &call->table->argument[i];
-        if (call->object[a->role] && a->kind != CC1D_INDEX_KIND)
+        if (call->object[a->role] && a->kind != CC1D_KIND_INDEX)
             *recorded = cc1d_requires_grad(call->object[a->role]);
     }
     return unless(PyErr_Occurred() != NULL);
@@ -120,7 +122,7 @@ static step explain(const cc1d_call *call) {
 /* A tensor of zeros that PyTorch never allocated, or one whose storage was freed. */
 static bool lacks_memory(const cc1d_call *call) {
     for (int role = 0; role < CC1D_ROLES; role++) {
-        const cc1d_tensor *tensor = call->given[role];
+        const cc1d_tensor *tensor = call->arguments.tensor[role];
         if (!tensor || tensor->data || tensor->ndim > CC1D_MAX_DIMS) continue;
         bool empty = false;
         for (int i = 0; i < tensor->ndim && !empty; i++) empty = tensor->shape[i] == 0;
@@ -167,30 +169,31 @@ static PyObject *results_of(const cc1d_call *call) {
 
 static int read_code(PyObject *object, cc1d_call *call) {
     const long code = PyLong_AsLong(object);
-    call->activation = (int32_t)code;
-    if (code == call->activation) return PyErr_Occurred() ? -1 : 0;
+    call->arguments.activation = (int32_t)code;
+    if (code == call->arguments.activation) return PyErr_Occurred() ? -1 : 0;
     PyErr_SetString(PyExc_OverflowError, "activation: expected a 32-bit number");
     return -1;
 }
 
 static int read_activation(PyObject *object, cc1d_call *call) {
-    static PyObject *silu; /* as literals are: interned */
-    if (!silu) silu = PyUnicode_InternFromString("silu");
-    call->activation = object == silu ? CC1D_ACTIVATION_SILU : CC1D_ACTIVATION_NONE;
-    if (object == silu || object == Py_None) return 0;
-    PyObject *code = cc1d_ask_torch(CC1D_PY_ACTIVATION, object, NULL);
+    const char *name = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, NULL) : NULL;
+    const int32_t number = name ? cc1d_activation_named(name) : -1;
+    call->arguments.activation = number > CC1D_ACTIVATION_NONE ? number : CC1D_ACTIVATION_NONE;
+    if (object == Py_None || number > CC1D_ACTIVATION_NONE) return 0;
+    PyErr_Clear();
+    PyObject *code = cc1d_ask_torch(CC1D_PY_ACTIVATION, object, NULL); /* raises, or knows better */
     const int failed = !code || read_code(code, call);
     Py_XDECREF(code);
     return failed ? -1 : 0;
 }
 
 static int read_slot_id(PyObject *object, cc1d_call *call) {
-    call->pad_slot_id = PyLong_AsLongLong(object);
-    if (call->pad_slot_id == -1 ? !PyErr_Occurred() : call->object[CC1D_INDICES] != NULL) return 0;
+    call->arguments.pad_slot_id = PyLong_AsLongLong(object);
+    if (call->arguments.pad_slot_id == -1 ? !PyErr_Occurred() : call->object[CC1D_INDICES] != NULL) return 0;
     PyErr_Clear();
     PyObject *indices = call->object[CC1D_INDICES];
     PyObject *number = cc1d_ask_torch(CC1D_PY_SLOT_ID, object, indices ? indices : Py_None, NULL);
-    call->pad_slot_id = number ? PyLong_AsLongLong(number) : -1;
+    call->arguments.pad_slot_id = number ? PyLong_AsLongLong(number) : -1;
     Py_XDECREF(number);
     return PyErr_Occurred() ? -1 : 0;
 }
@@ -206,7 +209,7 @@ static PyObject *record(const cc1d_call *call) {
         if (call->object[table->argument[i].role]) count = table->inputs;
     PyObject *final_states = call->object[CC1D_FINAL];
     PyObject *ready = Py_BuildValue("(OOi)", call->object[CC1D_OUT], final_states ? final_states : Py_None,
-                                    (int)call->activation);
+                                    (int)call->arguments.activation);
     PyObject *arguments = ready ? PyTuple_New(count + 1) : NULL;
     if (!arguments) {
         Py_XDECREF(ready);
@@ -239,7 +242,7 @@ PyObject *cc1d_py_forward(PyObject *module, PyObject *const *arguments, Py_ssize
     if (expect(count, 3)) return NULL;
     const bool with_states = arguments[2] != Py_False && PyObject_IsTrue(arguments[2]);
     cc1d_call call;
-    cc1d_clear(&call, &cc1d_tables[CC1D_OP_FORWARD]);
+    cc1d_clear(&call, CC1D_OP_FORWARD);
     bool recorded = false;
     step step = unless(PyErr_Occurred() || read_activation(arguments[1], &call));
     if (step == GO_ON) step = take_plain(&call, arguments[0]);
@@ -267,7 +270,7 @@ PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_
     (void)module;
     if (expect(count, 3)) return NULL;
     cc1d_call call;
-    cc1d_clear(&call, &cc1d_tables[CC1D_OP_UPDATE]);
+    cc1d_clear(&call, CC1D_OP_UPDATE);
     bool recorded = false;
     step step = unless(read_activation(arguments[1], &call) || cc1d_take(&call, arguments[0]) ||
                        read_slot_id(arguments[2], &call));
@@ -288,7 +291,7 @@ PyObject *cc1d_py_varlen_states(PyObject *module, PyObject *const *arguments, Py
     (void)module;
     if (expect(count, 2)) return NULL;
     cc1d_call call;
-    cc1d_clear(&call, &cc1d_tables[CC1D_OP_VARLEN_STATES]);
+    cc1d_clear(&call, CC1D_OP_VARLEN_STATES);
     step step = take_plain(&call, arguments[0]);
     if (step != GO_ON) return finish(&call, step, NULL);
     call.wanted[CC1D_FINAL] = true;
@@ -303,7 +306,7 @@ PyObject *cc1d_py_backward(PyObject *module, PyObject *const *arguments, Py_ssiz
     (void)module;
     if (expect(count, 2)) return NULL;
     cc1d_call call;
-    cc1d_clear(&call, &cc1d_tables[CC1D_OP_BACKWARD]);
+    cc1d_clear(&call, CC1D_OP_BACKWARD);
     step step = unless(read_code(arguments[1], &call));
     if (step == GO_ON) step = take_plain(&call, arguments[0]);
     if (step == GO_ON) step = check_targets(&call, false);
@@ -348,10 +351,10 @@ PyObject *cc1d_py_gradients(PyObject *module, PyObject *const *arguments, Py_ssi
     if (expect(count, 5)) return NULL;
     PyObject *const needs = arguments[3];
     cc1d_call call;
-    cc1d_clear(&call, &cc1d_tables[CC1D_OP_FORWARD]); /* saved is in its order */
+    cc1d_clear(&call, CC1D_OP_FORWARD); /* saved is in its order */
     if (!PyTuple_Check(needs) || read_code(arguments[4], &call) || cc1d_take(&call, arguments[0]))
         return finish(&call, FAILED, NULL);
-    call.table = &cc1d_tables[CC1D_OP_BACKWARD];
+    cc1d_turn_into(&call, CC1D_OP_BACKWARD);
     call.object[CC1D_DOUT] = arguments[1];
     call.object[CC1D_DFINAL] = arguments[2] == Py_None ? NULL : arguments[2];
     step step = GO_ON;
@@ -368,12 +371,12 @@ PyObject *cc1d_py_gradients(PyObject *module, PyObject *const *arguments, Py_ssi
 PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     if ((count < 2 || count > 5) && expect(count, 5)) return NULL;
-    const cc1d_table *table = cc1d_find_table(arguments[0]);
-    if (!table) return NULL;
+    const int op = cc1d_find_operation(arguments[0]);
+    if (op < 0) return NULL;
     cc1d_call call;
-    cc1d_clear(&call, table);
+    cc1d_clear(&call, (cc1d_operation)op);
     int failed = cc1d_take(&call, arguments[1]) || (count > 2 && read_code(arguments[2], &call));
-    if (!failed && count > 3) call.pad_slot_id = PyLong_AsLongLong(arguments[3]);
+    if (!failed && count > 3) call.arguments.pad_slot_id = PyLong_AsLongLong(arguments[3]);
     if (!failed && !PyErr_Occurred())
         call.num_threads = (int32_t)(count > 4 ? PyLong_AsLong(arguments[4]) : cc1d_torch_threads());
     failed = failed || PyErr_Occurred() || cc1d_make_results(&call, NULL);

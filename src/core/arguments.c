@@ -1,0 +1,65 @@
+/* arguments.c - see arguments.h. */
+#include "arguments.h"
+
+#define INPUT(name_, role_, kind_, shape_, ...) \
+    { .name = name_, .role = role_, .kind = kind_, .shape = shape_, .like = -1, __VA_ARGS__ }
+#define RESULT(name_, role_, kind_, shape_, like_, ...)                                               \
+    {                                                                                                 \
+        .name = name_, .role = role_, .kind = kind_, .shape = shape_, .like = like_, .written = true, \
+        __VA_ARGS__                                                                                   \
+    }
+#define REQUIRED .optional = false
+#define OPTIONAL .optional = true
+#define DIFFERENTIABLE .differentiable = true
+
+/* What forward begins with, and its backward pass reads. */
+#define CONVOLUTION                                                                                          \
+    INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE), INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE), \
+        INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),                                        \
+        INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL),                                                 \
+        INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL),                                                    \
+        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE)
+
+const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
+    [CC1D_OP_FORWARD] = {.name = "forward",
+                         .inputs = 7,
+                         .count = 9,
+                         .argument = {CONVOLUTION,
+                                      INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
+                                      RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
+                                      RESULT("final_states", CC1D_FINAL, 'x', "NDL", -1, OPTIONAL)}},
+    [CC1D_OP_BACKWARD] = {.name = "backward",
+                          .inputs = 8,
+                          .count = 12,
+                          .argument = {INPUT("dout", CC1D_DOUT, 'x', "BDT", DIFFERENTIABLE), CONVOLUTION,
+                                       INPUT("dfinal_states", CC1D_DFINAL, 'x', "NDL", OPTIONAL,
+                                             DIFFERENTIABLE),
+                                       RESULT("dx", CC1D_DX, 'x', "BDT", 1, OPTIONAL),
+                                       RESULT("dweight", CC1D_DWEIGHT, 'p', "DW", 2, OPTIONAL),
+                                       RESULT("dbias", CC1D_DBIAS, 'p', "D", 3, OPTIONAL),
+                                       RESULT("dinitial_states", CC1D_DINITIAL, 'x', "NDL", 6, OPTIONAL)}},
+    [CC1D_OP_UPDATE] = {.name = "update",
+                        .inputs = 7,
+                        .count = 8,
+                        .argument = {INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE),
+                                     INPUT("conv_state", CC1D_STATE, 's', "pDs", .written = true),
+                                     INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE),
+                                     INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),
+                                     INPUT("cache_seqlens", CC1D_CACHE, 'i', "B", OPTIONAL),
+                                     INPUT("conv_state_indices", CC1D_INDICES, 'i', "B", OPTIONAL),
+                                     INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i', "B", OPTIONAL),
+                                     RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
+    [CC1D_OP_VARLEN_STATES] = {.name = "varlen_states",
+                               .inputs = 2,
+                               .count = 3,
+                               .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
+                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED),
+                                            RESULT("states", CC1D_FINAL, 'x', "NDs", -1, REQUIRED)}},
+};
+
+const char *cc1d_role_name(cc1d_operation op, cc1d_role role) {
+    const cc1d_table *table = &cc1d_tables[op];
+    int i = 0;
+    while (table->argument[i].role != role) i++;
+    return table->argument[i].name;
+}

@@ -1,0 +1,50 @@
+/* arguments.h - the arguments of every operation: one table, in the one order that they have everywhere.
+ *
+ * Validation, overlap, names in errors and the Python binding (operators' schemas, autograd, vmap, a call's
+ * tuple of tensors) derive from it. */
+#ifndef CC1D_ARGUMENTS_H
+#define CC1D_ARGUMENTS_H
+
+#include "problem.h"
+
+enum { CC1D_TABLE_ARGUMENTS = 12 };
+
+/* Which dtypes an argument may have. */
+typedef enum cc1d_kind {
+    CC1D_KIND_X = 'x',         /* x's; of x itself any float */
+    CC1D_KIND_STATE = 's',     /* x's; decides what autocast casts to */
+    CC1D_KIND_PARAMETER = 'p', /* any float, float64 only beside float64 x; of a result that of its `like` */
+    CC1D_KIND_INDEX = 'i'      /* int32 or int64 */
+} cc1d_kind;
+
+typedef struct cc1d_argument {
+    const char *name;    /* that callers know it by */
+    const char *shape;   /* a letter per dimension, see validate.c; a small one sets the size */
+    uint8_t role;        /* cc1d_role */
+    char kind;           /* cc1d_kind */
+    bool optional;       /* may be absent */
+    bool differentiable; /* has a gradient */
+    bool written;
+    int8_t like; /* a result: place of the input that it is like; -1: its shape is of its own */
+} cc1d_argument;
+
+typedef struct cc1d_table {
+    const char *name;
+    int inputs, count; /* inputs come first, then results */
+    cc1d_argument argument[CC1D_TABLE_ARGUMENTS];
+} cc1d_table;
+
+extern const cc1d_table cc1d_tables[CC1D_OPERATIONS]; /* by cc1d_operation */
+
+/* The name of a role in an operation that has it, e.g. "initial_states". */
+const char *cc1d_role_name(cc1d_operation op, cc1d_role role);
+
+/* One call: an operation's tensors by role (NULL: absent), and its numbers. */
+typedef struct cc1d_arguments {
+    cc1d_operation op;
+    int32_t activation;
+    int64_t pad_slot_id;
+    const cc1d_tensor *tensor[CC1D_ROLES];
+} cc1d_arguments;
+
+#endif
