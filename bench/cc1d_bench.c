@@ -1,7 +1,7 @@
 /* cc1d-bench - verify, then time the CPU kernels against memcpy, without Python.
  *
  * One line per operation and layout: median time, time of a memcpy of the same bytes on as many
- * threads, and the ratio. The shapes are the CPU group of bench/shapes.py. */
+ * threads, and the ratio. The shapes are those of cpu_shapes.h. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <pthread.h>
@@ -22,7 +22,7 @@ typedef struct bench_shape {
 } bench_shape;
 
 static const bench_shape SHAPES[] = {
-    {1, 64, 128}, {2, 256, 512}, {1, 1024, 1024}, {4, 1024, 2048}, {1, 2048, 8192},
+#include "cpu_shapes.h"
 };
 
 /* ---- Elements: random bit patterns of ordinary size, and their values

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -25,7 +27,11 @@ GPU = [
     (1, 512, 1024),
 ]
 SMALL = [(1, 64, 128), (2, 128, 256), (4, 256, 512), (1, 512, 1024), (8, 64, 128)]
-CPU = [(1, 64, 128), (2, 256, 512), (1, 1024, 1024), (4, 1024, 2048), (1, 2048, 8192)]
+_SHAPE = re.compile(r"\{(\d+), (\d+), (\d+)\}")
+CPU = [
+    tuple(map(int, sizes))
+    for sizes in _SHAPE.findall(Path(__file__).with_name("cpu_shapes.h").read_text())
+]
 DECODE = [(1, 4096), (1, 8192), (64, 8192), (256, 8192), (1024, 8192)]
 # Convolutions of published models: (D, W, bias, activation).
 MODELS = [

@@ -23,7 +23,7 @@ static cc1d_tensor canonical(cc1d_operation op, const cc1d_argument *argument, c
         seen.ndim = 3;
         seen.shape[0] = 1, seen.shape[1] = tensor->shape[1], seen.shape[2] = tensor->shape[0];
         seen.strides[0] = 0, seen.strides[1] = tensor->strides[1], seen.strides[2] = tensor->strides[0];
-    } else if (op == CC1D_OP_UPDATE && argument->shape[2] && tensor->ndim == 2) {
+    } else if (op == CC1D_OP_UPDATE && tensor->ndim == 2 && strpbrk(argument->shape, "tT")) {
         seen.ndim = 3, seen.shape[2] = 1, seen.strides[2] = 0;
     }
     return seen;

@@ -1,7 +1,7 @@
 /* fuzz_backward.c - cc1d_backward_scratch and cc1d_backward. */
 #include "run.h"
 
-static const fuzz_role roles[] = {
+const fuzz_role fuzz_roles[] = {
     {"x", "BDT", 'F', true, false, false, FUZZ_VALUES},
     {"weight", "DW", 'P', true, false, false, FUZZ_VALUES},
     {"bias", "D", 'P', false, false, false, FUZZ_VALUES},
@@ -15,7 +15,8 @@ static const fuzz_role roles[] = {
     {"dbias", "D", 'b', false, true, false, FUZZ_VALUES},
     {"dinitial_states", "NDV", 'S', false, true, false, FUZZ_VALUES},
 };
-enum { COUNT = sizeof roles / sizeof *roles, SCRATCH = 8 << 20 };
+const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
+enum { SCRATCH = 8 << 20 };
 
 static fuzz_slot scratch_slot;
 static int64_t scratch_damage; /* 0: none */
@@ -70,16 +71,10 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
     return true;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    fuzz_input in = {data, data + size};
-    fuzz_case c;
-    fuzz_begin(&c, roles, COUNT, &in);
-    scratch_damage = fuzz_rarely(&in, 16) ? 1 + fuzz_below(&in, 3) : 0;
-    c.clean = !scratch_damage;
-    fuzz_sizes(&c, &in);
-    fuzz_packing(&c, &in);
-    for (int i = 0; i < COUNT; i++) fuzz_make(&c, i, &in);
-    fuzz_keep_packing(&c);
-    fuzz_finish(&c, &in);
-    return 0;
+static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
+    scratch_damage = fuzz_rarely(in, 16) ? 1 + fuzz_below(in, 3) : 0;
+    c->clean = !scratch_damage;
+    fuzz_packing(c, in);
 }
+
+static void fuzz_keep(fuzz_case *c) { fuzz_keep_packing(c); }

@@ -1,7 +1,7 @@
 /* fuzz_forward.c - cc1d_forward. */
 #include "run.h"
 
-static const fuzz_role roles[] = {
+const fuzz_role fuzz_roles[] = {
     {"x", "BDT", 'F', true, false, false, FUZZ_VALUES},
     {"weight", "DW", 'P', true, false, false, FUZZ_VALUES},
     {"bias", "D", 'P', false, false, false, FUZZ_VALUES},
@@ -12,7 +12,7 @@ static const fuzz_role roles[] = {
     {"out", "BDT", 'S', true, true, false, FUZZ_VALUES},
     {"final_states", "NDV", 'S', false, true, false, FUZZ_VALUES},
 };
-enum { COUNT = sizeof roles / sizeof *roles };
+const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
 
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1d_exec *exec, bool may_run,
                       cc1d_status *status) {
@@ -33,14 +33,6 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
     return true;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    fuzz_input in = {data, data + size};
-    fuzz_case c;
-    fuzz_begin(&c, roles, COUNT, &in);
-    fuzz_sizes(&c, &in);
-    fuzz_packing(&c, &in);
-    for (int i = 0; i < COUNT; i++) fuzz_make(&c, i, &in);
-    fuzz_keep_packing(&c);
-    fuzz_finish(&c, &in);
-    return 0;
-}
+static void fuzz_choose(fuzz_case *c, fuzz_input *in) { fuzz_packing(c, in); }
+
+static void fuzz_keep(fuzz_case *c) { fuzz_keep_packing(c); }

@@ -1,7 +1,7 @@
 /* fuzz_update.c - cc1d_update. */
 #include "run.h"
 
-static const fuzz_role roles[] = {
+const fuzz_role fuzz_roles[] = {
     {"x", "BDt", 'F', true, false, false, FUZZ_VALUES},
     {"weight", "DW", 'P', true, false, false, FUZZ_VALUES},
     {"conv_state", "PDS", 'S', true, true, true, FUZZ_VALUES},
@@ -11,7 +11,8 @@ static const fuzz_role roles[] = {
     {"num_accepted_tokens", "B", 'I', false, false, false, FUZZ_ACCEPTED},
     {"out", "BDt", 'S', true, true, false, FUZZ_VALUES},
 };
-enum { COUNT = sizeof roles / sizeof *roles, CACHE = 4, INDICES = 5, ACCEPTED = 6 };
+const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
+enum { CACHE = 4, INDICES = 5, ACCEPTED = 6 };
 
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1d_exec *exec, bool may_run,
                       cc1d_status *status) {
@@ -32,19 +33,17 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
     return true;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    fuzz_input in = {data, data + size};
-    fuzz_case c;
-    fuzz_begin(&c, roles, COUNT, &in);
-    fuzz_sizes(&c, &in);
-    if (fuzz_below(&in, 2)) c.size['T'] = 1, c.size['t'] = -1;
-    const bool indices = fuzz_below(&in, 2), accepted = c.size['T'] > 0 && fuzz_below(&in, 2);
-    const bool cache = !accepted && fuzz_below(&in, 2);
-    if (accepted) c.size['S'] += c.size['T'] - 1;
-    c.size['P'] = c.size['B'] + (indices ? fuzz_below(&in, 4) : 0);
-    if (fuzz_rarely(&in, 8)) c.pad_slot_id = fuzz_below(&in, 6);
-    for (int i = 0; i < COUNT; i++) fuzz_make(&c, i, &in);
-    c.present[CACHE] = cache, c.present[INDICES] = indices, c.present[ACCEPTED] = accepted;
-    fuzz_finish(&c, &in);
-    return 0;
+static bool indices, accepted, cache;
+
+static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
+    if (fuzz_below(in, 2)) c->size['T'] = 1, c->size['t'] = -1;
+    indices = fuzz_below(in, 2), accepted = c->size['T'] > 0 && fuzz_below(in, 2);
+    cache = !accepted && fuzz_below(in, 2);
+    if (accepted) c->size['S'] += c->size['T'] - 1;
+    c->size['P'] = c->size['B'] + (indices ? fuzz_below(in, 4) : 0);
+    if (fuzz_rarely(in, 8)) c->pad_slot_id = fuzz_below(in, 6);
+}
+
+static void fuzz_keep(fuzz_case *c) {
+    c->present[CACHE] = cache, c->present[INDICES] = indices, c->present[ACCEPTED] = accepted;
 }

@@ -1,12 +1,12 @@
 /* fuzz_varlen_states.c - cc1d_varlen_states. */
 #include "run.h"
 
-static const fuzz_role roles[] = {
+const fuzz_role fuzz_roles[] = {
     {"x", "TD", 'F', true, false, false, FUZZ_VALUES},
     {"cu_seqlens", "M", 'I', true, false, false, FUZZ_BOUNDS},
     {"states", "NDS", 'S', true, true, false, FUZZ_VALUES},
 };
-enum { COUNT = sizeof roles / sizeof *roles };
+const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
 
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1d_exec *exec, bool may_run,
                       cc1d_status *status) {
@@ -18,15 +18,10 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
     return true;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    fuzz_input in = {data, data + size};
-    fuzz_case c;
-    fuzz_begin(&c, roles, COUNT, &in);
-    fuzz_sizes(&c, &in);
-    c.size['B'] = 1;
-    c.size['M'] = 1 + fuzz_size(&in, 0, 6, 40);
-    c.size['N'] = c.size['M'] - 1;
-    for (int i = 0; i < COUNT; i++) fuzz_make(&c, i, &in);
-    fuzz_finish(&c, &in);
-    return 0;
+static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
+    c->size['B'] = 1;
+    c->size['M'] = 1 + fuzz_size(in, 0, 6, 40);
+    c->size['N'] = c->size['M'] - 1;
 }
+
+static void fuzz_keep(fuzz_case *c) { (void)c; }

@@ -5,8 +5,12 @@
 #include "memory.h"
 #include "mode.h"
 
-/* Implemented by each target. Calls the operation on these tensors (NULL: absent); where it may not run,
- * only what reads no tensor but cu_seqlens, or returns that it has nothing to call. */
+/* Implemented by each target, besides its table. fuzz_choose: sizes and options beyond the usual ones.
+ * fuzz_keep: which of the optional tensors are there. fuzz_call: calls the operation on these tensors (NULL:
+ * absent); where it may not run, only what reads no tensor but cu_seqlens, or returns that it has nothing to
+ * call. */
+static void fuzz_choose(fuzz_case *c, fuzz_input *in);
+static void fuzz_keep(fuzz_case *c);
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *tensors, const cc1d_exec *exec,
                       bool may_run, cc1d_status *status);
 
@@ -155,26 +159,23 @@ static inline void fuzz_run(fuzz_case *c, fuzz_input *in) {
     fuzz_forget(c, &b);
 }
 
-/* What every target begins with. True: well-formed so far. */
-static inline void fuzz_begin(fuzz_case *c, const fuzz_role *roles, int count, fuzz_input *in) {
-    memset(c, 0, sizeof *c);
-    c->roles = roles;
-    c->count = count;
-    c->clean = true;
-    c->damaged_index = -1;
-    c->seed = fuzz_bits(in, 2);
-    c->extreme = fuzz_rarely(in, 3);
-    c->activation = (int32_t)fuzz_below(in, 2);
-    c->pad_slot_id = -1;
-    for (int i = 0; i < FUZZ_TENSORS; i++) c->alias[i] = -1;
-}
-
-static inline void fuzz_finish(fuzz_case *c, fuzz_input *in) {
-    const int64_t style = fuzz_below(in, 8);
-    if (style == 7) fuzz_arbitrary(c, in);
-    if (style >= 4)
-        for (int64_t damages = style == 7 ? 0 : style - 3; damages > 0; damages--) fuzz_damage(c, in);
-    fuzz_run(c, in);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    fuzz_input in = {data, data + size};
+    fuzz_case c = {
+        .roles = fuzz_roles, .count = fuzz_role_count, .clean = true, .damaged_index = -1, .pad_slot_id = -1};
+    c.seed = fuzz_bits(&in, 2);
+    c.extreme = fuzz_rarely(&in, 3);
+    c.activation = (int32_t)fuzz_below(&in, 2);
+    for (int i = 0; i < FUZZ_TENSORS; i++) c.alias[i] = -1;
+    fuzz_sizes(&c, &in);
+    fuzz_choose(&c, &in);
+    for (int i = 0; i < c.count; i++) fuzz_make(&c, i, &in);
+    fuzz_keep(&c);
+    const int64_t style = fuzz_below(&in, 8);
+    if (style == 7) fuzz_arbitrary(&c, &in);
+    for (int64_t damages = style < 7 ? style - 3 : 0; damages > 0; damages--) fuzz_damage(&c, &in);
+    fuzz_run(&c, &in);
+    return 0;
 }
 
 #endif

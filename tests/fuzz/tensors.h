@@ -22,6 +22,10 @@ typedef struct fuzz_role {
     fuzz_content content;
 } fuzz_role;
 
+/* Each target's. */
+extern const fuzz_role fuzz_roles[];
+extern const int fuzz_role_count;
+
 typedef struct fuzz_case {
     const fuzz_role *roles;
     int count;
