@@ -1,0 +1,17 @@
+/* activation.h - every activation once: its constant CC1D_ACTIVATION_<constant> in causal_conv1d.h, and what
+ * users call it.
+ *
+ * Names, validation and the CPU kernels are made from this list. What an activation computes stands in
+ * cpu/activation.h (the definition of its bits), cpu/text/kernel_activation.h (the same in vectors) and
+ * gpu/text. */
+#ifndef CC1D_ACTIVATION_H
+#define CC1D_ACTIVATION_H
+
+#include "causal_conv1d.h"
+
+/* DO(constant, name), in the order of the constants' values. */
+#define CC1D_EACH_ACTIVATION(DO) \
+    DO(NONE, "none")             \
+    DO(SILU, "silu")
+
+#endif
