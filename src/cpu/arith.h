@@ -58,6 +58,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/activation.h"
+
 /* a <= LOWER counts as FAR, whose n = 192 (1536) makes the scale's exponent field all ones. Above
  * UPPER e is negligible. */
 #define CC1D_EXP_LOWER_F32 -132.7f
@@ -237,6 +239,43 @@ static inline double cc1d_dsilu_f64(double dout, double acc) {
     double rest;
     const double s = cc1d_sigmoid_f64(acc, &rest);
     return dout * s * fma(acc, rest, 1.0);
+}
+
+/* ---- Whatever the activation is ----------------------------------------------------------------------- */
+
+/* y of the pre-activation acc. brief: for a result that is rounded to 16 bits. */
+static inline float cc1d_activate_f32(cc1d_activation activation, float acc, int brief) {
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: return brief ? cc1d_silu_brief_f32(acc) : cc1d_silu_f32(acc);
+    }
+    return acc;
+}
+
+static inline double cc1d_activate_f64(cc1d_activation activation, double acc, int brief) {
+    (void)brief;
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: return cc1d_silu_f64(acc);
+    }
+    return acc;
+}
+
+/* The gradient of the pre-activation, from y's. */
+static inline float cc1d_deactivate_f32(cc1d_activation activation, float dout, float acc) {
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: return cc1d_dsilu_f32(dout, acc);
+    }
+    return dout;
+}
+
+static inline double cc1d_deactivate_f64(cc1d_activation activation, double dout, double acc) {
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: return cc1d_dsilu_f64(dout, acc);
+    }
+    return dout;
 }
 
 #endif

@@ -6,10 +6,39 @@
 #ifndef CC1D_CPU_CONVERT_H
 #define CC1D_CPU_CONVERT_H
 
+#include <stdlib.h>
+
 #include "arith.h"
 #include "core/problem.h"
 
-/* Whether silu takes its brief form, unless a residual is added: results that are rounded to 16 bits. */
+/* Elements that are computed with in float, as they lie in memory in 16 bits or as they are, and in double. A
+ * dtype that is in none of the lists was refused (core/dtype.h): should one arrive nevertheless, it ends the
+ * program rather than being read as another. */
+#define CC1D_EACH_HALF(DO) DO(FLOAT16) DO(BFLOAT16)
+#define CC1D_EACH_DTYPE_IN_FLOAT(DO) DO(FLOAT32) CC1D_EACH_HALF(DO)
+#define CC1D_EACH_DTYPE_IN_DOUBLE(DO) DO(FLOAT64)
+
+static inline bool cc1d_is_double(int32_t dtype) {
+    switch (dtype) {
+#define CC1D_CASE(as) case CC1D_##as:
+        CC1D_EACH_DTYPE_IN_DOUBLE(CC1D_CASE) return true;
+        CC1D_EACH_DTYPE_IN_FLOAT(CC1D_CASE) return false;
+#undef CC1D_CASE
+    default: abort();
+    }
+}
+
+/* Which of the 16-bit types. */
+static inline bool cc1d_is_float16(int32_t dtype) {
+    switch (dtype) {
+    case CC1D_FLOAT16: return true;
+    case CC1D_BFLOAT16: return false;
+    default: abort();
+    }
+}
+
+/* Whether an activation takes its brief form, unless a residual is added: results that are rounded to 16
+ * bits. */
 static inline bool cc1d_is_brief(int32_t dtype) { return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16; }
 
 static inline float cc1d_bf16_to_f32(uint16_t h) { return cc1d_from_bits_f32((uint32_t)h << 16); }
@@ -60,7 +89,8 @@ static inline float cc1d_load_f32(const void *element, int32_t dtype) {
     switch (dtype) {
     case CC1D_FLOAT16: memcpy(&h, element, sizeof h); return cc1d_f16_to_f32(h);
     case CC1D_BFLOAT16: memcpy(&h, element, sizeof h); return cc1d_bf16_to_f32(h);
-    default: memcpy(&v, element, sizeof v); return v;
+    case CC1D_FLOAT32: memcpy(&v, element, sizeof v); return v;
+    default: abort();
     }
 }
 
@@ -69,7 +99,8 @@ static inline void cc1d_store_f32(void *element, int32_t dtype, float v) {
     switch (dtype) {
     case CC1D_FLOAT16: h = cc1d_f32_to_f16(v); break;
     case CC1D_BFLOAT16: h = cc1d_f32_to_bf16(v); break;
-    default: memcpy(element, &v, sizeof v); return;
+    case CC1D_FLOAT32: memcpy(element, &v, sizeof v); return;
+    default: abort();
     }
     memcpy(element, &h, sizeof h);
 }

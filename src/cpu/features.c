@@ -52,3 +52,9 @@ int cc1d_cpu_has_avx2(void) { return 0; }
 int cc1d_cpu_has_avx512(void) { return 0; }
 
 #endif
+
+#if defined(__aarch64__)
+int cc1d_cpu_has_neon(void) { return 1; } /* part of every such processor */
+#else
+int cc1d_cpu_has_neon(void) { return 0; }
+#endif

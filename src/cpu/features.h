@@ -5,5 +5,6 @@
 /* Each returns 1 or 0; cheap after the first call, and safe from any thread. */
 int cc1d_cpu_has_avx2(void);   /* AVX2, FMA and F16C */
 int cc1d_cpu_has_avx512(void); /* the above and AVX-512 F, BW, DQ, VL */
+int cc1d_cpu_has_neon(void);
 
 #endif

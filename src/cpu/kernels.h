@@ -1,6 +1,6 @@
 /* kernels.h - the CPU kernel table: one per instruction set, all with the same bits (docs/numerics.md).
  *
- * backend.c cuts a problem into items (split.h) and each item into segments: stretches of one sequence. A
+ * cpu.c cuts a problem into items (split.h) and each item into segments: stretches of one sequence. A
  * kernel computes one segment of several channels; it decides nothing about work distribution. */
 #ifndef CC1D_CPU_KERNELS_H
 #define CC1D_CPU_KERNELS_H
@@ -50,18 +50,24 @@ cc1d_cpu_room cc1d_cpu_room_of(int64_t width);
 /* Most coefficients that the vector kernels take; longer filters run on the scalar ones. */
 enum { CC1D_MAX_WIDTH = 256 };
 
+typedef void cc1d_forward_kernel(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s);
+
+/* dx of the segment's steps if p has it; adds the segment's weight-gradient sums to partial[k * dim + d -
+ * d0], k = W being the bias, if partial is not NULL. workspace: cc1d_cpu_workspace(p) bytes, 64-byte aligned.
+ */
+typedef void cc1d_backward_kernel(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s,
+                                  double *partial, void *workspace);
+
+/* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row, or -1 for a
+ * padding slot. */
+typedef void cc1d_update_kernel(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1);
+
 typedef struct cc1d_cpu_kernels {
     const char *name;    /* "scalar", "avx2", "avx512", "neon" */
     int (*usable)(void); /* capability: processor and operating system */
-    void (*forward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s);
-    /* dx of the segment's steps if p has it; adds the segment's weight-gradient sums to
-     * partial[k * dim + d - d0], k = W being the bias, if partial is not NULL. workspace:
-     * cc1d_cpu_workspace(p) bytes, 64-byte aligned. */
-    void (*backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial,
-                     void *workspace);
-    /* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row, or -1 for a
-     * padding slot. */
-    void (*update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1);
+    cc1d_forward_kernel *forward;
+    cc1d_backward_kernel *backward;
+    cc1d_update_kernel *update;
 } cc1d_cpu_kernels;
 
 /* Best first, NULL-terminated. */

@@ -2,6 +2,8 @@
 #ifndef CC1D_CPU_PACK_H
 #define CC1D_CPU_PACK_H
 
+#include <stdlib.h>
+
 #include "taps.h"
 
 /* Steps of one channel, contiguous in memory: base is step origin. */
@@ -29,7 +31,8 @@ static inline void cc1d_copy(char *to, int64_t to_stride, const char *from, int6
     switch (item) {
     case 2: CC1D_COPY(uint16_t) break;
     case 4: CC1D_COPY(uint32_t) break;
-    default: CC1D_COPY(uint64_t) break;
+    case 8: CC1D_COPY(uint64_t) break;
+    default: abort(); /* no element has such a size */
     }
 }
 

@@ -22,7 +22,7 @@ static const char *history_address(const cc1d_problem *p, int64_t b, int64_t row
 #define NAME(name) name##_f64
 #include "scalar_text.h"
 
-static bool is_double(const cc1d_problem *p) { return p->view[CC1D_X].dtype == CC1D_FLOAT64; }
+static bool is_double(const cc1d_problem *p) { return cc1d_is_double(p->view[CC1D_X].dtype); }
 
 static void forward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s) {
     (void)path;

@@ -28,11 +28,9 @@ static REAL NAME(bias)(const cc1d_problem *p, int64_t d) {
                : 0;
 }
 
-static REAL NAME(activate)(const cc1d_problem *p, REAL acc) {
-    if (p->activation == CC1D_ACTIVATION_NONE) return acc;
-    if (sizeof(REAL) == 8) return (REAL)cc1d_silu_f64(acc);
+static REAL NAME(activated)(const cc1d_problem *p, REAL acc) {
     const bool brief = cc1d_is_brief(p->view[CC1D_X].dtype) && !cc1d_has(p, CC1D_RESIDUAL);
-    return brief ? cc1d_silu_brief_f32((float)acc) : cc1d_silu_f32((float)acc);
+    return NAME(cc1d_activate)(p->activation, acc, brief);
 }
 
 static REAL NAME(tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {
@@ -53,7 +51,7 @@ static void NAME(forward)(const cc1d_problem *p, const cc1d_segment *s) {
         for (int64_t t = s->t0; t < s->t1; t++) {
             REAL y = 0;
             if (!is_padding(p, s, t)) {
-                y = NAME(activate)(p, NAME(convolve)(p, s, d, t));
+                y = NAME(activated)(p, NAME(convolve)(p, s, d, t));
                 if (residual->present) y += NAME(load)(cc1d_element(residual, s->b, d, t), residual->dtype);
             }
             NAME(store)(&p->view[CC1D_OUT], s->b, d, t, y);
@@ -66,8 +64,7 @@ static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, 
     if (t < s->start || t >= s->end || is_padding(p, s, t)) return 0;
     const REAL dout = NAME(load)(cc1d_element(&p->view[CC1D_DOUT], s->b, d, t), p->view[CC1D_DOUT].dtype);
     if (p->activation == CC1D_ACTIVATION_NONE) return dout;
-    const REAL acc = NAME(convolve)(p, s, d, t);
-    return (REAL)(sizeof(REAL) == 8 ? cc1d_dsilu_f64(dout, acc) : cc1d_dsilu_f32((float)dout, (float)acc));
+    return NAME(cc1d_deactivate)(p->activation, dout, NAME(convolve)(p, s, d, t));
 }
 
 /* The gradient of step `step`, or of the initial state before the sequence. dpre[i] belongs to step t0 + i;
@@ -150,7 +147,7 @@ static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t 
                                           : cc1d_element(&p->view[CC1D_X], b, d, step);
                 acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, p->view[CC1D_X].dtype), acc);
             }
-            y = NAME(activate)(p, acc);
+            y = NAME(activated)(p, acc);
         }
         NAME(store)(&p->view[CC1D_OUT], b, d, t, y);
     }

@@ -1,15 +1,26 @@
-/* kernel_list.c - which kernel tables this build has, best first. */
+/* kernel_list.c - the instruction sets that this build has kernels for, best first. */
+#include "cpu/features.h"
 #include "cpu/kernels.h"
 
-extern const cc1d_cpu_kernels cc1d_cpu_avx512, cc1d_cpu_avx2, cc1d_cpu_neon;
+/* DO(set) */
+#if defined(__x86_64__)
+#define EACH_SET(DO) DO(avx512) DO(avx2)
+#elif defined(__aarch64__)
+#define EACH_SET(DO) DO(neon)
+#else
+#define EACH_SET(DO)
+#endif
+
+#define TABLE(set)                                                                         \
+    extern cc1d_forward_kernel cc1d_cpu_forward_##set;                                     \
+    extern cc1d_backward_kernel cc1d_cpu_backward_##set;                                   \
+    extern cc1d_update_kernel cc1d_cpu_update_##set;                                       \
+    static const cc1d_cpu_kernels set = {#set, cc1d_cpu_has_##set, cc1d_cpu_forward_##set, \
+                                         cc1d_cpu_backward_##set, cc1d_cpu_update_##set};
+EACH_SET(TABLE)
 
 const cc1d_cpu_kernels *const cc1d_cpu_kernel_list[] = {
-#if defined(__x86_64__)
-    &cc1d_cpu_avx512,
-    &cc1d_cpu_avx2,
-#elif defined(__aarch64__)
-    &cc1d_cpu_neon,
-#endif
-    &cc1d_cpu_scalar,
+#define ENTRY(set) &set,
+    EACH_SET(ENTRY) & cc1d_cpu_scalar,
     NULL,
 };

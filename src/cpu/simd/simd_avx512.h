@@ -2,10 +2,14 @@
 #ifndef CC1D_CPU_SIMD_AVX512_H
 #define CC1D_CPU_SIMD_AVX512_H
 
-#include <immintrin.h>
-
 #include "cpu/convert.h"
 #include "simd_each.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define SIMD_ENTRY(name) cc1d_cpu_##name##_avx512
 
 #define SIMD_TARGET SIMD_UNCHECKED __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")))
 #define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
@@ -49,7 +53,7 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
 }
 
 SIMD_INLINE vec_f32 widen_f32(__m256i half, int dtype) {
-    if (dtype == CC1D_FLOAT16) return _mm512_cvtph_ps(half);
+    if (cc1d_is_float16(dtype)) return _mm512_cvtph_ps(half);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 /* bfloat16 in the upper half of each lane. number: v is no NaN. */
@@ -61,7 +65,7 @@ SIMD_INLINE __m512i round_bf16(vec_f32 v, int number) {
     return _mm512_mask_mov_epi32(sum, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
 }
 SIMD_INLINE __m256i narrow_f32(vec_f32 v, int dtype, int number) {
-    if (dtype == CC1D_FLOAT16) return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    if (cc1d_is_float16(dtype)) return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(v, number), 16));
 }
 
@@ -197,4 +201,5 @@ SIMD_INLINE void accumulate_f64(double *to, vec_f64 v) {
     _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), v));
 }
 
+#endif
 #endif

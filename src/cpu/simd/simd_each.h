@@ -21,6 +21,9 @@
 #define SIMD_UNROLL _Pragma("GCC unroll 8")
 #endif
 
+/* What is seldom called: a function of its own, which not every unit has a use for. */
+#define SIMD_RARE __attribute__((noinline, unused)) SIMD_TARGET static
+
 /* Most vectors that are worked on at once, and the loop over them. */
 #define SIMD_VECTORS 4
 #define SIMD_EACH(i, count) SIMD_UNROLL for (int i = 0; i < (count); i++)

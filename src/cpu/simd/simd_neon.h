@@ -2,10 +2,14 @@
 #ifndef CC1D_CPU_SIMD_NEON_H
 #define CC1D_CPU_SIMD_NEON_H
 
-#include <arm_neon.h>
-
 #include "cpu/convert.h"
 #include "simd_each.h"
+
+#if defined(__aarch64__)
+
+#include <arm_neon.h>
+
+#define SIMD_ENTRY(name) cc1d_cpu_##name##_neon
 
 #define SIMD_TARGET SIMD_UNCHECKED /* part of every AArch64 processor */
 #define SIMD_INLINE SIMD_TARGET static inline __attribute__((always_inline))
@@ -47,12 +51,12 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
 }
 
 SIMD_INLINE vec_f32 widen_f32(uint16x4_t half, int dtype) {
-    if (dtype == CC1D_FLOAT16) return vcvt_f32_f16(vreinterpret_f16_u16(half));
+    if (cc1d_is_float16(dtype)) return vcvt_f32_f16(vreinterpret_f16_u16(half));
     return vreinterpretq_f32_u32(vshll_n_u16(half, 16));
 }
 /* number: v is no NaN. */
 SIMD_INLINE uint16x4_t narrow_f32(vec_f32 v, int dtype, int number) {
-    if (dtype == CC1D_FLOAT16) return vreinterpret_u16_f16(vcvt_f16_f32(v));
+    if (cc1d_is_float16(dtype)) return vreinterpret_u16_f16(vcvt_f16_f32(v));
     const uint32x4_t u = vreinterpretq_u32_f32(v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
     const uint32x4_t sum = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
@@ -167,4 +171,5 @@ SIMD_INLINE void store_any_f64(char *to, int dtype, const vec_f64 *v, int count,
 SIMD_INLINE double sum_f64(vec_f64 v) { return vgetq_lane_f64(v, 0) + vgetq_lane_f64(v, 1); }
 SIMD_INLINE void accumulate_f64(double *to, vec_f64 v) { vst1q_f64(to, vaddq_f64(vld1q_f64(to), v)); }
 
+#endif
 #endif

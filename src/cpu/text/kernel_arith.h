@@ -1,4 +1,4 @@
-/* kernel_arith.h - part of kernel_text.h: arith.h in vectors, operation for operation.
+/* kernel_arith.h - part of the kernel text: arith.h in vectors, operation for operation.
  *
  * Functions work on `count` vectors at once, step by step, because one vector's chain of dependent
  * operations is far longer than what a processor looks ahead.
@@ -20,7 +20,7 @@ SIMD_INLINE void NAME(exponentials)(VEC *scale, VEC *r, VEC *w, const VEC *c, in
 #undef CC1D_STEP
 }
 
-/* How v * sigmoid(a) is computed: silu, silu for 16-bit results, or v = 1 in backward, which wants e. */
+/* What an activation is computed for: results, 16-bit results, gradients. */
 enum { NAME(LONG), NAME(BRIEF), NAME(SLOPE) };
 
 #if IS_FLOAT
@@ -86,12 +86,6 @@ SIMD_INLINE void NAME(quotients)(VEC *v, const VEC *d, int form, int count) {
     SIMD_EACH (i, count) v[i] = DIV(v[i], d[i]);
 }
 
-SIMD_INLINE void NAME(times_sigmoid_near)(VEC *v, const VEC *a, int form, int count) {
-    VEC d[SIMD_VECTORS];
-    NAME(denominators)(d, a, form, count);
-    NAME(quotients)(v, d, form, count);
-}
-
 /* v * sigmoid(a) for any a. */
 SIMD_TARGET static VEC NAME(times_sigmoid_any)(VEC v, VEC a) {
     VEC scale, r, w, c = SELECT_LESS(SET(CONSTANT(EXP_LOWER)), a, a, SET(CONSTANT(EXP_FAR)));
@@ -107,38 +101,9 @@ SIMD_INLINE VEC NAME(choose)(VEC a, VEC near, VEC far) {
     return SELECT_LESS(FARTHER(SET(0), a), SET(-CONSTANT(EXP_SCALED)), near, far);
 }
 
-/* For any a, one vector at a time. Rare, so it is a function of its own. */
-__attribute__((noinline)) SIMD_TARGET static void NAME(times_sigmoid_far)(VEC *v, const VEC *a, int form,
-                                                                          int count) {
-    for (int i = 0; i < count; i++) {
-        VEC near = v[i];
-        NAME(times_sigmoid_near)(&near, a + i, form, 1);
-        v[i] = NAME(choose)(a[i], near, NAME(times_sigmoid_any)(v[i], a[i]));
-    }
-}
-
-/* v[i] * sigmoid(a[i]) to v[i]. */
-SIMD_INLINE void NAME(times_sigmoid)(VEC *v, const VEC *a, int form, int count) {
-    VEC far = SET(0);
-    SIMD_EACH (i, count) far = FARTHER(far, a[i]);
-    if (IS_NEAR(far, -CONSTANT(EXP_SCALED))) {
-        NAME(times_sigmoid_near)(v, a, form, count);
-        return;
-    }
-    VEC to[SIMD_VECTORS], from[SIMD_VECTORS]; /* copies, so that v and a themselves stay in registers */
-    SIMD_EACH (i, count) to[i] = v[i];
-    SIMD_EACH (i, count) from[i] = a[i];
-    NAME(times_sigmoid_far)(to, from, form, count);
-    SIMD_EACH (i, count) v[i] = to[i];
-}
-
-/* silu's form for elements of a type; a residual could leave little of the result but its error. */
+/* The form for results of a type; a residual could leave little of the result but its error. */
 SIMD_INLINE int NAME(form_of)(int dtype, int residual) {
     return cc1d_is_brief(dtype) && !residual ? NAME(BRIEF) : NAME(LONG);
-}
-
-SIMD_INLINE void NAME(activate)(VEC *acc, int silu, int form, int count) {
-    if (silu) NAME(times_sigmoid)(acc, acc, form, count);
 }
 
 /* dout[i] * silu'(acc[i]): s[i] the sigmoid, rest[i] what it lacks to 1. */
@@ -155,33 +120,113 @@ SIMD_INLINE void NAME(sigmoids)(VEC *s, VEC *e, int count) {
     SIMD_EACH (i, count) e[i] = MUL(e[i], s[i]);
 }
 
-/* As times_sigmoid_far. */
-__attribute__((noinline)) SIMD_TARGET static void NAME(deactivate_far)(VEC *dout, const VEC *acc, int count) {
-    for (int i = 0; i < count; i++) {
-        const VEC far = NAME(times_sigmoid_any)(SET(1), acc[i]);
-        VEC s, rest;
-        NAME(denominators)(&rest, acc + i, NAME(SLOPE), 1);
-        NAME(sigmoids)(&s, &rest, 1);
-        rest = NAME(choose)(acc[i], rest, SUB(SET(1), far));
-        s = NAME(choose)(acc[i], s, far);
-        NAME(slopes)(dout + i, acc + i, &s, &rest, 1);
+/* ---- What the kernels know of an activation: a new one is a case in each of these
+ * ------------------------------- */
+
+/* Where every |a| is below, the two stages hold: what takes a chain of operations, `prepare`, and the little
+ * that is left, `finish` or `finish_slopes`. No case for NONE, which has no stages. */
+SIMD_INLINE REAL NAME(limit)(cc1d_activation activation) {
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: return -CONSTANT(EXP_SCALED);
+    }
+    return 0;
+}
+
+SIMD_INLINE void NAME(prepare)(VEC *d, const VEC *a, cc1d_activation activation, int form, int count) {
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: NAME(denominators)(d, a, form, count); break;
     }
 }
 
-/* dout[i] becomes the gradient of the pre-activation. */
-SIMD_INLINE void NAME(deactivate)(VEC *dout, const VEC *acc, int silu, int count) {
-    if (!silu) return;
-    VEC far = SET(0), s[SIMD_VECTORS], rest[SIMD_VECTORS];
-    SIMD_EACH (i, count) far = FARTHER(far, acc[i]);
-    if (IS_NEAR(far, -CONSTANT(EXP_SCALED))) {
-        NAME(denominators)(rest, acc, NAME(SLOPE), count);
-        NAME(sigmoids)(s, rest, count);
-        NAME(slopes)(dout, acc, s, rest, count);
+/* a[i] becomes y. d: prepared. */
+SIMD_INLINE void NAME(finish)(VEC *a, const VEC *d, cc1d_activation activation, int form, int count) {
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU: NAME(quotients)(a, d, form, count); break;
+    }
+}
+
+/* dout[i] becomes the gradient of the pre-activation. d: prepared in the form SLOPE; not kept. */
+SIMD_INLINE void NAME(finish_slopes)(VEC *dout, const VEC *a, VEC *d, cc1d_activation activation, int count) {
+    VEC s[SIMD_VECTORS];
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU:
+        NAME(sigmoids)(s, d, count);
+        NAME(slopes)(dout, a, s, d, count);
+        break;
+    }
+}
+
+/* For any a, one vector. */
+SIMD_INLINE VEC NAME(activate_any)(VEC a, cc1d_activation activation, int form) {
+    VEC d, near = a;
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU:
+        NAME(denominators)(&d, &a, form, 1);
+        NAME(quotients)(&near, &d, form, 1);
+        return NAME(choose)(a, near, NAME(times_sigmoid_any)(a, a));
+    }
+    return a;
+}
+
+SIMD_INLINE VEC NAME(deactivate_any)(VEC dout, VEC a, cc1d_activation activation) {
+    VEC s, rest, far;
+    switch (activation) {
+    case CC1D_ACTIVATION_NONE: break;
+    case CC1D_ACTIVATION_SILU:
+        far = NAME(times_sigmoid_any)(SET(1), a);
+        NAME(denominators)(&rest, &a, NAME(SLOPE), 1);
+        NAME(sigmoids)(&s, &rest, 1);
+        rest = NAME(choose)(a, rest, SUB(SET(1), far));
+        s = NAME(choose)(a, s, far);
+        NAME(slopes)(&dout, &a, &s, &rest, 1);
+        break;
+    }
+    return dout;
+}
+
+/* ---- Whatever the activation is
+ * --------------------------------------------------------------------------------- */
+
+SIMD_RARE void NAME(activate_far)(VEC *a, cc1d_activation activation, int form, int count) {
+    for (int i = 0; i < count; i++) a[i] = NAME(activate_any)(a[i], activation, form);
+}
+
+/* a[i] becomes y. */
+SIMD_INLINE void NAME(activate)(VEC *a, cc1d_activation activation, int form, int count) {
+    if (activation == CC1D_ACTIVATION_NONE) return;
+    VEC far = SET(0), d[SIMD_VECTORS], copy[SIMD_VECTORS];
+    SIMD_EACH (i, count) far = FARTHER(far, a[i]);
+    if (IS_NEAR(far, NAME(limit)(activation))) {
+        NAME(prepare)(d, a, activation, form, count);
+        NAME(finish)(a, d, activation, form, count);
         return;
     }
-    SIMD_EACH (i, count) /* copies, as in times_sigmoid */
-        s[i] = dout[i];
-    SIMD_EACH (i, count) rest[i] = acc[i];
-    NAME(deactivate_far)(s, rest, count);
-    SIMD_EACH (i, count) dout[i] = s[i];
+    SIMD_EACH (i, count) copy[i] = a[i]; /* so that a and d stay in registers */
+    NAME(activate_far)(copy, activation, form, count);
+    SIMD_EACH (i, count) a[i] = copy[i];
+}
+
+SIMD_RARE void NAME(deactivate_far)(VEC *dout, const VEC *a, cc1d_activation activation, int count) {
+    for (int i = 0; i < count; i++) dout[i] = NAME(deactivate_any)(dout[i], a[i], activation);
+}
+
+/* dout[i] becomes the gradient of the pre-activation. */
+SIMD_INLINE void NAME(deactivate)(VEC *dout, const VEC *a, cc1d_activation activation, int count) {
+    if (activation == CC1D_ACTIVATION_NONE) return;
+    VEC far = SET(0), d[SIMD_VECTORS], to[SIMD_VECTORS], from[SIMD_VECTORS];
+    SIMD_EACH (i, count) far = FARTHER(far, a[i]);
+    if (IS_NEAR(far, NAME(limit)(activation))) {
+        NAME(prepare)(d, a, activation, NAME(SLOPE), count);
+        NAME(finish_slopes)(dout, a, d, activation, count);
+        return;
+    }
+    SIMD_EACH (i, count) to[i] = dout[i]; /* copies, as in activate */
+    SIMD_EACH (i, count) from[i] = a[i];
+    NAME(deactivate_far)(to, from, activation, count);
+    SIMD_EACH (i, count) dout[i] = to[i];
 }

@@ -1,4 +1,4 @@
-/* kernel_backward_channel.h - part of kernel_text.h: backward where channels are contiguous in memory. One
+/* kernel_backward_channel.h - part of the kernel text: backward where channels are contiguous in memory. One
  * pass over the steps: at step u the gradient of its pre-activation is computed, and then dx of step u -
  * (W-1), which needs nothing later. */
 
@@ -14,8 +14,8 @@ typedef struct NAME(carry) {
  * step. dx: of the step W-1 before it. sums, earlier: rows of `pitch`. sums may be NULL, dx without a base.
  */
 SIMD_INLINE void NAME(backward_vector)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
-                                       cc1d_column dx, REAL *sums, REAL *earlier, int width, int silu,
-                                       int count) {
+                                       cc1d_column dx, REAL *sums, REAL *earlier, int width,
+                                       cc1d_activation activation, int count) {
     VEC acc[SIMD_VECTORS], all[SIMD_VECTORS + CC1D_MOST_BACK], *now = all + width - 1;
     SIMD_EACH (i, count) /* as in forward_channels */
         __builtin_prefetch(x.base + (width - 1 + CC1D_PREFETCH_STEPS + i) * x.pitch, 0, 2);
@@ -27,7 +27,7 @@ SIMD_INLINE void NAME(backward_vector)(const REAL *weights, int64_t pitch, cc1d_
             if (i <= j && j < i + width) acc[i] = FMA(LOAD(weights + (j - i) * pitch, DTYPE), tap, acc[i]);
     }
     SIMD_EACH (i, count) now[i] = LOAD(dout.base + i * dout.pitch, DTYPE);
-    NAME(deactivate)(now, acc, silu, count);
+    NAME(deactivate)(now, acc, activation, count);
     if (sums) {
         SIMD_EACH (k, width) {
             VEC sum = LOAD(sums + k * pitch, DTYPE);
@@ -53,15 +53,39 @@ SIMD_INLINE void NAME(backward_vector)(const REAL *weights, int64_t pitch, cc1d_
 /* The same of n channels, whole vectors. */
 SIMD_INLINE void NAME(backward_rows)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
                                      cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
-                                     int silu, int count) {
+                                     cc1d_activation activation, int count) {
     for (int64_t c = 0; c < n; c += LANES) {
         const int64_t bytes = c * (int64_t)sizeof(REAL);
         NAME(backward_vector)
         (weights + c, pitch, cc1d_beside(x, bytes), cc1d_beside(dout, bytes), cc1d_beside(dx, bytes),
-         sums ? sums + c : NULL, earlier + c, width, silu, count);
+         sums ? sums + c : NULL, earlier + c, width, activation, count);
     }
 }
 
+/* Direct steps of n channels, whole vectors; arguments as above. */
+typedef void NAME(backward_steps_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
+                                     cc1d_column dx, REAL *sums, REAL *earlier, int64_t count, int64_t n,
+                                     cc1d_activation activation);
+
+#define BACKWARD_LOOP(constant, of)                                                                      \
+    SIMD_TARGET static void NAME(backward_loop_##constant##_##of)(                                       \
+        const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums, \
+        REAL *earlier, int64_t count, int64_t n, cc1d_activation activation) {                           \
+        int64_t t = 0;                                                                                   \
+        (void)activation;                                                                                \
+        for (; count - t >= CC1D_BLOCK_STEPS; t += CC1D_BLOCK_STEPS) NAME(backward_rows)                 \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
+         constant, CC1D_ACTIVATION_##of, CC1D_BLOCK_STEPS);                                              \
+        for (; t < count; t++) NAME(backward_rows)                                                       \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
+         constant, CC1D_ACTIVATION_##of, 1);                                                             \
+    }
+#define BACKWARD_LOOPS(of, name) CC1D_EACH_WIDTH_OF(BACKWARD_LOOP, of)
+CC1D_EACH_ACTIVATION(BACKWARD_LOOPS)
+#undef BACKWARD_LOOP
+#undef BACKWARD_LOOPS
+
+#if IS_FLOAT
 /* ---- 16-bit elements: stages ------------------------------------------------------------------------- */
 
 /* The sums of `steps` direct steps of n channels, whole vectors, and dx of the steps W-1 before. taps,
@@ -98,67 +122,66 @@ SIMD_INLINE void NAME(spread)(const REAL *weights, int64_t pitch, const REAL *ta
  * the step W-1 before it. */
 SIMD_INLINE void NAME(backward_patch)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
                                       cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
-                                      int dtype, int silu, int steps) {
+                                      int dtype, cc1d_activation activation, int steps) {
     _Alignas(64) REAL taps[(CC1D_BLOCK_STEPS + CC1D_MOST_BACK) * CC1D_BLOCK_CHANNELS], gradient[CC1D_BLOCK];
     NAME(block) block;
     NAME(prefetch_steps)(cc1d_later(x, width - 1), n, dtype, steps);
     NAME(prefetch_steps)(dout, n, dtype, steps);
     NAME(convolve_steps)(block.acc, taps, weights, pitch, x, n, width, dtype, steps);
-    block.near = 0;
-    if (silu) NAME(block_denominators)(&block, steps * n, NAME(SLOPE));
+    NAME(block_prepare)(&block, steps * n, activation, NAME(SLOPE));
     for (int i = 0; i < steps; i++)
-        NAME(block_slopes)(&block, i * n, cc1d_later(dout, i).base, gradient + i * n, n, dtype, silu);
+        NAME(block_slopes)(&block, i * n, cc1d_later(dout, i).base, gradient + i * n, n, dtype, activation);
     NAME(spread)(weights, pitch, taps, gradient, sums, earlier, dx, n, width, dtype, steps);
 }
 
 /* The same of any number of channels. */
 SIMD_INLINE void NAME(backward_patches)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
                                         cc1d_column dx, REAL *sums, REAL *earlier, int64_t n, int width,
-                                        int dtype, int silu, int steps) {
+                                        int dtype, cc1d_activation activation, int steps) {
     for (int64_t c = 0; c < n; c += CC1D_BLOCK_CHANNELS) {
         const int64_t bytes = c * (int64_t)cc1d_itemsize(dtype);
         NAME(backward_patch)
         (weights + c, pitch, cc1d_beside(x, bytes), cc1d_beside(dout, bytes), cc1d_beside(dx, bytes),
          sums ? sums + c : NULL, earlier + c, n - c < CC1D_BLOCK_CHANNELS ? n - c : CC1D_BLOCK_CHANNELS,
-         width, dtype, silu, steps);
+         width, dtype, activation, steps);
     }
 }
 
-/* Direct steps of n channels, whole vectors; arguments as above. */
-typedef void NAME(backward_steps_fn)(const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout,
-                                     cc1d_column dx, REAL *sums, REAL *earlier, int64_t count, int64_t n);
-
-#define BACKWARD_SOME(dtype, constant, silu, steps)                                                        \
-    if (CC1D_##dtype == DTYPE) NAME(backward_rows)                                                         \
-    (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n, constant, \
-     silu, steps);                                                                                         \
-    else NAME(backward_patches)(weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t),  \
-                                sums, earlier, n, constant, CC1D_##dtype, silu, steps);
-#define BACKWARD_STEPS(dtype, constant, silu)                                                            \
-    SIMD_TARGET static void NAME(backward_steps_##dtype##_##constant##_##silu)(                          \
+#define BACKWARD_STEPS(constant, as)                                                                     \
+    SIMD_TARGET static void NAME(backward_steps_##constant##_##as)(                                      \
         const REAL *weights, int64_t pitch, cc1d_column x, cc1d_column dout, cc1d_column dx, REAL *sums, \
-        REAL *earlier, int64_t count, int64_t n) {                                                       \
+        REAL *earlier, int64_t count, int64_t n, cc1d_activation activation) {                           \
         int64_t t = 0;                                                                                   \
-        for (; count - t >= CC1D_BLOCK_STEPS; t += CC1D_BLOCK_STEPS)                                     \
-            BACKWARD_SOME(dtype, constant, silu, CC1D_BLOCK_STEPS)                                       \
-        for (; t < count; t++) BACKWARD_SOME(dtype, constant, silu, 1)                                   \
+        for (; count - t >= CC1D_BLOCK_STEPS; t += CC1D_BLOCK_STEPS) NAME(backward_patches)              \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
+         constant, CC1D_##as, activation, CC1D_BLOCK_STEPS);                                             \
+        for (; t < count; t++) NAME(backward_patches)                                                    \
+        (weights, pitch, cc1d_later(x, t), cc1d_later(dout, t), cc1d_later(dx, t), sums, earlier, n,     \
+         constant, CC1D_##as, activation, 1);                                                            \
     }
-#define BACKWARD_STEPS_CONSTANT(dtype, constant, silu) \
-    CC1D_IF_##constant(BACKWARD_STEPS, dtype, constant, silu)
-EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 0)
-EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 1)
-#undef BACKWARD_SOME
+#define BACKWARD_STEPS_OF(as) CC1D_EACH_WIDTH_OF(BACKWARD_STEPS, as)
+CC1D_EACH_HALF(BACKWARD_STEPS_OF)
 #undef BACKWARD_STEPS
+#undef BACKWARD_STEPS_OF
+#endif
 
 /* NULL: this width goes step by step. */
 static NAME(backward_steps_fn) * NAME(pick_backward_steps)(const cc1d_problem *p) {
-#define BACKWARD_STEPS(dtype, constant, silu)                                 \
-    if (cc1d_is_kernel(p, CC1D_##dtype, constant) && cc1d_is_silu(p) == silu) \
-        return NAME(backward_steps_##dtype##_##constant##_##silu);
-    EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 0)
-    EACH_KERNEL(BACKWARD_STEPS_CONSTANT, 1)
-#undef BACKWARD_STEPS
-#undef BACKWARD_STEPS_CONSTANT
+#define LOOP(constant, of)                                                           \
+    if (cc1d_is_kernel(p, DTYPE, constant) && p->activation == CC1D_ACTIVATION_##of) \
+        return NAME(backward_loop_##constant##_##of);
+#define LOOPS(of, name) CC1D_EACH_WIDTH_OF(LOOP, of)
+    CC1D_EACH_ACTIVATION(LOOPS)
+#undef LOOP
+#undef LOOPS
+#if IS_FLOAT
+#define STEPS(constant, as) \
+    if (cc1d_is_kernel(p, CC1D_##as, constant)) return NAME(backward_steps_##constant##_##as);
+#define STEPS_OF(as) CC1D_EACH_WIDTH_OF(STEPS, as)
+    CC1D_EACH_HALF(STEPS_OF)
+#undef STEPS
+#undef STEPS_OF
+#endif
     return NULL;
 }
 
@@ -195,7 +218,7 @@ SIMD_TARGET static void NAME(backward_column)(const cc1d_problem *p, const cc1d_
     if (u < s->end && cc1d_sequence_id(p, s, u) >= 0) {
         VEC acc = NAME(convolve_column)(p, s, tile, c, u, direct, n);
         gradient = LOAD_N(cc1d_element(dout, s->b, d, u), dout->dtype, n);
-        NAME(deactivate)(&gradient, &acc, cc1d_is_silu(p), 1);
+        NAME(deactivate)(&gradient, &acc, p->activation, 1);
     }
     for (int64_t k = 0; k <= p->width && u < s->t1; k++) {
         REAL *sum = carry.sums + k * tile->pitch + c;
@@ -228,7 +251,7 @@ SIMD_TARGET static void NAME(backward_tile)(const cc1d_problem *p, const cc1d_se
         c = tile->count / LANES * LANES;
         steps(tile->weights, tile->pitch, cc1d_column_of(&p->view[CC1D_X], s->b, tile->d, u0 - back),
               cc1d_column_of(&p->view[CC1D_DOUT], s->b, tile->d, u0), dx, u0 < s->t1 ? carry.sums : NULL,
-              carry.earlier, u1 - u0, c);
+              carry.earlier, u1 - u0, c, p->activation);
     }
     for (; c < tile->count; c += LANES)
         for (int64_t u = u0; u < u1; u++) NAME(backward_column)

@@ -1,4 +1,4 @@
-/* kernel_backward_time.h - part of kernel_text.h: backward where the steps of a channel are contiguous in
+/* kernel_backward_time.h - part of the kernel text: backward where the steps of a channel are contiguous in
  * memory, or have been packed so. A block of steps goes through two passes: the gradients of the
  * pre-activation, with the weight gradients' sums, into a buffer; then dx from the buffer. */
 
@@ -58,12 +58,18 @@ SIMD_TARGET static void NAME(sum_steps)(VEC *sums, const REAL *dpre, const char 
 #undef SUM_STEPS
 }
 
+/* x: REALs. */
+SIMD_TARGET static void NAME(convolve_block)(REAL *acc, const REAL *weights, const char *x, int64_t n,
+                                             int64_t width) {
+    NAME(convolve_as)(acc, weights, x, n, width, DTYPE);
+}
+
 /* The pre-activation's gradients of n direct steps, whole groups of one block of sums, to dpre on. x: the
  * oldest tap of the first. */
 SIMD_TARGET static void NAME(backward_run)(const cc1d_problem *p, const NAME(room) * room, const char *x,
                                            const char *dout, REAL *dpre, int64_t n) {
     NAME(block) block;
-    const int dtype = p->view[CC1D_X].dtype, silu = cc1d_is_silu(p);
+    const int dtype = p->view[CC1D_X].dtype;
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
     if (dtype != DTYPE) {
         NAME(widen_row)(room->widened, x, n + p->width - 1, dtype);
@@ -71,12 +77,10 @@ SIMD_TARGET static void NAME(backward_run)(const cc1d_problem *p, const NAME(roo
     }
     for (int64_t i = 0, m; i < n; i += m) {
         m = n - i < CC1D_BLOCK ? n - i : CC1D_BLOCK;
-        block.near = 0;
-        if (silu) {
-            NAME(convolve_block)(block.acc, room->weights, x + i * (int64_t)sizeof(REAL), m, p->width);
-            NAME(block_denominators)(&block, m, NAME(SLOPE));
-        }
-        NAME(block_slopes)(&block, 0, dout + i * item, dpre + i, m, dtype, silu);
+        if (p->activation != CC1D_ACTIVATION_NONE) NAME(convolve_block)
+        (block.acc, room->weights, x + i * (int64_t)sizeof(REAL), m, p->width);
+        NAME(block_prepare)(&block, m, p->activation, NAME(SLOPE));
+        NAME(block_slopes)(&block, 0, dout + i * item, dpre + i, m, dtype, p->activation);
     }
     NAME(sum_steps)(room->sums, dpre, x, n, p->width);
 }
@@ -143,7 +147,7 @@ SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_s
         const char *from = taps + at * item;
         VEC gradient = LOAD_N(dout + at * item, dtype, lanes);
         const VEC acc = NAME(convolve_lanes)(room->weights, from, step, p->width, dtype, lanes);
-        NAME(deactivate)(&gradient, &acc, cc1d_is_silu(p), 1);
+        NAME(deactivate)(&gradient, &acc, p->activation, 1);
         STORE_N(dpre + at, DTYPE, gradient, lanes);
         for (int64_t i = at; i < at + lanes && pads; i++)
             if (cc1d_sequence_id(p, s, t + i) < 0) dpre[i] = 0;

@@ -1,7 +1,11 @@
-/* kernel_common.h - what the kernel text needs once, whatever is computed in. */
+/* kernel_common.h - what the kernel text needs once, whatever is computed in.
+ *
+ * The text (kernel_*.h) is included twice by each unit_*.h: after kernel_float.h and after kernel_double.h,
+ * which define its parameters. */
 #ifndef CC1D_CPU_KERNEL_COMMON_H
 #define CC1D_CPU_KERNEL_COMMON_H
 
+#include "core/activation.h"
 #include "cpu/convert.h"
 #include "cpu/kernels.h"
 #include "cpu/pack.h"
@@ -28,23 +32,11 @@ enum { CC1D_BLOCK = 256, CC1D_BLOCK_STEPS = 4, CC1D_BLOCK_CHANNELS = CC1D_BLOCK 
 #define CC1D_EACH_WIDTH(DO) DO(2) DO(3) DO(4)
 enum { CC1D_MOST_BACK = 3 };
 
-/* DO(dtype, width, silu) for every kernel that is compiled for itself; width 0: any. */
-#define CC1D_EACH_KERNEL(DO, dtype, silu) \
-    DO(dtype, 2, silu) DO(dtype, 3, silu) DO(dtype, 4, silu) DO(dtype, 0, silu)
-#define CC1D_EACH_F32(DO, silu)         \
-    CC1D_EACH_KERNEL(DO, FLOAT32, silu) \
-    CC1D_EACH_KERNEL(DO, FLOAT16, silu) CC1D_EACH_KERNEL(DO, BFLOAT16, silu)
-#define CC1D_EACH_F64(DO, silu) CC1D_EACH_KERNEL(DO, FLOAT64, silu)
+/* DO(width, of) for the same, and for 0: any width. */
+#define CC1D_EACH_WIDTH_OF(DO, of) DO(2, of) DO(3, of) DO(4, of)
+#define CC1D_EACH_WIDTH_OR_ANY(DO, of) CC1D_EACH_WIDTH_OF(DO, of) DO(0, of)
 
-/* DO(...) unless the width is 0. */
-#define CC1D_IF_0(DO, dtype, width, silu)
-#define CC1D_IF_2(DO, dtype, width, silu) DO(dtype, width, silu)
-#define CC1D_IF_3(DO, dtype, width, silu) DO(dtype, width, silu)
-#define CC1D_IF_4(DO, dtype, width, silu) DO(dtype, width, silu)
-
-static inline bool cc1d_is_silu(const cc1d_problem *p) { return p->activation == CC1D_ACTIVATION_SILU; }
-
-static inline bool cc1d_is_kernel(const cc1d_problem *p, int dtype, int width) {
+static inline bool cc1d_is_kernel(const cc1d_problem *p, int32_t dtype, int width) {
     return p->view[CC1D_X].dtype == dtype && (width == 0 || p->width == width);
 }
 
@@ -66,5 +58,39 @@ static inline cc1d_column cc1d_beside(cc1d_column c, int64_t bytes) {
 static inline cc1d_column cc1d_later(cc1d_column c, int64_t steps) {
     return (cc1d_column){c.base ? c.base + steps * c.pitch : NULL, c.pitch};
 }
+
+/* The vocabulary's operations (docs/cpu.md), of what is computed in at the place of use. */
+#define VEC NAME(vec)
+#define LANES NAME(LANES)
+#define SET NAME(set)
+#define ADD NAME(add)
+#define SUB NAME(sub)
+#define MUL NAME(mul)
+#define DIV NAME(div)
+#define FMA NAME(fma)
+#define MIN NAME(min)
+#define SELECT_LESS NAME(select_less)
+#define SCALE NAME(scale)
+#define FARTHER NAME(farther)
+#define IS_NEAR NAME(is_near)
+#define LOAD NAME(load)
+#define LOAD_N NAME(load_n)
+#define STORE NAME(store)
+#define STORE_N NAME(store_n)
+#define STORE_NUMBER NAME(store_number)
+#define IS_PAIRS NAME(is_pairs)
+#define LOAD_ANY NAME(load_any)
+#define STORE_ANY NAME(store_any)
+#define SUM NAME(sum)
+#define ACCUMULATE NAME(accumulate)
+
+/* Calls DO(..., at, count) for the vectors of 0..n-1, several at a time while there are enough. */
+#define EACH_VECTORS(n, least, DO, ...)                                    \
+    {                                                                      \
+        int64_t at = 0;                                                    \
+        for (; (n)-at >= SIMD_VECTORS * LANES; at += SIMD_VECTORS * LANES) \
+            DO(__VA_ARGS__, at, SIMD_VECTORS);                             \
+        for (; at < (n); at += (least)*LANES) DO(__VA_ARGS__, at, least);  \
+    }
 
 #endif

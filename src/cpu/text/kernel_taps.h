@@ -1,22 +1,5 @@
-/* kernel_taps.h - part of kernel_text.h: what the paths share: weights, and the taps of steps that
- * cannot be read straight from memory. */
-
-/* `count` elements from element `offset` on, converted to REAL. */
-SIMD_TARGET static void NAME(gather)(REAL *to, const cc1d_view *v, int64_t offset, int64_t stride,
-                                     int64_t count) {
-    const int64_t item = (int64_t)cc1d_itemsize(v->dtype);
-    const char *from = v->data + offset * item;
-    if (sizeof(REAL) == sizeof(double)) { /* the double vocabulary reads doubles only */
-        for (int64_t i = 0; i < count; i++) to[i] = (REAL)cc1d_load_f64(from + i * stride * item, v->dtype);
-        return;
-    }
-    _Alignas(64) char packed[LANES * sizeof(double)];
-    for (int64_t i = 0; i < count; i += LANES, from += LANES * stride * item) {
-        const int n = (int)(count - i < LANES ? count - i : LANES);
-        if (stride != 1) cc1d_copy(packed, 1, from, stride, n, item);
-        STORE_N(to + i, DTYPE, LOAD_N(stride == 1 ? from : packed, v->dtype, n), n);
-    }
-}
+/* kernel_taps.h - part of the kernel text: what forward and backward share along time: weights, and the
+ * pre-activations of steps whose taps are contiguous. */
 
 /* weights[0..W-1] and, as weights[W], the bias of channel d. */
 SIMD_TARGET static void NAME(row_weights)(const cc1d_problem *p, int64_t d, REAL *weights) {
@@ -53,4 +36,32 @@ SIMD_TARGET static VEC NAME(convolve_lanes)(const REAL *weights, const char *tap
     VEC acc = SET(weights[width]);
     for (int64_t k = 0; k < width; k++) acc = FMA(SET(weights[k]), LOAD_N(taps + k * bytes, dtype, n), acc);
     return acc;
+}
+
+/* The pre-activations of `count` vectors of steps. x: the oldest tap of the first step. */
+SIMD_INLINE void NAME(convolve)(VEC *y, const REAL *weights, const char *x, int64_t width, int dtype,
+                                int count) {
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    SIMD_EACH (i, count) y[i] = SET(weights[width]);
+    SIMD_UNROLL
+    for (int64_t k = 0; k < width; k++) {
+        SIMD_EACH (i, count) y[i] = FMA(SET(weights[k]), LOAD(x + (k + i * LANES) * item, dtype), y[i]);
+    }
+}
+
+SIMD_INLINE void NAME(convolve_at)(REAL *acc, const REAL *weights, const char *x, int64_t width, int dtype,
+                                   int64_t at, int count) {
+    VEC y[SIMD_VECTORS];
+    NAME(convolve)(y, weights, x + at * (int64_t)cc1d_itemsize(dtype), width, dtype, count);
+    SIMD_EACH (i, count) STORE(acc + at + i * LANES, DTYPE, y[i]);
+}
+
+/* n steps, whole vectors, at most CC1D_BLOCK, to acc. */
+SIMD_INLINE void NAME(convolve_as)(REAL *acc, const REAL *weights, const char *x, int64_t n, int64_t width,
+                                   int dtype) {
+#define CONVOLVE(constant) \
+    if (width == constant) EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, constant, dtype) else
+    CC1D_EACH_WIDTH(CONVOLVE)
+    EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, width, dtype)
+#undef CONVOLVE
 }

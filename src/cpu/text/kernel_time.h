@@ -1,68 +1,37 @@
-/* kernel_time.h - part of kernel_text.h: forward where the steps of a channel are contiguous in
+/* kernel_time.h - part of the kernel text: forward where the steps of a channel are contiguous in
  * memory, or have been packed so. A vector holds consecutive steps. */
-
-/* The pre-activations of `count` vectors of steps. x: the oldest tap of the first step. */
-SIMD_INLINE void NAME(convolve)(VEC *y, const REAL *weights, const char *x, int64_t width, int dtype,
-                                int count) {
-    const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    SIMD_EACH (i, count) y[i] = SET(weights[width]);
-    SIMD_UNROLL
-    for (int64_t k = 0; k < width; k++) {
-        SIMD_EACH (i, count) y[i] = FMA(SET(weights[k]), LOAD(x + (k + i * LANES) * item, dtype), y[i]);
-    }
-}
-
-SIMD_INLINE void NAME(convolve_at)(REAL *acc, const REAL *weights, const char *x, int64_t width, int dtype,
-                                   int64_t at, int count) {
-    VEC y[SIMD_VECTORS];
-    NAME(convolve)(y, weights, x + at * (int64_t)cc1d_itemsize(dtype), width, dtype, count);
-    SIMD_EACH (i, count) STORE(acc + at + i * LANES, DTYPE, y[i]);
-}
-
-/* n steps, whole vectors, at most CC1D_BLOCK, to acc. */
-SIMD_INLINE void NAME(convolve_as)(REAL *acc, const REAL *weights, const char *x, int64_t n, int64_t width,
-                                   int dtype) {
-#define CONVOLVE(constant) \
-    if (width == constant) EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, constant, dtype) else
-    CC1D_EACH_WIDTH(CONVOLVE)
-    EACH_VECTORS(n, 1, NAME(convolve_at), acc, weights, x, width, dtype)
-#undef CONVOLVE
-}
-
-/* x: REALs. */
-SIMD_TARGET static void NAME(convolve_block)(REAL *acc, const REAL *weights, const char *x, int64_t n,
-                                             int64_t width) {
-    NAME(convolve_as)(acc, weights, x, n, width, DTYPE);
-}
 
 /* ---- Where memory holds what is computed in: one loop, which is bound by memory ---------------------- */
 
 SIMD_INLINE void NAME(forward_at)(const REAL *weights, const char *x, const char *residual, char *out,
-                                  int64_t width, int silu, int64_t at, int count) {
+                                  int64_t width, cc1d_activation activation, int64_t at, int count) {
     const int64_t bytes = at * (int64_t)sizeof(REAL), vector = LANES * (int64_t)sizeof(REAL);
     VEC y[SIMD_VECTORS];
     NAME(convolve)(y, weights, x + bytes, width, DTYPE, count);
-    NAME(activate)(y, silu, NAME(LONG), count);
+    NAME(activate)(y, activation, NAME(LONG), count);
     if (residual) {
         SIMD_EACH (i, count) y[i] = ADD(y[i], LOAD(residual + bytes + i * vector, DTYPE));
     }
     SIMD_EACH (i, count) STORE(out + bytes + i * vector, DTYPE, y[i]);
 }
 
-SIMD_TARGET static void NAME(forward_reals)(const REAL *weights, const char *x, const char *residual,
-                                            char *out, int64_t n, int64_t width, int silu) {
-#define FORWARD(constant)                                                            \
-    if (width == constant && silu)                                                   \
-        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, 1) \
-    else if (width == constant)                                                      \
-        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, 0) \
-    else
+SIMD_INLINE void NAME(forward_as)(const REAL *weights, const char *x, const char *residual, char *out,
+                                  int64_t n, int64_t width, cc1d_activation activation) {
+#define FORWARD(constant)  \
+    if (width == constant) \
+    EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, constant, activation) else
     CC1D_EACH_WIDTH(FORWARD)
-    if (silu)
-        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, 1)
-    else
-        EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, 0)
+    EACH_VECTORS(n, 1, NAME(forward_at), weights, x, residual, out, width, activation)
 #undef FORWARD
+}
+
+SIMD_TARGET static void NAME(forward_reals)(const REAL *weights, const char *x, const char *residual,
+                                            char *out, int64_t n, int64_t width, cc1d_activation activation) {
+#define FORWARD_AS(constant, name)                \
+    if (activation == CC1D_ACTIVATION_##constant) \
+        NAME(forward_as)(weights, x, residual, out, n, width, CC1D_ACTIVATION_##constant);
+    CC1D_EACH_ACTIVATION(FORWARD_AS)
+#undef FORWARD_AS
 }
 
 #if IS_FLOAT
@@ -106,7 +75,7 @@ SIMD_TARGET static void NAME(convolve_pairs)(REAL *acc, const REAL *weights, con
 
 /* n whole vectors, or pairs of them where that is the order. */
 SIMD_INLINE void NAME(forward_halves)(const REAL *weights, const char *x, const char *residual, char *out,
-                                      int64_t n, int64_t width, int dtype, int silu) {
+                                      int64_t n, int64_t width, int dtype, cc1d_activation activation) {
     enum { ITEM = 2 };
     NAME(block) block;
     for (int64_t i = 0, m; i < n; i += m) {
@@ -119,38 +88,40 @@ SIMD_INLINE void NAME(forward_halves)(const REAL *weights, const char *x, const 
             NAME(convolve_pairs)(block.acc, weights, x + i * ITEM, m, width);
         else
             NAME(convolve_as)(block.acc, weights, x + i * ITEM, m, width, dtype);
-        NAME(block_activate)(&block, m, silu, NAME(form_of)(dtype, residual != NULL));
+        NAME(block_activate)(&block, m, activation, NAME(form_of)(dtype, residual != NULL));
         NAME(block_finish)
         (&block, 0, residual ? residual + i * ITEM : NULL, out + i * ITEM, m, dtype, IS_PAIRS(dtype, 2));
     }
 }
 
 SIMD_TARGET static void NAME(forward_float16)(const REAL *weights, const char *x, const char *residual,
-                                              char *out, int64_t n, int64_t width, int silu) {
-    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_FLOAT16, silu);
+                                              char *out, int64_t n, int64_t width,
+                                              cc1d_activation activation) {
+    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_FLOAT16, activation);
 }
 
 SIMD_TARGET static void NAME(forward_bfloat16)(const REAL *weights, const char *x, const char *residual,
-                                               char *out, int64_t n, int64_t width, int silu) {
-    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_BFLOAT16, silu);
+                                               char *out, int64_t n, int64_t width,
+                                               cc1d_activation activation) {
+    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_BFLOAT16, activation);
 }
 #endif
 
 /* n direct steps. x: the oldest tap of the first. */
 SIMD_TARGET static void NAME(forward_run)(const cc1d_problem *p, const REAL *weights, const char *x,
                                           const char *residual, char *out, int64_t n) {
-    const int dtype = p->view[CC1D_X].dtype, silu = cc1d_is_silu(p);
+    const int dtype = p->view[CC1D_X].dtype;
     const int64_t item = (int64_t)cc1d_itemsize(dtype), unit = IS_PAIRS(dtype, 2) ? 2 * LANES : LANES;
     int64_t i = n / unit * unit;
-    if (dtype == DTYPE) NAME(forward_reals)(weights, x, residual, out, i, p->width, silu);
+    if (dtype == DTYPE) NAME(forward_reals)(weights, x, residual, out, i, p->width, p->activation);
 #if IS_FLOAT
-    if (dtype == CC1D_FLOAT16) NAME(forward_float16)(weights, x, residual, out, i, p->width, silu);
-    if (dtype == CC1D_BFLOAT16) NAME(forward_bfloat16)(weights, x, residual, out, i, p->width, silu);
+    if (dtype == CC1D_FLOAT16) NAME(forward_float16)(weights, x, residual, out, i, p->width, p->activation);
+    if (dtype == CC1D_BFLOAT16) NAME(forward_bfloat16)(weights, x, residual, out, i, p->width, p->activation);
 #endif
     for (; i < n; i += LANES) {
         const int lanes = n - i < LANES ? (int)(n - i) : LANES;
         VEC y = NAME(convolve_lanes)(weights, x + i * item, 1, p->width, dtype, lanes);
-        NAME(activate)(&y, silu, NAME(form_of)(dtype, residual != NULL), 1);
+        NAME(activate)(&y, p->activation, NAME(form_of)(dtype, residual != NULL), 1);
         if (residual) y = ADD(y, LOAD_N(residual + i * item, dtype, lanes));
         STORE_N(out + i * item, dtype, y, lanes);
     }
@@ -199,7 +170,7 @@ SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1
         y = NAME(convolve_mixed)(p, s, weights, d, t, n);
     else
         y = NAME(convolve_start)(p, s, weights, x, d, t, n);
-    NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(dtype, residual != NULL), 1);
+    NAME(activate)(&y, p->activation, NAME(form_of)(dtype, residual != NULL), 1);
     if (residual) y = ADD(y, LOAD_N(residual, dtype, n));
     if (cc1d_has(p, CC1D_SEQ_IDX)) {
         REAL padding[LANES];

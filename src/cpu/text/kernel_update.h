@@ -1,5 +1,8 @@
-/* kernel_update.h - part of kernel_text.h: update. A vector holds channels; the taps of all its steps are
+/* kernel_update.h - part of the kernel text: update. A vector holds channels; the taps of all its steps are
  * collected first, because states usually hold the steps of one channel side by side. */
+#include "kernel_arith.h"
+
+#include "kernel_gather.h"
 
 /* y of channels d..d+n-1. */
 SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int n) {
@@ -31,7 +34,7 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
             (turn, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
             y = FMA(LOAD_N(turn, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
         }
-        NAME(activate)(&y, cc1d_is_silu(p), NAME(form_of)(out->dtype, 0), 1);
+        NAME(activate)(&y, p->activation, NAME(form_of)(out->dtype, 0), 1);
         STORE_N(packed, out->dtype, y, n);
         cc1d_copy(cc1d_element(out, b, d, t), out->stride[1], packed, 1, n, item);
     }
