@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "activation.h"
+#include "activations.h"
 
 const char *cc1d_activation_name(int32_t activation) {
     switch (activation) {

@@ -58,7 +58,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/activation.h"
+#include "core/activations.h"
 
 /* a <= LOWER counts as FAR, whose n = 192 (1536) makes the scale's exponent field all ones. Above
  * UPPER e is negligible. */

@@ -111,7 +111,7 @@ def _kernels(replaced):
 
 
 def _in_two_slabs(name, words, threads, group_size):
-    """As the plan cuts what has too many units for one: half of the rows in each."""
+    """As plan_build.c plans what has too many units for one: half of the rows in each."""
     if name == "cc1d_backward_reduce":  # which has one row
         return words, threads
     struct = "cc1d_update_params" if "update" in name else "cc1d_conv_params"

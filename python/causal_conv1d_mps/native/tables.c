@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/activation.h"
+#include "core/activations.h"
 
 int cc1d_find_operation(PyObject *name) {
     for (int op = 0; PyUnicode_Check(name) && op < CC1D_OPERATIONS; op++)

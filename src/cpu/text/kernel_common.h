@@ -5,7 +5,7 @@
 #ifndef CC1D_CPU_KERNEL_COMMON_H
 #define CC1D_CPU_KERNEL_COMMON_H
 
-#include "core/activation.h"
+#include "core/activations.h"
 #include "cpu/convert.h"
 #include "cpu/kernels.h"
 #include "cpu/pack.h"

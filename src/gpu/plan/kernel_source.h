@@ -3,14 +3,15 @@
 #ifndef CC1D_KERNEL_SOURCE_H
 #define CC1D_KERNEL_SOURCE_H
 
-/* T(name) for every src/gpu/<name>.h that is text for a GPU's compiler, in the order of the text. One row a
- * line: cmake reads it too. */
+/* T(name) for every src/gpu/text/<name>.h that is text for a GPU's compiler, in the order of the text. One
+ * row a line: cmake reads it too. */
 /* clang-format off */
 #define CC1D_KERNEL_TEXTS(T) \
     T(prelude_metal)         \
     T(prelude_cuda)          \
     T(params)                \
     T(common)                \
+    T(activation)            \
     T(sequence)              \
     T(rows)                  \
     T(columns)               \

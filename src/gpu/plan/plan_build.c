@@ -134,7 +134,7 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
                                                                    : CC1D_FLOAT32);
     key[CC1D_KEY_WIDTH] = unrolled ? (uint8_t)p->width : 0;
     key[CC1D_KEY_WEIGHT_WORDS] = unrolled ? weight_words(p) : 0;
-    key[CC1D_KEY_SILU] = p->activation == CC1D_ACTIVATION_SILU;
+    key[CC1D_KEY_ACTIVATION] = (uint8_t)p->activation;
     key[CC1D_KEY_SEQ] = cc1d_has(p, CC1D_SEQ_IDX) ? 1 : cc1d_has(p, CC1D_CU) ? 2 : 0;
     key[CC1D_KEY_SEQ_DTYPE] = index_dtype(p, cc1d_has(p, CC1D_SEQ_IDX) ? CC1D_SEQ_IDX : CC1D_CU);
     key[CC1D_KEY_OFFSET64] = needs_64_bits(p);

@@ -1,4 +1,4 @@
-/* plan_build.h - the parts of a launch that every plan is made of. Private to src/plan_*.c. */
+/* plan_build.h - the parts of a launch that every plan is made of. Private to src/gpu/plan/. */
 #ifndef CC1D_PLAN_BUILD_H
 #define CC1D_PLAN_BUILD_H
 

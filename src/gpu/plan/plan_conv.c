@@ -290,7 +290,7 @@ static cc1d_status plan_reduce(const cc1d_problem *p, cc1d_plan *plan, bool taps
     launch->key[CC1D_KEY_HAS_DBIAS] = cc1d_has(p, CC1D_DBIAS);
     launch->key[CC1D_KEY_TAPS_TOGETHER] = taps_together;
     launch->key[CC1D_KEY_SEQ] = launch->key[CC1D_KEY_SEQ_DTYPE] = 0;
-    launch->key[CC1D_KEY_SILU] = 0;
+    launch->key[CC1D_KEY_ACTIVATION] = CC1D_ACTIVATION_NONE;
     launch->waits_itself = true;
     int slab, units;
     const cc1d_status status = cc1d_set_grid(launch, 1, cc1d_ceil_div(columns, 32), 1, &slab, &units);

@@ -10,9 +10,9 @@
     F(X_DTYPE)                                                                                            \
     F(WEIGHT_DTYPE)                                                                                       \
     F(BIAS_DTYPE)                                                                                         \
-    F(WIDTH) /* taps that are unrolled; 0: read from the params struct */                                 \
-    F(SILU)                                                                                               \
-    F(SEQ) /* 0 none, 1 seq_idx, 2 cu_seqlens */                                                          \
+    F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                            \
+    F(ACTIVATION) /* cc1d_activation's number */                                                          \
+    F(SEQ)        /* 0 none, 1 seq_idx, 2 cu_seqlens */                                                   \
     F(SEQ_DTYPE)                                                                                          \
     F(HAS_BIAS)                                                                                           \
     F(HAS_INITIAL)                                                                                        \

@@ -17,7 +17,8 @@ cc1d_status cc1d_plan_states(const cc1d_problem *p, cc1d_plan *plan) {
     params.width = (int)length + 1;
     cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_VARLEN_STATES, false);
     launch->key[CC1D_KEY_HAS_INITIAL] = cc1d_has(p, CC1D_INITIAL);
-    launch->key[CC1D_KEY_SILU] = 0; /* copies only: one text for all activations and weights */
+    /* Copies only: one text for all activations and weights. */
+    launch->key[CC1D_KEY_ACTIVATION] = CC1D_ACTIVATION_NONE;
     launch->key[CC1D_KEY_WEIGHT_DTYPE] = launch->key[CC1D_KEY_BIAS_DTYPE] = CC1D_FLOAT32;
     const cc1d_status status = set_grid(p, launch, length, &params);
     cc1d_finish_launch(launch, &params, sizeof params);

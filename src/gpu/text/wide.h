@@ -113,7 +113,7 @@ FN cc1d_real cc1d_wide_dpre(WIDE_PARAMETERS DEVICE const cc1d_x_t *dout, CONSTAN
                             cc1d_wide_sequence q, cc1d_wide_place m) {
     cc1d_real given = X_TO_REAL(LOAD(cc1d_x_t, dout + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) +
                                                    (uint)m.t * STRIDE(p.side, 2)));
-    return CC1D_SILU ? cc1d_activation_gradient(given, cc1d_wide_acc(WIDE_ARGUMENTS p, q, m)) : given;
+    return CC1D_ACTIVATION ? cc1d_activation_gradient(given, cc1d_wide_acc(WIDE_ARGUMENTS p, q, m)) : given;
 }
 #endif
 #endif

@@ -1,11 +1,11 @@
-/* activation.h - every activation once: its constant CC1D_ACTIVATION_<constant> in causal_conv1d.h, and what
+/* activations.h - every activation once: its constant CC1D_ACTIVATION_<constant> in causal_conv1d.h, and what
  * users call it.
  *
  * Names, validation and the CPU kernels are made from this list. What an activation computes stands in
- * cpu/activation.h (the definition of its bits), cpu/text/kernel_activation.h (the same in vectors) and
- * gpu/text. */
-#ifndef CC1D_ACTIVATION_H
-#define CC1D_ACTIVATION_H
+ * cpu/arith.h (the definition of its bits), cpu/text/kernel_arith.h (the same in vectors) and
+ * gpu/text/activation.h. */
+#ifndef CC1D_ACTIVATIONS_H
+#define CC1D_ACTIVATIONS_H
 
 #include "causal_conv1d.h"
 
