@@ -29,12 +29,16 @@ SIMD_INLINE void NAME(prepare_as)(NAME(block) * block, int64_t n, cc1d_activatio
     if (IS_NEAR(far, NAME(limit)(activation))) block->left = activation;
 }
 
-SIMD_TARGET static void NAME(block_prepare)(NAME(block) * block, int64_t n, cc1d_activation activation,
+SIMD_TARGET static void NAME(prepare_whole)(NAME(block) * block, int64_t n, cc1d_activation activation,
                                             int form) {
-    block->left = CC1D_ACTIVATION_NONE;
-#define PREPARE(constant, name)                                                         \
-    if (activation == CC1D_ACTIVATION_##constant && activation != CC1D_ACTIVATION_NONE) \
+#define PREPARE(constant, name)                                                                         \
+    if (CC1D_ACTIVATION_##constant != CC1D_ACTIVATION_NONE && activation == CC1D_ACTIVATION_##constant) \
         NAME(prepare_as)(block, n, CC1D_ACTIVATION_##constant, form);
     CC1D_EACH_ACTIVATION(PREPARE)
 #undef PREPARE
+}
+
+SIMD_INLINE void NAME(block_prepare)(NAME(block) * block, int64_t n, cc1d_activation activation, int form) {
+    block->left = CC1D_ACTIVATION_NONE;
+    if (activation != CC1D_ACTIVATION_NONE) NAME(prepare_whole)(block, n, activation, form);
 }

@@ -1,14 +1,18 @@
 /* kernel_finish.h - part of the kernel text: from a block of pre-activations to results. */
 
-/* Before block_finish. Where not all are near, acc becomes y. */
-SIMD_TARGET static void NAME(block_activate)(NAME(block) * block, int64_t n, cc1d_activation activation,
+SIMD_TARGET static void NAME(activate_whole)(NAME(block) * block, int64_t n, cc1d_activation activation,
                                              int form) {
-    NAME(block_prepare)(block, n, activation, form);
-    for (int64_t i = 0; i < n && block->left != activation; i += LANES) {
+    for (int64_t i = 0; i < n; i += LANES) {
         VEC y = LOAD(block->acc + i, DTYPE);
         NAME(activate)(&y, activation, form, 1);
         STORE(block->acc + i, DTYPE, y);
     }
+}
+
+/* Before block_finish. Where not all are near, acc becomes y. */
+SIMD_INLINE void NAME(block_activate)(NAME(block) * block, int64_t n, cc1d_activation activation, int form) {
+    NAME(block_prepare)(block, n, activation, form);
+    if (block->left != activation) NAME(activate_whole)(block, n, activation, form);
 }
 
 /* left: a block's. any: memory is read and written in the order of LOAD_ANY. */
