@@ -127,30 +127,57 @@ SIMD_TARGET static void NAME(forward_run)(const cc1d_problem *p, const REAL *wei
     }
 }
 
-/* The pre-activation of n <= LANES steps from t on near the start of their sequence, without a seq_idx. */
-SIMD_TARGET static VEC NAME(convolve_start)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
-                                            cc1d_line x, int64_t d, int64_t t, int n) {
+/* What a channel's steps are made of. */
+typedef struct NAME(row) {
+    REAL weights[CC1D_MAX_WIDTH + 1];
+    int64_t d;
+    cc1d_line x, residual, out;
+} NAME(row);
+
+/* The taps of n <= LANES steps from t on near the start of their sequence, without a seq_idx. */
+SIMD_INLINE void NAME(lay_start)(const cc1d_problem *p, const cc1d_segment *s, const NAME(row) * row,
+                                 int64_t t, int n, REAL *taps) {
     const cc1d_view *initial = &p->view[CC1D_INITIAL];
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t back = p->width - 1,
                   before = s->start - (t - back); /* taps from before the sequence, >= 1 */
-    _Alignas(64) REAL taps[CC1D_MAX_WIDTH + 3 * LANES];
-    VEC acc = SET(weights[p->width]);
     for (int64_t i = 0; i < before; i += LANES) STORE(taps + i, DTYPE, SET(0));
     if (initial->present) NAME(gather)
-    (taps, initial, s->n * initial->stride[0] + d * initial->stride[1] + (t - s->start) * initial->stride[2],
+    (taps, initial,
+     s->n * initial->stride[0] + row->d * initial->stride[1] + (t - s->start) * initial->stride[2],
      initial->stride[2], before);
     NAME(widen_row)
-    (taps + before, cc1d_at(x, s->start, (int64_t)cc1d_itemsize(dtype)), back + n - before, dtype);
-    for (int64_t k = 0; k <= back; k++) acc = FMA(SET(weights[k]), LOAD(taps + k, DTYPE), acc);
-    return acc;
+    (taps + before, cc1d_at(row->x, s->start, (int64_t)cc1d_itemsize(dtype)), back + n - before, dtype);
 }
 
-/* The same with a seq_idx, anywhere. A function of its own, so that the start of a row stays short. */
-__attribute__((noinline)) SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d_problem *p,
-                                                                      const cc1d_segment *s,
-                                                                      const REAL *weights, int64_t d,
-                                                                      int64_t t, int n) {
+/* These steps of some channels. The taps of all are laid out before any is used: loads across two vectors
+ * that have just been stored would wait for both. */
+SIMD_TARGET static void NAME(forward_starts)(const cc1d_problem *p, const cc1d_segment *s,
+                                             const NAME(row) * rows, int count, int64_t t, int n) {
+    const int dtype = p->view[CC1D_X].dtype;
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    const bool add = p->view[CC1D_RESIDUAL].present;
+    _Alignas(64) REAL taps[SIMD_VECTORS][CC1D_MAX_WIDTH + 3 * LANES];
+    VEC y[SIMD_VECTORS];
+    for (int i = 0; i < count; i++) NAME(lay_start)(p, s, &rows[i], t, n, taps[i]);
+    SIMD_EACH (i, SIMD_VECTORS) {
+        y[i] = SET(0);
+        if (i >= count) continue;
+        y[i] = SET(rows[i].weights[p->width]);
+        for (int64_t k = 0; k < p->width; k++)
+            y[i] = FMA(SET(rows[i].weights[k]), LOAD(taps[i] + k, DTYPE), y[i]);
+    }
+    NAME(activate)(y, p->activation, NAME(form_of)(dtype, add), SIMD_VECTORS);
+    SIMD_EACH (i, SIMD_VECTORS) {
+        if (i >= count) continue;
+        if (add) y[i] = ADD(y[i], LOAD_N(cc1d_at(rows[i].residual, t, item), dtype, n));
+        STORE_N(cc1d_at(rows[i].out, t, item), dtype, y[i], n);
+    }
+}
+
+/* The pre-activation of n <= LANES steps from t on, with a seq_idx. */
+SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d_problem *p, const cc1d_segment *s, const REAL *weights,
+                                            int64_t d, int64_t t, int n) {
     _Alignas(64) char taps[LANES * sizeof(REAL)];
     VEC acc = SET(weights[p->width]);
     for (int64_t k = 0; k < p->width; k++) {
@@ -160,56 +187,63 @@ __attribute__((noinline)) SIMD_TARGET static VEC NAME(convolve_mixed)(const cc1d
     return acc;
 }
 
-/* One vector of steps that are not direct. */
-SIMD_TARGET static void NAME(forward_collected)(const cc1d_problem *p, const cc1d_segment *s,
-                                                const REAL *weights, cc1d_line x, int64_t d, int64_t t,
-                                                const char *residual, char *out, int n) {
+/* One vector of steps that see several sequences. */
+SIMD_TARGET static void NAME(forward_mixed)(const cc1d_problem *p, const cc1d_segment *s,
+                                            const NAME(row) * row, int64_t t, int n) {
     const int dtype = p->view[CC1D_X].dtype;
-    VEC y;
-    if (cc1d_has(p, CC1D_SEQ_IDX))
-        y = NAME(convolve_mixed)(p, s, weights, d, t, n);
-    else
-        y = NAME(convolve_start)(p, s, weights, x, d, t, n);
-    NAME(activate)(&y, p->activation, NAME(form_of)(dtype, residual != NULL), 1);
-    if (residual) y = ADD(y, LOAD_N(residual, dtype, n));
-    if (cc1d_has(p, CC1D_SEQ_IDX)) {
-        REAL padding[LANES];
-        for (int i = 0; i < n; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
-        y = SELECT_LESS(SET(0), LOAD_N(padding, DTYPE, n), SET(0), y);
-    }
-    STORE_N(out, dtype, y, n);
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    const bool add = p->view[CC1D_RESIDUAL].present;
+    VEC y = NAME(convolve_mixed)(p, s, row->weights, row->d, t, n);
+    NAME(activate)(&y, p->activation, NAME(form_of)(dtype, add), 1);
+    if (add) y = ADD(y, LOAD_N(cc1d_at(row->residual, t, item), dtype, n));
+    REAL padding[LANES];
+    for (int i = 0; i < n; i++) padding[i] = cc1d_sequence_id(p, s, t + i) < 0 ? 1 : 0;
+    y = SELECT_LESS(SET(0), LOAD_N(padding, DTYPE, n), SET(0), y);
+    STORE_N(cc1d_at(row->out, t, item), dtype, y, n);
 }
 
-/* One channel's steps of the spans. */
-SIMD_TARGET static void NAME(forward_line)(const cc1d_problem *p, const cc1d_segment *s,
-                                           const cc1d_spans *spans, const REAL *weights, int64_t d,
-                                           cc1d_line x, cc1d_line residual, cc1d_line out) {
+/* Some channels' steps of the spans. */
+SIMD_TARGET static void NAME(forward_lines)(const cc1d_problem *p, const cc1d_segment *s,
+                                           const cc1d_spans *spans, const NAME(row) * rows, int count) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
+    const bool add = p->view[CC1D_RESIDUAL].present;
     for (int i = 0; i < spans->count; i++) {
         const cc1d_span span = cc1d_span_at(spans, i);
         const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
         for (int64_t t = span.t0; t < span.t1; t += step) {
             const int64_t n = span.t1 - t < step ? span.t1 - t : step;
-            const char *add = residual.base ? cc1d_at(residual, t, item) : NULL;
-            char *to = cc1d_at(out, t, item);
-            if (span.direct)
-                NAME(forward_run)(p, weights, cc1d_at(x, t - (p->width - 1), item), add, to, n);
-            else
-                NAME(forward_collected)(p, s, weights, x, d, t, add, to, (int)n);
+            if (!span.direct && !cc1d_has(p, CC1D_SEQ_IDX)) {
+                NAME(forward_starts)(p, s, rows, count, t, (int)n);
+                continue;
+            }
+            for (const NAME(row) *row = rows; row < rows + count; row++) {
+                const char *residual = add ? cc1d_at(row->residual, t, item) : NULL;
+                if (!span.direct)
+                    NAME(forward_mixed)(p, s, row, t, (int)n);
+                else
+                    NAME(forward_run)
+                (p, row->weights, cc1d_at(row->x, t - (p->width - 1), item), residual,
+                 cc1d_at(row->out, t, item), n);
+            }
         }
     }
 }
 
 SIMD_TARGET static void NAME(forward_time)(const cc1d_problem *p, const cc1d_segment *s) {
-    REAL weights[CC1D_MAX_WIDTH + 1];
+    NAME(row) rows[SIMD_VECTORS];
     cc1d_spans spans;
     for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
         cc1d_cpu_spans(p, s, t, s->t1, LANES, p->width - 1, 0, &spans);
-        for (int64_t d = s->d0; d < s->d1; d++) {
-            NAME(row_weights)(p, d, weights);
-            NAME(forward_line)
-            (p, s, &spans, weights, d, cc1d_line_of(&p->view[CC1D_X], s->b, d),
-             cc1d_line_of(&p->view[CC1D_RESIDUAL], s->b, d), cc1d_line_of(&p->view[CC1D_OUT], s->b, d));
+        for (int64_t d = s->d0; d < s->d1; d += SIMD_VECTORS) {
+            const int count = s->d1 - d < SIMD_VECTORS ? (int)(s->d1 - d) : SIMD_VECTORS;
+            for (int i = 0; i < count; i++) {
+                NAME(row_weights)(p, d + i, rows[i].weights);
+                rows[i].d = d + i;
+                rows[i].x = cc1d_line_of(&p->view[CC1D_X], s->b, d + i);
+                rows[i].residual = cc1d_line_of(&p->view[CC1D_RESIDUAL], s->b, d + i);
+                rows[i].out = cc1d_line_of(&p->view[CC1D_OUT], s->b, d + i);
+            }
+            NAME(forward_lines)(p, s, &spans, rows, count);
         }
     }
 }
@@ -219,17 +253,19 @@ SIMD_TARGET static void NAME(forward_general)(const cc1d_problem *p, const cc1d_
     _Alignas(64) char x[(CC1D_MAX_WIDTH + STEPS) * sizeof(REAL)];
     _Alignas(64) char residual[STEPS * sizeof(REAL)], out[STEPS * sizeof(REAL)];
     const cc1d_view *to = &p->view[CC1D_OUT];
-    REAL weights[CC1D_MAX_WIDTH + 1];
+    NAME(row) row;
     cc1d_spans spans;
     for (int64_t t = s->t0; t < s->t1; t = spans.t1) {
         const int64_t limit = s->t1 - t < STEPS ? s->t1 : t + STEPS;
         const int64_t first = t - (p->width - 1) > s->start ? t - (p->width - 1) : s->start;
         cc1d_cpu_spans(p, s, t, limit, LANES, p->width - 1, 0, &spans);
         for (int64_t d = s->d0; d < s->d1; d++) {
-            NAME(row_weights)(p, d, weights);
-            NAME(forward_line)
-            (p, s, &spans, weights, d, cc1d_pack(&p->view[CC1D_X], s->b, d, first, limit, x),
-             cc1d_pack(&p->view[CC1D_RESIDUAL], s->b, d, t, limit, residual), (cc1d_line){out, t});
+            NAME(row_weights)(p, d, row.weights);
+            row.d = d;
+            row.x = cc1d_pack(&p->view[CC1D_X], s->b, d, first, limit, x);
+            row.residual = cc1d_pack(&p->view[CC1D_RESIDUAL], s->b, d, t, limit, residual);
+            row.out = (cc1d_line){out, t};
+            NAME(forward_lines)(p, s, &spans, &row, 1);
             cc1d_copy(cc1d_element(to, s->b, d, t), to->stride[2], out, 1, limit - t,
                       (int64_t)cc1d_itemsize(to->dtype));
         }
