@@ -15,7 +15,7 @@ void cc1d_clear(cc1d_call *call, cc1d_operation op) {
     memset(call, 0, offsetof(cc1d_call, tensor));
     cc1d_turn_into(call, op);
     call->arguments.pad_slot_id = -1;
-    call->num_threads = 1;
+    call->num_threads = CC1D_TORCH_THREADS;
 }
 
 void cc1d_turn_into(cc1d_call *call, cc1d_operation op) {
@@ -180,6 +180,18 @@ static int allocate_scratch(cc1d_call *call, size_t bytes) {
 /* ---- Running
  * -------------------------------------------------------------------------------------------------------- */
 
+/* Where the call runs. What this asks of PyTorch runs no Python code. */
+static int make_exec(const cc1d_call *call, const cc1d_problem *problem, cc1d_exec *exec) {
+    int32_t threads = call->num_threads;
+    if (problem->device == CC1D_CPU && threads == CC1D_TORCH_THREADS) {
+        threads = (int32_t)cc1d_torch_threads();
+        if (PyErr_Occurred()) return -1;
+    }
+    *exec = cc1d_exec_on(threads);
+    if (problem->device != CC1D_CUDA) return 0;
+    return cc1d_current_stream(call->object[CC1D_X], problem->device_index, &exec->stream);
+}
+
 int cc1d_run_borrowed(cc1d_call *call) {
     cc1d_prepared prepared;
     cc1d_status status = cc1d_prepare(&call->arguments, &prepared);
@@ -187,10 +199,8 @@ int cc1d_run_borrowed(cc1d_call *call) {
     if (status || allocate_scratch(call, prepared.scratch_bytes)) return -1;
     if (prepared.problem.device == CC1D_METAL)
         return cc1d_launch_all(call, prepared.writes_nothing ? NULL : &prepared.how.gpu);
-    cc1d_exec exec = cc1d_exec_on(call->num_threads);
-    if (prepared.problem.device == CC1D_CUDA &&
-        cc1d_current_stream(call->object[CC1D_X], prepared.problem.device_index, &exec.stream))
-        return -1;
+    cc1d_exec exec;
+    if (make_exec(call, &prepared.problem, &exec)) return -1;
     Py_BEGIN_ALLOW_THREADS
     status = cc1d_run(&prepared, &exec, call->scratch, prepared.scratch_bytes);
     Py_END_ALLOW_THREADS

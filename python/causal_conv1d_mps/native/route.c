@@ -131,12 +131,9 @@ static bool lacks_memory(const cc1d_call *call) {
     return false;
 }
 
-/* Makes the results that are wanted, borrows and runs, on PyTorch's number of threads. state_len: of
- * varlen_states. */
+/* Makes the results that are wanted, borrows and runs. state_len: of varlen_states. */
 static step execute(cc1d_call *call, PyObject *state_len) {
     if (cc1d_make_results(call, state_len)) return explain(call);
-    call->num_threads = (int32_t)cc1d_torch_threads();
-    if (PyErr_Occurred()) return FAILED;
     if (cc1d_borrow_all(call)) return explain(call);
     if (lacks_memory(call)) return WATCHED;
     return cc1d_run_borrowed(call) ? explain(call) : GO_ON;
@@ -377,8 +374,7 @@ PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     cc1d_clear(&call, (cc1d_operation)op);
     int failed = cc1d_take(&call, arguments[1]) || (count > 2 && read_code(arguments[2], &call));
     if (!failed && count > 3) call.arguments.pad_slot_id = PyLong_AsLongLong(arguments[3]);
-    if (!failed && !PyErr_Occurred())
-        call.num_threads = (int32_t)(count > 4 ? PyLong_AsLong(arguments[4]) : cc1d_torch_threads());
+    if (!failed && !PyErr_Occurred() && count > 4) call.num_threads = (int32_t)PyLong_AsLong(arguments[4]);
     failed = failed || PyErr_Occurred() || cc1d_make_results(&call, NULL);
     step step = unless(failed);
     if (step == GO_ON && (cc1d_borrow_all(&call) || cc1d_run_borrowed(&call))) step = explain(&call);

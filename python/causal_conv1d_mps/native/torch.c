@@ -83,13 +83,11 @@ bool cc1d_grad_is_enabled(void) { return ask(CC1D_PY_GRAD_ENABLED); }
 bool cc1d_is_autocasting(void) { return ask(CC1D_PY_ANY_AUTOCAST); }
 
 bool cc1d_is_writable(PyObject *tensor) {
-    PyObject *answer = PyObject_CallNoArgs(bound[CC1D_PY_INFERENCE_MODE]);
-    PyObject *known = answer && answer != Py_True ? PyObject_GetAttr(tensor, version) : NULL;
-    const bool result = known || answer == Py_True;
-    cc1d_forget_error();
+    PyObject *known = PyObject_GetAttr(tensor, version);
     Py_XDECREF(known);
-    Py_XDECREF(answer);
-    return result;
+    if (known) return true;
+    cc1d_forget_error();
+    return ask(CC1D_PY_INFERENCE_MODE);
 }
 
 int cc1d_bump_version(PyObject *tensor) {

@@ -204,7 +204,7 @@ SIMD_TARGET static void NAME(forward_mixed)(const cc1d_problem *p, const cc1d_se
 
 /* Some channels' steps of the spans. */
 SIMD_TARGET static void NAME(forward_lines)(const cc1d_problem *p, const cc1d_segment *s,
-                                           const cc1d_spans *spans, const NAME(row) * rows, int count) {
+                                            const cc1d_spans *spans, const NAME(row) * rows, int count) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype);
     const bool add = p->view[CC1D_RESIDUAL].present;
     for (int i = 0; i < spans->count; i++) {
