@@ -1,5 +1,6 @@
 from . import nn
 from ._info import __version__, backends, info
+from ._warmup import warmup
 from .dropin import install, uninstall
 from .functional import (
     causal_conv1d,
@@ -21,4 +22,5 @@ __all__ = [
     "install",
     "nn",
     "uninstall",
+    "warmup",
 ]

@@ -6,9 +6,11 @@ CAUSAL_CONV1D_METAL_PATH names a file that replaces the text of the kernels;
 name, for other kernels: its file is passed over.
 """
 
+import contextlib
 import logging
 import os
 import threading
+import time
 import warnings
 
 import torch
@@ -18,6 +20,7 @@ from . import _C
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _warned = set()
+_watchers = []  # lists that get (name, seconds) of what is compiled
 
 kernels = {}  # what is ready, by what the C code calls it
 
@@ -44,8 +47,25 @@ def compile_kernel(place, name, key):
     """The kernel of that name, specialised by key; it is then found in `kernels` at `place`."""
     with _lock:
         if place not in kernels:
+            start = time.perf_counter()
             kernels[place] = getattr(compile_shader(_source(name, key)), name)
+            for watcher in _watchers:
+                watcher.append((name, time.perf_counter() - start))
         return kernels[place]
+
+
+@contextlib.contextmanager
+def watch_compilation():
+    """A list of (name, seconds) of the kernels that are compiled in this block, by any thread: the
+    backward pass of autograd runs on its own."""
+    found = []
+    with _lock:
+        _watchers.append(found)
+    try:
+        yield found
+    finally:
+        with _lock:
+            _watchers[:] = (w for w in _watchers if w is not found)
 
 
 def _source(name, key):
