@@ -211,6 +211,8 @@ def _dtype(name, value, device):
         raise TypeError(
             f"{name}: expected {', '.join(most)} or {last} on {device.type}, got {came}"
         )
+    if value == torch.bfloat16 and device.type == "mps" and _metal.bfloat16_missing():
+        raise NotImplementedError(f"{name}: {_metal.bfloat16_missing()}")
     return value
 
 
@@ -244,7 +246,7 @@ def main(arguments=None):
     try:
         device = _device(options.device)
         found = warmup(options.dim, options.width, dtype, device, progress=True)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         parser.error(str(error))
     if found:
         seconds = sum(one.seconds for one in found)
