@@ -76,11 +76,23 @@ def compile_kernel(place, name, key):
     """The kernel of that name, specialised by key; it is then found in `kernels` at `place`."""
     with _lock:
         if place not in kernels:
-            start = time.perf_counter()
-            kernels[place] = getattr(compile_shader(_source(name, key)), name)
+            source, start = _source(name, key), time.perf_counter()
+            kernels[place] = _compiled(source, name)
             for watcher in _watchers:
                 watcher.append((name, time.perf_counter() - start))
         return kernels[place]
+
+
+def _compiled(source, name):
+    try:
+        return getattr(compile_shader(source), name)
+    except (SyntaxError, RuntimeError) as error:  # which of them depends on PyTorch's version
+        if isinstance(error, NotImplementedError):
+            raise
+        raise RuntimeError(
+            f"x: the system's Metal compiler refused the kernel {name} (please report this, with "
+            f"the output of python -m causal_conv1d_mps info): {error}"
+        ) from error
 
 
 @contextlib.contextmanager

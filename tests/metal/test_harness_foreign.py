@@ -6,7 +6,8 @@ They judge the harness by text that was not written for it. What each computes i
 import harness
 import pytest
 import torch
-from metal_text import build
+from harness import strict
+from metal_text import PREFIX, build
 
 RELATIVE = """
 template <typename T>
@@ -411,6 +412,24 @@ def test_the_last_threadgroup_races_with_the_others():
     with harness.checks(races=False):
         lib.last_group(partial, done, total, threads=128, group_size=32)
     assert total.item() == 4 * sum(range(32)) + 32 * (1 + 2 + 3)
+
+
+STYLES = {
+    "relative": RELATIVE,
+    "division": DIVISION,
+    "softmax": SOFTMAX,
+    "recurrence": RECURRENCE,
+    "sort": SORT,
+    "scatter": SCATTER,
+    "last group": LAST_GROUP,
+    "fill": "kernel void f(device int* y) { y[0] = simd_shuffle_and_fill_up(y[0], 1, 1, 8) + "
+    "simd_shuffle_and_fill_down(y[1], 1, 1); }",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_strict_compile_takes_them_too(style):
+    strict.check(PREFIX + STYLES[style])
 
 
 UNSUPPORTED = {
