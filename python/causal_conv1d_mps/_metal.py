@@ -86,10 +86,11 @@ def compile_kernel(place, name, key):
 def _compiled(source, name):
     try:
         return getattr(compile_shader(source), name)
+    except NotImplementedError:
+        raise
     except (SyntaxError, RuntimeError) as error:  # which of them depends on PyTorch's version
-        if isinstance(error, NotImplementedError):
-            raise
-        raise RuntimeError(
+        kind = SyntaxError if isinstance(error, SyntaxError) else RuntimeError
+        raise kind(
             f"x: the system's Metal compiler refused the kernel {name} (please report this, with "
             f"the output of python -m causal_conv1d_mps info): {error}"
         ) from error

@@ -153,6 +153,6 @@ def test_a_failing_compiler_is_not_hidden(compiled, monkeypatch):
         raise SyntaxError("program_source:1: error: no")
 
     monkeypatch.setattr(_metal, "compile_shader", fails)
-    with pytest.raises(RuntimeError, match=r"refused the kernel cc1d_forward_.*error: no"):
+    with pytest.raises(SyntaxError, match=r"refused the kernel cc1d_forward_.*error: no"):
         ccmps.warmup(64, device="cpu")
     assert not _metal._watchers
