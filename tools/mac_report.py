@@ -30,6 +30,9 @@ PARTS = {
     "bench-bf16": ("Benchmark, bf16", "benchmark", "bf16_part"),
     "bench-fp32": ("Benchmark, fp32", "benchmark", "fp32_part"),
 }
+# By whether all is well; None: there is no GPU to run it on.
+STATUS = {True: 0, False: 1, None: 3}
+MARKS = {True: "", False: " (FAILED)", None: " (not run)"}
 HANGS = 4 * 3600  # seconds: a part that takes longer has failed
 
 
@@ -55,15 +58,15 @@ def run_here(name, options):
     try:
         text, right = getattr(importlib.import_module(f"mac.{module}"), function)(options)
     except Missing as why:
-        text, right = f"Not run: {why}.\n", False
+        text, right = f"{why}\n", None
     except Exception:  # a part that breaks is a finding
         text, right = block(traceback.format_exc(), most=60), False
     options.out.write_text(text, encoding="utf-8")
-    return 0 if right else 1
+    return STATUS[right]
 
 
 def run_apart(name, options):
-    """(Markdown, whether all is well) of a part, even if its process dies."""
+    """(Markdown, whether all is well) of a part, even if its process dies; None: it was not run."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "part.md"
         words = [sys.executable, __file__, "--part", name, "--out", str(out)]
@@ -79,7 +82,8 @@ def run_apart(name, options):
             done = None
         sys.stderr.write(said)
         if out.exists():
-            return out.read_text(encoding="utf-8"), done is not None and done.returncode == 0
+            ends = {status: right for right, status in STATUS.items()}
+            return out.read_text(encoding="utf-8"), ends.get(done and done.returncode, False)
         return block(f"The process {ended}.\n{said}", most=60), False
 
 
@@ -87,18 +91,18 @@ def main():
     options = arguments()
     if options.part:
         return run_here(options.part, options)
-    report, failed = "# causal-conv1d-mps on an Apple GPU\n", []
+    report, ended = "# causal-conv1d-mps on an Apple GPU\n", {True: [], False: [], None: []}
     for name in options.parts:
         heading = PARTS[name][0]
         print(f"mac_report: {heading}", flush=True)
         text, right = run_apart(name, options)
-        if not right:
-            failed.append(heading)
-        report += f"\n## {heading}{'' if right else ' (FAILED)'}\n\n{text}"
-        options.out.write_text(
-            report, encoding="utf-8"
-        )  # what there is, should this one be stopped
-    verdict = f"Failed: {', '.join(failed)}." if failed else "Everything passed."
+        ended[right].append(heading)
+        report += f"\n## {heading}{MARKS[right]}\n\n{text}"
+        # What there is, should this one be stopped.
+        options.out.write_text(report, encoding="utf-8")
+    failed, left_out = ended[False], ended[None]
+    verdict = f"Failed: {', '.join(failed)}." if failed else "Everything that was run passed."
+    verdict += f" Not run: {', '.join(left_out)}." if left_out else ""
     options.out.write_text(report + f"\n{verdict}\n", encoding="utf-8")
     print(f"mac_report: {verdict} Paste {os.path.abspath(options.out)} into an issue.")
     return 1 if failed else 0

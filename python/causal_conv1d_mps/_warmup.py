@@ -21,7 +21,7 @@ LAYOUTS = ("BDT", "BTD")
 MOST_ELEMENTS = 2**24  # of a tensor that a call is made with,
 LEAST_LENGTH = 1024  # unless a single row of this length has more
 BATCHES = (1, 4, 16)
-DECODED = tuple(2**k for k in range(9))
+DECODED = tuple(2**k for k in range(11))
 
 
 class Compiled(NamedTuple):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import torch
 
-from causal_conv1d_mps import backends
-
 from .markdown import Missing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -18,8 +16,11 @@ def missing(options):
     """Why there is no Apple GPU, or None."""
     if options.backend == "harness":
         return None
-    (mps,) = (b for b in backends() if b["name"] == "mps")
-    return None if mps["available"] else f"mps cannot be used: {mps['detail']}"
+    sys.path.insert(0, str(ROOT / "tests" / "python"))
+    from backends import BACKENDS  # those of the tests
+
+    why = BACKENDS["mps"].missing
+    return None if why is None else f"mps cannot be used: {why}"
 
 
 @contextlib.contextmanager
