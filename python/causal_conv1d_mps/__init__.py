@@ -8,6 +8,7 @@ Usage::
 
 from . import nn
 from ._info import __version__, backends, info
+from ._warmup import warmup
 from .dropin import install, uninstall
 from .functional import (
     causal_conv1d,
@@ -29,4 +30,5 @@ __all__ = [
     "install",
     "nn",
     "uninstall",
+    "warmup",
 ]

@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from . import _C
+from . import _C, _metal
 
 __version__ = _C.version()
 
@@ -18,16 +18,11 @@ def backends():
 
 def _mps():
     """MPS tensors run through PyTorch's Metal entry points, so PyTorch knows."""
-    available = False
-    if not torch.backends.mps.is_built():
-        detail = "this PyTorch was built without MPS"
-    elif not torch.backends.mps.is_available():
-        detail = "PyTorch finds no MPS device on this machine"
-    elif not hasattr(torch.mps, "compile_shader"):
-        detail = f"needs PyTorch 2.7 or newer, this is {torch.__version__}"
-    else:
-        available, detail = True, f"Metal through PyTorch {torch.__version__}"
-    return {"name": "mps", "available": available, "detail": detail}
+    why = _metal.missing()
+    detail = why or f"Metal through PyTorch {torch.__version__}"
+    if not why and _metal.bfloat16_missing():
+        detail += f"; {_metal.bfloat16_missing()}"
+    return {"name": "mps", "available": why is None, "detail": detail}
 
 
 class Info(dict):

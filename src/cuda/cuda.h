@@ -7,4 +7,8 @@
  * open. Any thread, any time. */
 void cc1d_cuda_set_nvrtc_paths(const char *const *paths, int count);
 
+/* How many texts of the kernel of this name are compiled and loaded, in all contexts. Any thread, any time.
+ */
+int cc1d_cuda_kernel_count(const char *kernel);
+
 #endif

@@ -7,6 +7,7 @@
 #endif
 #include "kernel_cache.h"
 
+#include "cuda.h"
 #include "nvrtc.h"
 
 #include <pthread.h>
@@ -132,4 +133,12 @@ cc1d_status cc1d_cuda_kernel(const cc1d_driver *driver, const cc1d_cuda_device *
     }
     pthread_mutex_unlock(&e->build_lock);
     return status;
+}
+
+int cc1d_cuda_kernel_count(const char *kernel) {
+    int count = 0;
+    for (int i = 0; i < BUCKETS; i++)
+        for (entry *e = atomic_load_explicit(&buckets[i], memory_order_acquire); e; e = e->next)
+            count += atomic_load_explicit(&e->function, memory_order_relaxed) && !strcmp(e->kernel, kernel);
+    return count;
 }

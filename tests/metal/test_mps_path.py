@@ -141,7 +141,31 @@ def test_text_of_ours_that_is_not_ascii_is_refused(compiled, monkeypatch, tmp_pa
         call(dim=6)
 
 
-def test_an_old_pytorch_is_told_which_one_is_needed():
+@pytest.mark.parametrize("error", [SyntaxError, RuntimeError])
+def test_a_text_that_the_compiler_refuses_is_named(error):
+    """Which error it is depends on PyTorch's version."""
+
+    def refuses(source):
+        raise error("program_source:3: error: no such type")
+
+    state = torch.ones(1, 7, 3)
+    message = (
+        "refused the kernel cc1d_update_step .*mps info.: program_source:3: error: no such type"
+    )
+    with backend.on_harness(refuses):
+        with pytest.raises(error, match=message):
+            ccmps.causal_conv1d_update(torch.ones(1, 7), state, torch.ones(7, 4))
+    assert (state == 1).all()
+
+
+def test_a_call_that_nothing_can_compute_says_why(monkeypatch):
+    monkeypatch.setattr(_metal, "missing", lambda: "expected PyTorch 2.7 or newer, got 2.6.0")
+    x = torch.ones(1, 7, 16)
+    state = torch.ones(1, 7, 3)
+    message = "x: a tensor on 'mps': expected PyTorch 2.7 or newer, got 2.6.0$"
     with backend.on_harness(_metal._unavailable):
-        with pytest.raises(NotImplementedError, match=r"PyTorch 2\.7"):
+        with pytest.raises(NotImplementedError, match=message):
             call(dim=7)
+        with pytest.raises(NotImplementedError, match=message):
+            ccmps.causal_conv1d_update(x[..., 0], state, torch.ones(7, 4))
+    assert (state == 1).all()

@@ -94,11 +94,12 @@ def _cuda():
 
 
 def _mps():
-    missing = None
-    if not torch.backends.mps.is_available():
-        missing = "no Apple GPU, or a PyTorch without MPS"
-    elif not hasattr(torch.mps, "compile_shader"):
-        missing = f"PyTorch {torch.__version__} has no torch.mps.compile_shader; 2.7 has"
+    missing = _metal.missing()
+    if missing is None:
+        try:
+            torch.ones(1, device="mps")
+        except RuntimeError as error:  # virtual Macs have a GPU without memory
+            missing = f"PyTorch finds a device, and cannot use it: {error}"
     return Backend(
         "mps",
         "mps",

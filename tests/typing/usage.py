@@ -33,6 +33,8 @@ if cache is not None:
     cache.zero_()
 
 available: list[str] = [b["name"] for b in ccmps.backends() if b["available"]]
+seconds: float = sum(one.seconds for one in ccmps.warmup(8, dtype=torch.float16))
+ccmps.warmup(8, layouts="BTD", device="cpu", progress=lambda compiled: print(compiled.kernel))
 version: str = ccmps.__version__
 ccmps.install(force=True)
 ccmps.uninstall()
@@ -44,4 +46,5 @@ def wrong() -> None:
     ccmps.causal_conv1d(x, weight, bias, activation=3)  # type: ignore[arg-type]
     ccmps.causal_conv1d_fn(x, weight, cu_seqlens, residuals=x)  # type: ignore[call-overload]
     ccmps.causal_conv1d_update(x, state)  # type: ignore[call-arg]
+    ccmps.warmup(8, layouts="TBD")  # type: ignore[arg-type]
     CausalConv1d("8")  # type: ignore[arg-type]

@@ -6,6 +6,7 @@
 
 #include "call.h"
 #include "cuda/cuda.h"
+#include "gpu/plan/plan_key.h"
 #include "launch.h"
 #include "openmp.h"
 #include "route.h"
@@ -79,6 +80,17 @@ static PyObject *set_nvrtc_paths(PyObject *module, PyObject *argument) {
     Py_RETURN_NONE;
 }
 
+static PyObject *cuda_kernels(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    PyObject *counts = PyDict_New();
+    for (int i = 0; counts && i < CC1D_KERNEL_COUNT; i++) {
+        PyObject *count = PyLong_FromLong(cc1d_cuda_kernel_count(cc1d_kernel_names[i]));
+        if (!count || PyDict_SetItemString(counts, cc1d_kernel_names[i], count)) Py_CLEAR(counts);
+        Py_XDECREF(count);
+    }
+    return counts;
+}
+
 static PyObject *last_kernel(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     return PyUnicode_FromString(cc1d_last_kernel());
@@ -126,6 +138,7 @@ static PyMethodDef methods[] = {
     {"set_implementation", set_implementation, METH_O, "Force a CPU implementation by name; None: the best."},
     {"set_nvrtc_paths", set_nvrtc_paths, METH_O,
      "Files to try first as CUDA's run-time compiler, best first."},
+    {"cuda_kernels", cuda_kernels, METH_NOARGS, "{kernel: how many texts of it are compiled for CUDA}"},
     {"last_kernel", last_kernel, METH_NOARGS,
      "The kernel that this thread's last call ran, e.g. 'cpu/scalar/forward'."},
     {"version", version, METH_NOARGS, "The version of the C library."},

@@ -45,8 +45,10 @@ class Source:
                 self.attribute_end[i] = end
                 self.blank(i, end)
                 if "function_constant" in self.attributes(i, end):
+                    name = tokens[i - 1].text
                     raise MslError(
-                        "function constants cannot be set through compile_shader", tokens[i].line
+                        f"'{name}': function constants cannot be set through compile_shader",
+                        tokens[i].line,
                     )
                 i = end
             else:

@@ -55,11 +55,13 @@ enum { MH_ATOMIC_LOAD, MH_ATOMIC_STORE, MH_ATOMIC_UPDATE };
 extern "C" {
 #endif
 /* A SIMD operation: hand over `size` bytes, wait for the other lanes. `what` names the operation; with
- * line and column it identifies the call. `active`: it is defined for whatever lanes take part. The
- * result stays valid until this lane's next meeting. */
-const mh_meeting *mh_meet(mh_text what, int active, const void *value, unsigned size, int line, int column);
-/* Reports that a lane was read which took no part; does not return. */
-void mh_absent_lane(mh_text what, unsigned lane, int line, int column);
+ * line and column it identifies the call. `active`: it is defined for whatever lanes take part.
+ * `uniform`: an argument that every lane has to give alike, or -1. The result stays valid until this lane's
+ * next meeting. */
+const mh_meeting *mh_meet(mh_text what, int active, int uniform, const void *value, unsigned size, int line,
+                          int column);
+/* Reports a call with an undefined result ("reads lane", 3, "which takes no part in it"); does not return. */
+void mh_undefined(mh_text what, mh_text does, unsigned value, mh_text why, int line, int column);
 void mh_threadgroup_barrier(unsigned mem, int line, int column);
 void mh_simdgroup_barrier(unsigned mem, int line, int column);
 /* Checks and counts one atomic access from `pc`; the caller then performs it. */

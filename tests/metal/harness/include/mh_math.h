@@ -173,6 +173,7 @@ template <class T> MH_INLINE mh::if_float<T> sincos(T x, typename mh::identity<T
     return sin(x);
 }
 template <class T> MH_INLINE mh::if_float<T> divide(T a, T b) { return T(a / b); }
+MH_MAP_2(divide)
 
 /* Relational. */
 #define MH_TEST(name, expression)                                  \

@@ -4,28 +4,52 @@
 #define MH_SIMD_H
 
 #define MH_PLACE int line = __builtin_LINE(), int column = __builtin_COLUMN()
+#define MH_HERE \
+    mh::place { __builtin_LINE(), __builtin_COLUMN() }
 
 namespace mh {
+struct place {
+    int line, column;
+};
 template <class T> struct component { typedef T type; };
 template <class T, int N> struct component<metal::vec<T, N>> { typedef T type; };
 
+/* uniform: an argument that has to be the same in every lane. */
 template <class T>
-MH_INLINE const mh_meeting *meet(mh_text what, const T &value, int line, int column, int active = 0) {
+MH_INLINE const mh_meeting *meet(mh_text what, const T &value, int line, int column, int uniform = -1,
+                                 int active = 0) {
 #ifndef MH_STRICT /* there T carries an address space */
-    static_assert(sizeof(typename component<T>::type) <= 4,
-                  "SIMD-group and quad-group functions take no 64-bit types");
+    typedef typename component<T>::type scalar;
+    static_assert(sizeof(scalar) <= 4, "SIMD-group and quad-group functions take no 64-bit types");
+    static_assert(!is_same<scalar, bfloat>::value,
+                  "SIMD-group and quad-group functions take no bfloat: as_type<ushort> does");
 #endif
-    return mh_meet(what, active, &value, sizeof(T), line, column);
+    return mh_meet(what, active, uniform, &value, sizeof(T), line, column);
 }
 /* For functions that are defined for whatever lanes are active. */
 template <class T>
-MH_INLINE const mh_meeting *meet_active(mh_text what, const T &value, int line, int column) {
-    return meet(what, value, line, column, 1);
+MH_INLINE const mh_meeting *meet_active(mh_text what, const T &value, int line, int column,
+                                        int uniform = -1) {
+    return meet(what, value, line, column, uniform, 1);
+}
+/* The argument must be the same in all lanes of the group; it is compared in SIMD-groups only. */
+MH_INLINE int alike(unsigned argument, unsigned width) { return width == MH_SIMD_WIDTH ? int(argument) : -1; }
+/* The number of a lane of a group of `width`. */
+MH_INLINE unsigned valid(mh_text what, unsigned lane, unsigned width, int line, int column) {
+    if (lane >= width) mh_undefined(what, "reads lane", lane, "which does not exist", line, column);
+    return lane;
 }
 template <class T> MH_INLINE T from(const mh_meeting *m, unsigned lane) {
     T value;
     __builtin_memcpy(&value, m->slot[lane % MH_SIMD_WIDTH], sizeof value);
     return value;
+}
+MH_INLINE void check_fill(mh_text what, unsigned delta, unsigned modulo, int line, int column) {
+    const bool power = (modulo & (modulo - 1)) == 0;
+    if (modulo < 2 || modulo > MH_SIMD_WIDTH || !power) {
+        mh_undefined(what, "has the modulo", modulo, "which is not 2, 4, 8, 16 or 32", line, column);
+    }
+    if (delta > modulo) mh_undefined(what, "has the delta", delta, "above its modulo", line, column);
 }
 /* c ? a : b; written so, a and b may lie in different address spaces. */
 template <class T> MH_INLINE T choose(bool c, T a, T b) { return c ? a : b; }
@@ -36,6 +60,11 @@ MH_INLINE unsigned first(const mh_meeting *m, unsigned base, unsigned width) {
     return lane;
 }
 MH_INLINE bool present(const mh_meeting *m, unsigned lane) { return m->present >> lane & 1; }
+template <class T>
+MH_INLINE T from_present(const mh_meeting *m, mh_text what, unsigned lane, int line, int column) {
+    if (!present(m, lane)) mh_undefined(what, "reads lane", lane, "which takes no part in it", line, column);
+    return from<T>(m, lane);
+}
 
 /* Over the lanes [first, first + count) that exist, as a tree, so that every lane gets the same bits. */
 template <class T, class F> MH_INLINE T reduce(const mh_meeting *m, unsigned first, unsigned count, F f) {
@@ -123,66 +152,69 @@ MH_PREFIX(sum, add, 0)
 MH_PREFIX(product, multiply, 1)
 
 /* Shuffles. `base` and `width` are the lane's quad or the whole SIMD-group. */
-#define MH_SHUFFLES(group, base, width)                                                                      \
-    template <class T> MH_INLINE T group##_shuffle(T data, ushort lane, MH_PLACE) {                          \
-        const mh_meeting *m = mh::meet(#group "_shuffle", data, line, column);                               \
-        return mh::from<T>(m, (base) + lane % width);                                                        \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_broadcast(T data, ushort lane, MH_PLACE) {                        \
-        const mh_meeting *m = mh::meet_active(#group "_broadcast", data, line, column);                      \
-        if (!mh::present(m, (base) + lane % width)) mh_absent_lane(#group "_broadcast", lane, line, column); \
-        return mh::from<T>(m, (base) + lane % width);                                                        \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_broadcast_first(T data, MH_PLACE) {                               \
-        const mh_meeting *m = mh::meet_active(#group "_broadcast_first", data, line, column);                \
-        return mh::from<T>(m, mh::first(m, base, width));                                                    \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_shuffle_xor(T data, ushort mask, MH_PLACE) {                      \
-        const mh_meeting *m = mh::meet(#group "_shuffle_xor", data, line, column);                           \
-        return mh::from<T>(m, (base) + ((m->lane ^ mask) & (width - 1)));                                    \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_shuffle_up(T data, ushort delta, MH_PLACE) {                      \
-        const mh_meeting *m = mh::meet(#group "_shuffle_up", data, line, column);                            \
-        return mh::choose(m->lane - (base) < delta, data, mh::from<T>(m, m->lane - delta));                  \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_shuffle_down(T data, ushort delta, MH_PLACE) {                    \
-        const mh_meeting *m = mh::meet(#group "_shuffle_down", data, line, column);                          \
-        return mh::choose(m->lane - (base) + delta >= width, data, mh::from<T>(m, m->lane + delta));         \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_shuffle_rotate_up(T data, ushort delta, MH_PLACE) {               \
-        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_up", data, line, column);                     \
-        return mh::from<T>(m, (base) + ((m->lane - delta) & (width - 1)));                                   \
-    }                                                                                                        \
-    template <class T> MH_INLINE T group##_shuffle_rotate_down(T data, ushort delta, MH_PLACE) {             \
-        const mh_meeting *m = mh::meet(#group "_shuffle_rotate_down", data, line, column);                   \
-        return mh::from<T>(m, (base) + ((m->lane + delta) & (width - 1)));                                   \
+#define MH_SHUFFLE(group, base, width, name, argument, call, result)                   \
+    template <class T> MH_INLINE T group##_##name(T data, ushort argument, MH_PLACE) { \
+        mh_text what = #group "_" #name;                                               \
+        const mh_meeting *m = mh::call;                                                \
+        return result;                                                                 \
     }
+#define MH_RELATIVE(group, base, width, name, result) \
+    MH_SHUFFLE(group, base, width, name, by, meet(what, data, line, column, mh::alike(by, width)), result)
+#define MH_SHUFFLES(group, base, width)                                                                     \
+    MH_SHUFFLE(group, base, width, shuffle, lane, meet(what, data, line, column),                           \
+               mh::from<T>(m, (base) + mh::valid(what, lane, width, line, column)))                         \
+    MH_SHUFFLE(                                                                                             \
+        group, base, width, broadcast, lane, meet_active(what, data, line, column, mh::alike(lane, width)), \
+        mh::from_present<T>(m, what, (base) + mh::valid(what, lane, width, line, column), line, column))    \
+    template <class T> MH_INLINE T group##_broadcast_first(T data, MH_PLACE) {                              \
+        const mh_meeting *m = mh::meet_active(#group "_broadcast_first", data, line, column);               \
+        return mh::from<T>(m, mh::first(m, base, width));                                                   \
+    }                                                                                                       \
+    MH_RELATIVE(group, base, width, shuffle_xor,                                                            \
+                mh::from<T>(m, (base) + mh::valid(what, (m->lane - (base)) ^ by, width, line, column)))     \
+    MH_RELATIVE(group, base, width, shuffle_up,                                                             \
+                mh::choose(m->lane - (base) < by, data, mh::from<T>(m, m->lane - by)))                      \
+    MH_RELATIVE(group, base, width, shuffle_down,                                                           \
+                mh::choose(m->lane - (base) + by >= width, data, mh::from<T>(m, m->lane + by)))             \
+    MH_RELATIVE(group, base, width, shuffle_rotate_up,                                                      \
+                mh::from<T>(m, (base) + ((m->lane - by) & (width - 1))))                                    \
+    MH_RELATIVE(group, base, width, shuffle_rotate_down,                                                    \
+                mh::from<T>(m, (base) + ((m->lane + by) & (width - 1))))
 MH_SHUFFLES(simd, 0u, 32u)
 MH_SHUFFLES(quad, m->lane & ~3u, 4u)
 #undef MH_SHUFFLES
+#undef MH_RELATIVE
+#undef MH_SHUFFLE
 
 /* The lanes below (above) the shuffled ones take the filling's last (first) lanes. */
 template <class T>
 MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, ushort modulo, MH_PLACE) {
-    const mh_meeting *m = mh::meet("simd_shuffle_and_fill_up", data, line, column);
+    mh_text what = "simd_shuffle_and_fill_up";
+    mh::check_fill(what, delta, modulo, line, column);
+    const mh_meeting *m = mh::meet(what, data, line, column, delta * 64 + modulo);
     const unsigned at = m->lane % modulo, base = m->lane - at;
     T moved = mh::from<T>(m, base + (at - delta) % modulo);
-    const mh_meeting *f = mh::meet("simd_shuffle_and_fill_up", filling, line, column);
+    const mh_meeting *f = mh::meet(what, filling, line, column);
     return mh::choose(at < delta, mh::from<T>(f, base + at + modulo - delta), moved);
 }
 template <class T>
 MH_INLINE T simd_shuffle_and_fill_down(T data, T filling, ushort delta, ushort modulo, MH_PLACE) {
-    const mh_meeting *m = mh::meet("simd_shuffle_and_fill_down", data, line, column);
+    mh_text what = "simd_shuffle_and_fill_down";
+    mh::check_fill(what, delta, modulo, line, column);
+    const mh_meeting *m = mh::meet(what, data, line, column, delta * 64 + modulo);
     const unsigned at = m->lane % modulo, base = m->lane - at;
     T moved = mh::from<T>(m, base + (at + delta) % modulo);
-    const mh_meeting *f = mh::meet("simd_shuffle_and_fill_down", filling, line, column);
+    const mh_meeting *f = mh::meet(what, filling, line, column);
     return mh::choose(at + delta >= modulo, mh::from<T>(f, base + at + delta - modulo), moved);
 }
-template <class T> MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, MH_PLACE) {
-    return simd_shuffle_and_fill_up(data, filling, delta, ushort(MH_SIMD_WIDTH), line, column);
+/* A place of its own type, which no number for the modulo becomes. */
+template <class T>
+MH_INLINE T simd_shuffle_and_fill_up(T data, T filling, ushort delta, mh::place at = MH_HERE) {
+    return simd_shuffle_and_fill_up(data, filling, delta, ushort(MH_SIMD_WIDTH), at.line, at.column);
 }
-template <class T> MH_INLINE T simd_shuffle_and_fill_down(T data, T filling, ushort delta, MH_PLACE) {
-    return simd_shuffle_and_fill_down(data, filling, delta, ushort(MH_SIMD_WIDTH), line, column);
+template <class T>
+MH_INLINE T simd_shuffle_and_fill_down(T data, T filling, ushort delta, mh::place at = MH_HERE) {
+    return simd_shuffle_and_fill_down(data, filling, delta, ushort(MH_SIMD_WIDTH), at.line, at.column);
 }
 
 /* Votes. */

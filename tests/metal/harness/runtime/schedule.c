@@ -28,6 +28,7 @@ typedef struct lane {
     place place;
     mh_thread thread;
     unsigned char handed_over[MH_SLOT_BYTES];
+    int uniform; /* see mh_meet */
 } lane;
 
 typedef struct simd_group {
@@ -77,19 +78,20 @@ static void wait_at(place where) {
     mh_switch(&l->fiber.stack_pointer, scheduler_stack);
 }
 
-const mh_meeting *mh_meet(const char *what, int active, const void *value, unsigned size, int line,
-                          int column) {
+const mh_meeting *mh_meet(const char *what, int active, int uniform, const void *value, unsigned size,
+                          int line, int column) {
     lane *l = running;
     memcpy(l->handed_over, value, size);
+    l->uniform = uniform;
     wait_at((place){what, line, column, active ? WAIT_ACTIVE : WAIT_SIMD, MH_MEM_NONE});
     mh_meeting *meeting = &simds[l->thread.simdgroup_index_in_threadgroup].meeting;
     meeting->lane = l->thread.thread_index_in_simdgroup;
     return meeting;
 }
 
-void mh_absent_lane(const char *what, unsigned absent, int line, int column) {
-    mh_fail(MH_DIVERGENCE, NULL, "%s (line %d, column %d) reads lane %u, which takes no part in it (%s)",
-            what, line, column, absent, mh_where());
+void mh_undefined(const char *what, const char *does, unsigned value, const char *why, int line, int column) {
+    mh_fail(MH_DIVERGENCE, NULL, "%s (line %d, column %d) %s %u, %s (%s)", what, line, column, does, value,
+            why, mh_where());
 }
 
 int mh_is_own(const void *address, int is_write) {
@@ -161,14 +163,28 @@ static const lane *next_meeting(const simd_group *simd) {
     return together ? first : earliest;
 }
 
+static void require_uniform(const lane *a, const lane *b) {
+    if (a->uniform == b->uniform) return;
+    mh.thread = &b->thread;
+    mh_fail(
+        MH_DIVERGENCE, NULL,
+        "%s (line %d, column %d) has different arguments in lanes %u and %u of SIMD-group %u, which must be "
+        "the same (%s)",
+        a->place.what, a->place.line, a->place.column, a->thread.thread_index_in_simdgroup,
+        b->thread.thread_index_in_simdgroup, b->thread.simdgroup_index_in_threadgroup, mh_where());
+}
+
 /* Gives the lanes at this place what each of them handed over, and lets them go on. */
 static void release(simd_group *simd, const place *at) {
     mh_meeting *meeting = &simd->meeting;
     const place where = *at; /* `at` lies in one of the lanes */
+    const lane *first = NULL;
     meeting->present = 0;
     for (unsigned i = 0; i < MH_SIMD_WIDTH; i++) {
         lane *l = &simd->lanes[i];
         if (i < simd->count && l->state == WAITING && same_place(&l->place, &where)) {
+            if (!first) first = l;
+            require_uniform(first, l);
             memcpy(meeting->slot[i], l->handed_over, MH_SLOT_BYTES);
             meeting->present |= 1u << i;
             l->state = READY;
