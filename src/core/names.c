@@ -27,7 +27,7 @@ int32_t cc1d_activation_named(const char *name) {
 
 const char *cc1d_dtype_name(int32_t dtype) {
     switch (dtype) {
-#define NAME(value, name, bytes, use) \
+#define NAME(value, name, bytes, use, code) \
     case value: return name;
         CC1D_EACH_DTYPE(NAME)
 #undef NAME

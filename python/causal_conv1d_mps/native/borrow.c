@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "core/problem.h" /* cc1d_itemsize */
+#include "core/dtype.h"
 #include "dlpack.h"
 
 /* ---- The exchange table of PyTorch's tensors
@@ -40,17 +40,10 @@ bool cc1d_has_exchange(PyObject *object) {
 
 /* -1 where the dtype is none that has a name in the C API; validation refuses it. */
 static int32_t dtype_of(const dl_tensor *t) {
-    static const struct {
-        uint8_t code, bits;
-        int32_t dtype;
-    } table[] = {
-        {DL_FLOAT, 32, CC1D_FLOAT32}, {DL_BFLOAT, 16, CC1D_BFLOAT16},   {DL_FLOAT, 16, CC1D_FLOAT16},
-        {DL_FLOAT, 64, CC1D_FLOAT64}, {DL_INT, 32, CC1D_INT32},         {DL_INT, 64, CC1D_INT64},
-        {DL_BOOL, 8, CC1D_BOOL},      {DL_UINT, 8, CC1D_UINT8},         {DL_INT, 8, CC1D_INT8},
-        {DL_INT, 16, CC1D_INT16},     {DL_COMPLEX, 64, CC1D_COMPLEX64}, {DL_COMPLEX, 128, CC1D_COMPLEX128}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (t->dtype.code == table[i].code && t->dtype.bits == table[i].bits && t->dtype.lanes == 1)
-            return table[i].dtype;
+#define COMPARE(dtype_, name, bytes, use, kind) \
+    if (t->dtype.code == (kind) && t->dtype.bits == 8 * (bytes) && t->dtype.lanes == 1) return dtype_;
+    CC1D_EACH_DTYPE(COMPARE)
+#undef COMPARE
     return -1;
 }
 

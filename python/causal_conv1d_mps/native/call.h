@@ -19,7 +19,7 @@ typedef struct cc1d_call {
     bool made[CC1D_SCRATCH + 1];        /* those that it has made, and owns */
     PyObject *keep[CC1D_SCRATCH + 1];   /* what keeps the memory borrowed, owned */
     cc1d_arguments arguments;           /* its tensors are those of the objects, once borrowed */
-    int32_t num_threads; /* CC1D_TORCH_THREADS: PyTorch's number */
+    int32_t num_threads;                /* CC1D_TORCH_THREADS: PyTorch's number */
     void *scratch;
     char *allocated;                      /* scratch of a CPU call, to be freed */
     cc1d_tensor tensor[CC1D_SCRATCH + 1]; /* last, and not cleared: read only where borrowed */
