@@ -3,8 +3,8 @@
 
     python tools/hash_bits.py [--site DIR] [BACKEND...]
 
-To see whether a change changed a bit: run it in both checkouts. --site takes the package from another
-folder (pip install --target). "metal" is the harness, which takes minutes.
+To see whether a change changed a bit: run it in both checkouts. --site takes the package from
+another folder (pip install --target). "metal" is the harness, which takes minutes.
 """
 
 import argparse

@@ -7,7 +7,8 @@ backward pass (double backward and beyond) and forward-mode derivatives.
 import torch
 import torch.nn.functional as F
 
-SILU = 1
+# By code. Not F.silu: without gradient mode its backward pass has no forward-mode derivative.
+ACTIVATIONS = {0: lambda acc: acc, 1: lambda acc: acc * torch.sigmoid(acc)}
 
 
 def _with_past(seq_idx, columns):
@@ -127,8 +128,7 @@ def forward(
     acc = torch.zeros_like(wide) if bias is None else bias.to(compute)[:, None].expand_as(wide)
     for k, tap in enumerate(taps):
         acc = acc + taps_weight[:, k, None] * tap
-    # Not F.silu: without gradient mode its backward pass has no forward-mode derivative.
-    y = acc * torch.sigmoid(acc) if activation == SILU else acc
+    y = ACTIVATIONS[activation](acc)
     if residual is not None:
         y = y + residual.to(compute)
     if live is not None:

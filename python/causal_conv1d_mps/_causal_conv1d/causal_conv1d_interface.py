@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from causal_conv1d_mps import functional
+from causal_conv1d_mps._checks import ACTIVATIONS
 
 __all__ = ["causal_conv1d_fn", "causal_conv1d_update"]
 
-_FUSED = (None, "silu", "swish")
 _UNFUSED = {
     "gelu": F.gelu,
     "gelu_new": partial(F.gelu, approximate="tanh"),
@@ -25,13 +25,13 @@ _UNFUSED = {
 
 def _split(activation):
     """The activation that the kernel applies, and the function to apply to its result."""
-    if activation is None or activation in ("silu", "swish"):
-        return activation, None
     if callable(activation):
         return None, activation
+    if activation is None or (isinstance(activation, str) and activation in ACTIVATIONS):
+        return activation, None
     if isinstance(activation, str) and activation in _UNFUSED:
         return None, _UNFUSED[activation]
-    known = ", ".join(repr(name) for name in (*_FUSED, *_UNFUSED))
+    known = ", ".join(repr(name) for name in (*ACTIVATIONS, *_UNFUSED))
     raise NotImplementedError(
         f"activation: expected a function or one of {known}; got {activation!r}"
     )
@@ -56,7 +56,7 @@ def causal_conv1d_fn(
 
     initial_states, final_states_out: (batch, dim, width - 1); final_states_out is written only if
         final states are to be returned.
-    activation: None, "silu" and "swish" are fused; others are applied to the result.
+    activation: what causal_conv1d_mps fuses is fused; others are applied to the result.
     Returns out (batch, dim, seqlen), or (out, final_states).
     """
     fused, unfused = _split(activation)
@@ -90,7 +90,7 @@ def causal_conv1d_update(
     """x: (batch, dim) or (batch, dim, seqlen). conv_state: (batch or pool, dim, state_len).
 
     cache_seqlens, conv_state_indices: (batch,), int32.
-    activation: None, "silu" and "swish" are fused; others are applied to the result.
+    activation: what causal_conv1d_mps fuses is fused; others are applied to the result.
     Returns out, of x's shape; conv_state is changed in place.
     """
     fused, unfused = _split(activation)

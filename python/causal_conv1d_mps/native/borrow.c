@@ -156,14 +156,12 @@ int cc1d_borrow(PyObject *object, const char *name, cc1d_tensor *tensor) {
  * ------------------------------------------------------------------------------------------------------ */
 
 static int32_t dtype_from_name(PyObject *dtype) {
-    static const char *const names[] = {"torch.float32", "torch.float16",   "torch.bfloat16",
-                                        "torch.float64", "torch.int32",     "torch.int64",
-                                        "torch.bool",    "torch.uint8",     "torch.int8",
-                                        "torch.int16",   "torch.complex64", "torch.complex128"};
     int32_t result = -1;
     PyObject *text = PyObject_Str(dtype);
-    for (int32_t i = 0; text && i <= CC1D_COMPLEX128; i++)
-        if (PyUnicode_CompareWithASCIIString(text, names[i]) == 0) result = i;
+#define COMPARE(dtype_, name, bytes, use, kind) \
+    if (text && PyUnicode_CompareWithASCIIString(text, "torch." name) == 0) result = dtype_;
+    CC1D_EACH_DTYPE(COMPARE)
+#undef COMPARE
     Py_XDECREF(text);
     return result;
 }
