@@ -3,8 +3,9 @@
 import torch
 
 from causal_conv1d_mps import _C, _checks, functional
-from causal_conv1d_mps._autograd import gradients
+from causal_conv1d_mps._autograd import operator
 from causal_conv1d_mps._compat import is_dynamo_compiling
+from causal_conv1d_mps._gradients import gradients
 
 __all__ = [
     "causal_conv1d_bwd_function",
@@ -66,7 +67,7 @@ def causal_conv1d_bwd_function(
     _checks.require_tensors("backward", (*inputs, dx))
     if dx is not None:
         _checks.target("dx", dx, x.shape, x)
-    found = gradients(inputs, activation, wanted)
+    found = gradients(inputs, activation, wanted, operator)
     return found if dx is None else (dx.copy_(found[0]), *found[1:])
 
 
