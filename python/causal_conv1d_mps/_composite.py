@@ -11,6 +11,12 @@ import torch.nn.functional as F
 ACTIVATIONS = {0: lambda acc: acc, 1: lambda acc: acc * torch.sigmoid(acc)}
 
 
+def live_steps(named):
+    """(B, T), whether a step is no padding; None: all are. named: the inputs by name."""
+    seq_idx = named.get("seq_idx")
+    return None if seq_idx is None else seq_idx >= 0
+
+
 def _with_past(seq_idx, columns):
     """seq_idx and, before it, that of so many steps before x: they belong to the first step's."""
     if seq_idx.shape[1] == 0:

@@ -6,7 +6,6 @@ from . import _composite
 from ._tables import DIFFERENTIATED, INPUTS
 from ._watch import needs_composite
 
-_SEQ_IDX = [a.name for a in INPUTS["forward"]].index("seq_idx")
 RESIDUAL = [a.name for a in INPUTS["forward"]].index("residual")
 
 
@@ -37,7 +36,6 @@ def gradients(tensors, activation, wanted, operator):
 
 def residual_gradient(dout, saved):
     """The residual passes through, except at padding steps."""
-    seq_idx = saved[_SEQ_IDX]
-    if seq_idx is None:
-        return dout
-    return dout.masked_fill((seq_idx < 0).unsqueeze(1), 0)
+    named = {a.name: tensor for a, tensor in zip(INPUTS["forward"], saved, strict=False)}
+    live = _composite.live_steps(named)
+    return dout if live is None else dout.masked_fill(~live.unsqueeze(1), 0)

@@ -11,14 +11,17 @@
 #define REQUIRED .optional = false
 #define OPTIONAL .optional = true
 #define DIFFERENTIABLE .differentiable = true
+#define EXCLUDES(role) .excludes = UINT32_C(1) << (role)
 
 /* What forward begins with, and its backward pass reads. */
 #define CONVOLUTION                                                                                          \
     INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE), INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE), \
         INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),                                        \
-        INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL),                                                 \
+        INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL, EXCLUDES(CC1D_CU)),                              \
         INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL),                                                    \
         INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE)
+
+_Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
 
 const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
     [CC1D_OP_FORWARD] = {.name = "forward",
@@ -47,7 +50,8 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                                      INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),
                                      INPUT("cache_seqlens", CC1D_CACHE, 'i', "B", OPTIONAL),
                                      INPUT("conv_state_indices", CC1D_INDICES, 'i', "B", OPTIONAL),
-                                     INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i', "B", OPTIONAL),
+                                     INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i', "B", OPTIONAL,
+                                           EXCLUDES(CC1D_CACHE)),
                                      RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
     [CC1D_OP_VARLEN_STATES] = {.name = "varlen_states",
                                .inputs = 2,

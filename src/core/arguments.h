@@ -25,7 +25,8 @@ typedef struct cc1d_argument {
     bool optional;       /* may be absent */
     bool differentiable; /* has a gradient */
     bool written;
-    int8_t like; /* a result: place of the input that it is like; -1: its shape is of its own */
+    uint32_t excludes; /* bits of the roles that may not be given beside it */
+    int8_t like;       /* a result: place of the input that it is like; -1: its shape is of its own */
 } cc1d_argument;
 
 typedef struct cc1d_table {

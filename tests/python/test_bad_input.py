@@ -272,8 +272,8 @@ REFUSED = {
     "accepted and circular": row(
         update(cache_seqlens=ints(0, 1), num_accepted_tokens=ints(1, 1)),
         ValueError,
-        "num_accepted_tokens",
-        "no cache_seqlens",
+        "num_accepted_tokens, cache_seqlens",
+        "at most one of them",
         "both",
     ),
     "accepted, state short": row(

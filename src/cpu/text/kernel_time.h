@@ -212,7 +212,7 @@ SIMD_TARGET static void NAME(forward_lines)(const cc1d_problem *p, const cc1d_se
         const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
         for (int64_t t = span.t0; t < span.t1; t += step) {
             const int64_t n = span.t1 - t < step ? span.t1 - t : step;
-            if (!span.direct && !cc1d_has(p, CC1D_SEQ_IDX)) {
+            if (!span.direct && !cc1d_has_ids(p)) {
                 NAME(forward_starts)(p, s, rows, count, t, (int)n);
                 continue;
             }
