@@ -5,7 +5,7 @@ SIMD_TARGET static void NAME(gather)(REAL *to, const cc1d_view *v, int64_t offse
                                      int64_t count) {
     const int64_t item = (int64_t)cc1d_itemsize(v->dtype);
     const char *from = v->data + offset * item;
-    if (sizeof(REAL) == sizeof(double)) { /* the double vocabulary reads doubles only */
+    if (!IS_FLOAT) { /* the double vocabulary reads doubles only */
         for (int64_t i = 0; i < count; i++) to[i] = (REAL)cc1d_load_f64(from + i * stride * item, v->dtype);
         return;
     }
