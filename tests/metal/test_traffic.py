@@ -119,6 +119,7 @@ def test_one_thread_per_output_moves_more():
     kernel(x, *parameters(128), y, sizes, threads=x.numel(), group_size=256, arg_casts="int32")
     plain = kernel.last_traffic
     ours, _ = forward(shape, torch.bfloat16, "contiguous")
-    # Before any cache: every tap is a load of its own there, and a pack of 16 bytes here.
+    # Before any cache: every tap is a load of its own there, and here a pack of 16 bytes, and the
+    # end of the pack before it.
     assert plain.load_bytes > 4 * ours.load_bytes
-    assert plain.loads > 20 * ours.loads
+    assert plain.loads > 16 * ours.loads

@@ -40,22 +40,25 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .update_rows = 2,
         .update_threads = 128 * 1024,
     };
+    /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
+     * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
-        .time = {8, 1, 1},
-        .time_backward = {8, 1, 1},
-        .channel = {8, 1, 4},
-        .channel_backward = {8, 1, 4},
-        .time_backward_blocks = 8,
-        .channel_bytes = 8,
-        .channel_run = 64,
-        .channel_group = 8,
-        .channel_backward_bytes = 4,
-        .channel_backward_run = 128,
+        .time = {8, 1, 4},             /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
+                                          4: 27 / 1024, 8: 26 / 704 */
+        .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
+        .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
+        .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
+        .time_backward_blocks = 8,     /* a chain of 64 multiply-adds */
+        .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
+        .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
+        .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
+        .channel_backward_bytes = 4, /* 8: 44 / 384, 4: 47 / 704 */
+        .channel_backward_run = 128, /* 3 steps at either end are computed twice */
         .channel_backward_group = 8,
         .channel_least_run = 32,
-        .threads = 8 * 1024,
-        .update_bytes = 8,
-        .update_rows = 4,
+        .threads = 8 * 1024, /* fill the 8 cores of an M1 once */
+        .update_bytes = 8,   /* 4: 68 / 1024, 8: 51 / 640 */
+        .update_rows = 4,    /* 2: 60 / 896, 4: 51 / 640: the weights are read and converted once */
         .update_threads = 16 * 1024,
     };
     if (p->device != CC1D_CUDA) return &metal;
@@ -143,7 +146,6 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_VEC] = 1;
     key[CC1D_KEY_UNROLL] = 1;
     key[CC1D_KEY_ROW_LANES] = 32;
-    key[CC1D_KEY_GROUP_RUNS] = 1;
     return launch;
 }
 

@@ -104,10 +104,10 @@ FN cc1d_x_t cc1d_state_bits(LOCAL const cc1d_pack *packs, int c, int i) {
 }
 
 ENTRY(cc1d_update_step, cc1d_update_params) {
-    const uint columns = CC1D_GROUP_SIZE / CC1D_GROUP_RUNS;
+    uint columns = 1u << p.column_bits, bundles = (uint)CC1D_GROUP_SIZE >> p.column_bits;
     uint slab_row = cc1d_divide(GROUP_X, p.inner);
-    uint d = ((GROUP_X - slab_row * (uint)p.inner.divisor) * columns + THREAD % columns) * VEC;
-    uint first = (slab_row + GROUP_Y * (uint)p.slab) * CC1D_GROUP_RUNS + THREAD / columns;
+    uint d = ((GROUP_X - slab_row * (uint)p.inner.divisor) * columns + (THREAD & (columns - 1))) * VEC;
+    uint first = (slab_row + GROUP_Y * (uint)p.slab) * bundles + (THREAD >> p.column_bits);
     first *= CC1D_UNROLL;
     if (d >= (uint)p.dim || first >= (uint)p.batch) return;
     cc1d_offset_t step = CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2);
