@@ -109,10 +109,6 @@ static bool needs_64_bits(const cc1d_problem *p) {
     return false;
 }
 
-static uint8_t index_dtype(const cc1d_problem *p, cc1d_role role) {
-    return cc1d_has(p, role) ? (uint8_t)p->view[role].dtype : 0;
-}
-
 /* Words of an aligned load that takes all taps of a channel, or 0. */
 static uint8_t weight_words(const cc1d_problem *p) {
     const cc1d_view *w = &p->view[CC1D_WEIGHT];
@@ -129,6 +125,7 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     memset(launch, 0, offsetof(cc1d_launch, words));
     launch->kernel = cc1d_kernel_names[kernel];
     uint8_t *key = launch->key;
+    const cc1d_role sequences = cc1d_sequences_role(p);
     key[CC1D_KEY_X_DTYPE] = (uint8_t)p->view[CC1D_X].dtype;
     key[CC1D_KEY_WEIGHT_DTYPE] =
         (uint8_t)(cc1d_has(p, CC1D_WEIGHT) ? p->view[CC1D_WEIGHT].dtype : CC1D_FLOAT32);
@@ -138,8 +135,8 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_WIDTH] = unrolled ? (uint8_t)p->width : 0;
     key[CC1D_KEY_WEIGHT_WORDS] = unrolled ? weight_words(p) : 0;
     key[CC1D_KEY_ACTIVATION] = (uint8_t)p->activation;
-    key[CC1D_KEY_SEQ] = cc1d_has(p, CC1D_SEQ_IDX) ? 1 : cc1d_has(p, CC1D_CU) ? 2 : 0;
-    key[CC1D_KEY_SEQ_DTYPE] = index_dtype(p, cc1d_has(p, CC1D_SEQ_IDX) ? CC1D_SEQ_IDX : CC1D_CU);
+    key[CC1D_KEY_SEQ] = cc1d_has(p, sequences) ? cc1d_buffers[sequences].value : 0;
+    key[CC1D_KEY_SEQ_DTYPE] = cc1d_has(p, sequences) ? (uint8_t)p->view[sequences].dtype : 0;
     key[CC1D_KEY_OFFSET64] = needs_64_bits(p);
     key[CC1D_KEY_SIMD_GROUPS] = 8;
     key[CC1D_KEY_MIN_BLOCKS] = 1;
@@ -203,7 +200,7 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .last = cc1d_place_of(&p->view[last]),
         .weight = cc1d_place_of(&p->view[CC1D_WEIGHT]),
         .bias = cc1d_place_of(&p->view[CC1D_BIAS]),
-        .seq = cc1d_place_of(&p->view[cc1d_has(p, CC1D_SEQ_IDX) ? CC1D_SEQ_IDX : CC1D_CU]),
+        .seq = cc1d_place_of(&p->view[cc1d_sequences_role(p)]),
         .batch = (int)p->batch,
         .dim = (int)p->dim,
         .seqlen = (int)p->seqlen,

@@ -33,8 +33,8 @@ static size_t real_size(const cc1d_problem *p) {
 
 /* A path's shape into the key. Registers are bounded only where that was measured: plain calls, no spills. */
 static void set_shape(const cc1d_problem *p, const struct cc1d_shape *shape, cc1d_launch *launch) {
-    const bool plain = p->width <= 4 && p->view[CC1D_X].dtype != CC1D_FLOAT64 && !cc1d_has(p, CC1D_SEQ_IDX) &&
-                       !cc1d_has(p, CC1D_CU) && !cc1d_has(p, CC1D_RESIDUAL);
+    const bool plain = p->width <= 4 && p->view[CC1D_X].dtype != CC1D_FLOAT64 &&
+                       !cc1d_has(p, cc1d_sequences_role(p)) && !cc1d_has(p, CC1D_RESIDUAL);
     launch->key[CC1D_KEY_SIMD_GROUPS] = (uint8_t)shape->simd_groups;
     launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)(plain ? shape->min_blocks : 1);
     launch->key[CC1D_KEY_UNROLL] = (uint8_t)shape->unroll;
@@ -61,7 +61,7 @@ static bool shifted(const cc1d_view *target, int64_t vec) {
 static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_launch *launch,
                             const struct cc1d_shape *shape, int64_t most_blocks, cc1d_conv_params *params) {
     /* With packing, ids and their comparisons make up most of the text: one block keeps it short. */
-    const bool packed = cc1d_has(p, CC1D_SEQ_IDX) || cc1d_has(p, CC1D_CU);
+    const bool packed = cc1d_has(p, cc1d_sequences_role(p));
     const int64_t most_unroll = packed ? 1 : shape->unroll;
     set_shape(p, shape, launch);
     const cc1d_view *target = &p->view[r->target];

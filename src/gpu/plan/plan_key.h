@@ -71,6 +71,19 @@ extern const char *const cc1d_kernel_names[];
 /* The cc1d_kernel of one of these names. */
 int cc1d_kernel_index(const char *name);
 
+/* A buffer's type and name in the kernels' text, and whether they write it (OUT). Roles that no kernel sees
+ * together share a name. It is there where the key's field has the value (0: any but 0). */
+typedef struct cc1d_buffer {
+    const char *qualifier, *type, *name;
+    int8_t field; /* -1: it is always there */
+    uint8_t value;
+} cc1d_buffer;
+
+extern const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1]; /* by cc1d_role */
+
+/* The tensor that says which sequence a step is of, or one that is absent. */
+cc1d_role cc1d_sequences_role(const cc1d_problem *p);
+
 /* The roles that the kernel with this key takes as buffers, in order; returns their number. */
 int cc1d_key_buffers(const char *kernel, const uint8_t *key, uint8_t roles[CC1D_PLAN_BUFFERS]);
 
