@@ -26,10 +26,15 @@ BOTH = ("contiguous", "channel_last")
 
 
 def far(source):
-    """The text that is compiled where a tensor has 2^31 elements or more. Packs lie at pointers
-    there, as on CUDA, whose way to a neighbour's pack, a shuffle, is taken here too."""
+    """The text that is compiled where a tensor has 2^31 elements or more.
+
+    Packs lie at pointers there, as on CUDA; so CUDA's other ways are taken too: a neighbour's pack
+    comes by a shuffle, rows of partial packs are walked two blocks at a time.
+    """
     assert NEAR in source and RELOADING in source
     shuffling = source.replace(RELOADING, "#define LOADS_NEIGHBOURS 0")
+    if "#define CC1D_PARTIAL_PACKS 1\n" in source:
+        shuffling = shuffling.replace("#define CC1D_UNROLL 1\n", "#define CC1D_UNROLL 2\n")
     return shuffling.replace(NEAR, "#define CC1D_OFFSET64 1\n")
 
 
@@ -47,6 +52,7 @@ FAR = [
     for packing in (None, "seq_idx", "cu_seqlens")
 ]
 FAR += [cases.ConvCase(1, 2, length, 4, cases.BF16) for length in (1024, 1029)]
+FAR += [cases.ConvCase(1, 256, 1157, 4)]  # in segments of five blocks
 FAR_FORWARD = Table(test_forward.test_forward, FAR, edit=far)
 FAR_BACKWARD = Table(test_backward.test_backward, FAR, edit=far)
 FAR_UPDATE = Table(

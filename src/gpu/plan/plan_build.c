@@ -57,8 +57,8 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_backward_group = 8,
         .channel_least_run = 32,
         .threads = 8 * 1024, /* fill the 8 cores of an M1 once */
-        .update_bytes = 8,   /* 4: 68 / 1024, 8: 51 / 640 */
-        .update_rows = 4,    /* 2: 60 / 896, 4: 51 / 640: the weights are read and converted once */
+        .update_bytes = 8,   /* 4: 61 / 1024, 8: 49 / 704 */
+        .update_rows = 4,    /* 2: 62 / 1024, 4: 49 / 704: the weights are read and converted once */
         .update_threads = 16 * 1024,
     };
     if (p->device != CC1D_CUDA) return &metal;

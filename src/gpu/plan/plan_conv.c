@@ -85,7 +85,7 @@ static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_la
     if (!most_blocks && unroll > turn) unroll = turn; /* forward's segments are one turn */
     const int64_t loads = cc1d_ceil_div(blocks, unroll);
     const int64_t wanted = cc1d_ceil_div(cc1d_tuning_for(p)->threads / lanes, p->batch * p->dim);
-    const int64_t most_run = most_blocks ? cc1d_ceil_div(most_blocks, unroll) : 1;
+    const int64_t most_run = most_blocks ? cc1d_ceil_div(most_blocks, most_unroll) : 1;
     int64_t segments = cc1d_clamp(wanted, cc1d_ceil_div(loads, most_run), loads);
     const int64_t run = cc1d_ceil_div(loads, segments);
     segments = cc1d_ceil_div(loads, run);

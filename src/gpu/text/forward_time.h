@@ -1,5 +1,5 @@
-/* forward_time.h - y where time is contiguous: a team of lanes computes CC1D_UNROLL blocks of packs of one
- * row.
+/* forward_time.h - y where time is contiguous: a team of lanes computes up to CC1D_UNROLL blocks of packs of
+ * one row.
  *
  * Reads x (and residual) once, the packs before a segment's first once more, weights and bias per team;
  * writes y once. */
