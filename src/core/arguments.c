@@ -10,6 +10,7 @@
     }
 #define REQUIRED .optional = false
 #define OPTIONAL .optional = true
+#define MEANING(meaning_) .meaning = meaning_
 #define DIFFERENTIABLE .differentiable = true
 #define EXCLUDES(role) .excludes = UINT32_C(1) << (role)
 
@@ -18,7 +19,7 @@
     INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE), INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE), \
         INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),                                        \
         INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL, EXCLUDES(CC1D_CU)),                              \
-        INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL),                                                    \
+        INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL, MEANING(CC1D_BOUNDARIES)),                          \
         INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE)
 
 _Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
@@ -41,23 +42,25 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                                        RESULT("dweight", CC1D_DWEIGHT, 'p', "DW", 2, OPTIONAL),
                                        RESULT("dbias", CC1D_DBIAS, 'p', "D", 3, OPTIONAL),
                                        RESULT("dinitial_states", CC1D_DINITIAL, 'x', "NDL", 6, OPTIONAL)}},
-    [CC1D_OP_UPDATE] = {.name = "update",
-                        .inputs = 7,
-                        .count = 8,
-                        .argument = {INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE),
-                                     INPUT("conv_state", CC1D_STATE, 's', "pDs", .written = true),
-                                     INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE),
-                                     INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),
-                                     INPUT("cache_seqlens", CC1D_CACHE, 'i', "B", OPTIONAL),
-                                     INPUT("conv_state_indices", CC1D_INDICES, 'i', "B", OPTIONAL),
-                                     INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i', "B", OPTIONAL,
-                                           EXCLUDES(CC1D_CACHE)),
-                                     RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
+    [CC1D_OP_UPDATE] =
+        {.name = "update",
+         .inputs = 7,
+         .count = 8,
+         .argument = {INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE),
+                      INPUT("conv_state", CC1D_STATE, 's', "pDs", .written = true),
+                      INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE),
+                      INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),
+                      INPUT("cache_seqlens", CC1D_CACHE, 'i', "B", OPTIONAL, MEANING(CC1D_COUNTS)),
+                      INPUT("conv_state_indices", CC1D_INDICES, 'i', "B", OPTIONAL, MEANING(CC1D_POOL_ROWS)),
+                      INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i',
+                            "B", OPTIONAL, MEANING(CC1D_SOME_STEPS), EXCLUDES(CC1D_CACHE)),
+                      RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
     [CC1D_OP_VARLEN_STATES] = {.name = "varlen_states",
                                .inputs = 2,
                                .count = 3,
                                .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
-                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED),
+                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED,
+                                                  MEANING(CC1D_BOUNDARIES)),
                                             RESULT("states", CC1D_FINAL, 'x', "NDs", -1, REQUIRED)}},
 };
 

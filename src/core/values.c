@@ -1,13 +1,11 @@
 /* values.c - see values.h. */
 #include "values.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "arguments.h"
 #include "index.h"
-
-static const cc1d_role steering[] = {CC1D_CU, CC1D_INDICES, CC1D_CACHE, CC1D_ACCEPTED};
-enum { STEERING = sizeof steering / sizeof *steering };
 
 /* How many values a tensor holds: one, however long it is, where all elements are the same one. */
 static int64_t distinct(const cc1d_view *v) {
@@ -82,38 +80,44 @@ static cc1d_status check_indices(const cc1d_problem *p) {
     return status;
 }
 
-static cc1d_status check_cache_seqlens(const cc1d_problem *p) {
-    const int64_t count = distinct(&p->view[CC1D_CACHE]), *lengths = copied(p, CC1D_CACHE);
-    for (int64_t b = 0; b < count; b++)
-        if (lengths[b] < 0)
-            return cc1d_fail(CC1D_ERROR_VALUE,
-                             "cache_seqlens: expected values >= 0, got %lld at element %lld",
-                             (long long)lengths[b], (long long)b);
+static cc1d_status check_counts(const cc1d_problem *p, const cc1d_argument *argument) {
+    const int64_t count = distinct(&p->view[argument->role]), *values = copied(p, argument->role);
+    const bool bounded = argument->meaning != CC1D_COUNTS;
+    const int64_t least = argument->meaning == CC1D_SOME_STEPS;
+    for (int64_t b = 0; b < count; b++) {
+        if (values[b] >= least && (!bounded || values[b] <= p->seqlen)) continue;
+        char expected[64];
+        if (bounded)
+            snprintf(expected, sizeof expected, "from %d to T = %lld", (int)least, (long long)p->seqlen);
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected values %s, got %lld at element %lld", argument->name,
+                         bounded ? expected : ">= 0", (long long)values[b], (long long)b);
+    }
     return CC1D_OK;
 }
 
-static cc1d_status check_accepted(const cc1d_problem *p) {
-    const int64_t count = distinct(&p->view[CC1D_ACCEPTED]), *accepted = copied(p, CC1D_ACCEPTED);
-    for (int64_t b = 0; b < count; b++)
-        if (accepted[b] < 1 || accepted[b] > p->seqlen)
-            return cc1d_fail(
-                CC1D_ERROR_VALUE,
-                "num_accepted_tokens: expected values from 1 to T = %lld, got %lld at element %lld",
-                (long long)p->seqlen, (long long)accepted[b], (long long)b);
-    return CC1D_OK;
+static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argument) {
+    switch (argument->meaning) {
+    case CC1D_BOUNDARIES: return check_cu_seqlens(p);
+    case CC1D_POOL_ROWS: return check_indices(p);
+    default: return check_counts(p, argument);
+    }
+}
+
+static bool steers(const cc1d_argument *argument) {
+    return argument->kind == CC1D_KIND_INDEX && argument->meaning != CC1D_COMPARED;
 }
 
 cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
-    static cc1d_status (*const check[STEERING])(const cc1d_problem *) = {check_cu_seqlens, check_indices,
-                                                                         check_cache_seqlens, check_accepted};
+    const cc1d_table *table = &cc1d_tables[p->op];
     values->many = NULL;
     if (p->device != CC1D_CPU) return CC1D_OK;
     uint64_t total = 0;
     const char *longest = "";
     int64_t most = 0;
-    for (int i = 0; i < STEERING; i++) {
-        const int64_t count = distinct(&p->view[steering[i]]);
-        if (count > most) longest = cc1d_role_name(p->op, steering[i]), most = count;
+    for (int i = 0; i < table->inputs; i++) {
+        if (!steers(&table->argument[i])) continue;
+        const int64_t count = distinct(&p->view[table->argument[i].role]);
+        if (count > most) longest = table->argument[i].name, most = count;
         total += (uint64_t)count;
     }
     int64_t *to = values->few;
@@ -124,13 +128,13 @@ cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
                              (long long)most);
         to = values->many;
     }
-    for (int i = 0; i < STEERING; i++) {
-        cc1d_view *v = &p->view[steering[i]];
+    for (int i = 0; i < table->inputs && total > 0; i++) {
+        cc1d_view *v = &p->view[table->argument[i].role];
         const int64_t count = distinct(v);
-        if (count == 0) continue;
+        if (!steers(&table->argument[i]) || count == 0) continue;
         copy_view(v, to, count);
         to += count;
-        const cc1d_status status = check[i](p);
+        const cc1d_status status = check_values(p, &table->argument[i]);
         if (status) return status;
     }
     return CC1D_OK;

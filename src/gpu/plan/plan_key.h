@@ -12,7 +12,7 @@
     F(BIAS_DTYPE)                                                                                        \
     F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                           \
     F(ACTIVATION) /* cc1d_activation's number */                                                         \
-    F(SEQ)        /* 0 none, 1 seq_idx, 2 cu_seqlens */                                                  \
+    F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                  \
     F(SEQ_DTYPE)                                                                                         \
     F(HAS_BIAS)                                                                                          \
     F(HAS_INITIAL)                                                                                       \
