@@ -12,7 +12,8 @@
 #define OPTIONAL .optional = true
 #define MEANING(meaning_) .meaning = meaning_
 #define DIFFERENTIABLE .differentiable = true
-#define EXCLUDES(role) .excludes = UINT32_C(1) << (role)
+#define EXCLUDED(role) UINT32_C(1) << (role)
+#define EXCLUDES(role) .excludes = EXCLUDED(role)
 
 /* What forward begins with, and its backward pass reads. */
 #define CONVOLUTION                                                                                          \
@@ -20,21 +21,22 @@
         INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),                                        \
         INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL, EXCLUDES(CC1D_CU)),                              \
         INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL, MEANING(CC1D_BOUNDARIES)),                          \
-        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE)
+        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE), \
+        INPUT("lengths", CC1D_LENGTHS, 'i', "B", OPTIONAL, MEANING(CC1D_STEP_COUNTS), EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_CU))
 
 _Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
 
 const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
     [CC1D_OP_FORWARD] = {.name = "forward",
-                         .inputs = 7,
-                         .count = 9,
+                         .inputs = 8,
+                         .count = 10,
                          .argument = {CONVOLUTION,
                                       INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
                                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
                                       RESULT("final_states", CC1D_FINAL, 'x', "NDL", -1, OPTIONAL)}},
     [CC1D_OP_BACKWARD] = {.name = "backward",
-                          .inputs = 8,
-                          .count = 12,
+                          .inputs = 9,
+                          .count = 13,
                           .argument = {INPUT("dout", CC1D_DOUT, 'x', "BDT", DIFFERENTIABLE), CONVOLUTION,
                                        INPUT("dfinal_states", CC1D_DFINAL, 'x', "NDL", OPTIONAL,
                                              DIFFERENTIABLE),

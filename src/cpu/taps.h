@@ -11,10 +11,13 @@ static inline char *cc1d_element(const cc1d_view *v, int64_t i, int64_t j, int64
 }
 
 /* Whether steps have ids, which a tap and its step must share; a negative one is padding. */
-static inline bool cc1d_has_ids(const cc1d_problem *p) { return cc1d_has(p, CC1D_SEQ_IDX); }
+static inline bool cc1d_has_ids(const cc1d_problem *p) {
+    return cc1d_has(p, CC1D_SEQ_IDX) || cc1d_has(p, CC1D_LENGTHS);
+}
 
 /* The id of a step >= 0 of batch row b; 0 where there are none. */
 static inline int64_t cc1d_id_of(const cc1d_problem *p, int64_t b, int64_t step) {
+    if (cc1d_has(p, CC1D_LENGTHS)) return step < cc1d_index_at(&p->view[CC1D_LENGTHS], b, 0) ? 0 : -1;
     return cc1d_has_ids(p) ? cc1d_index_at(&p->view[CC1D_SEQ_IDX], b, step) : 0;
 }
 

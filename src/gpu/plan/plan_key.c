@@ -9,7 +9,7 @@ const char *const cc1d_kernel_names[] = {CC1D_KERNELS(KERNEL_NAME)};
 _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
 
 /* Every kernel's buffers, in order; the ones that a key says are absent are left out. */
-#define TAPS CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL
+#define TAPS CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL
 #define FORWARD \
     { TAPS, CC1D_RESIDUAL, CC1D_OUT, END }
 #define BACKWARD \
@@ -24,11 +24,13 @@ static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
     [CC1D_KERNEL_BACKWARD_TIME] = BACKWARD,
     [CC1D_KERNEL_BACKWARD_CHANNEL] = BACKWARD,
     [CC1D_KERNEL_BACKWARD_WIDE_DPRE] = {TAPS, CC1D_DOUT, CC1D_SCRATCH, END},
-    [CC1D_KERNEL_BACKWARD_WIDE_DX] = {CC1D_WEIGHT, CC1D_SEQ_IDX, CC1D_CU, CC1D_DFINAL, CC1D_DX, CC1D_SCRATCH,
-                                      END},
-    [CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_SCRATCH, END},
+    [CC1D_KERNEL_BACKWARD_WIDE_DX] = {CC1D_WEIGHT, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_DFINAL, CC1D_DX,
+                                      CC1D_SCRATCH, END},
+    [CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL,
+                                           CC1D_SCRATCH, END},
     [CC1D_KERNEL_BACKWARD_REDUCE] = {CC1D_SCRATCH, CC1D_DWEIGHT, CC1D_DBIAS, END},
-    [CC1D_KERNEL_VARLEN_STATES] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_FINAL, END},
+    [CC1D_KERNEL_VARLEN_STATES] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL, CC1D_FINAL,
+                                   END},
     [CC1D_KERNEL_BACKWARD_INITIAL] = {TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DINITIAL, END},
     [CC1D_KERNEL_UPDATE] = UPDATE,
     [CC1D_KERNEL_UPDATE_STEP] = UPDATE,
@@ -41,6 +43,7 @@ const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1] = {
     [CC1D_BIAS] = {"IN", "cc1d_bias_t", "bias", CC1D_KEY_HAS_BIAS, 0},
     [CC1D_SEQ_IDX] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 1},
     [CC1D_CU] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 2},
+    [CC1D_LENGTHS] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 3},
     [CC1D_INITIAL] = {"IN", "cc1d_x_t", "initial", CC1D_KEY_HAS_INITIAL, 0},
     [CC1D_RESIDUAL] = {"IN", "cc1d_x_t", "side", CC1D_KEY_HAS_RESIDUAL, 0},
     [CC1D_OUT] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
@@ -69,7 +72,7 @@ static bool key_has(int kernel, const uint8_t *key, int role) {
 }
 
 cc1d_role cc1d_sequences_role(const cc1d_problem *p) {
-    static const cc1d_role roles[] = {CC1D_SEQ_IDX, CC1D_CU};
+    static const cc1d_role roles[] = {CC1D_SEQ_IDX, CC1D_LENGTHS, CC1D_CU};
     size_t i = 0;
     while (i + 1 < sizeof roles / sizeof *roles && !cc1d_has(p, roles[i])) i++;
     return roles[i];
