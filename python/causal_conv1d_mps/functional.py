@@ -70,7 +70,7 @@ def causal_conv1d_fn(
         then (N, D, W-1).
     residual: (B, D, T), added after the activation.
     out: the tensor to write y to (not with gradients).
-    lengths: (B,) int32 or int64, each from 0 to T: the steps of a row from its length on are padding,
+    lengths: (B,) int32 or int64, from 0 to T: the steps of a row from its length on are padding,
         as with a negative seq_idx. Not with seq_idx or cu_seqlens.
     Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual.
     """

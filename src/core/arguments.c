@@ -21,8 +21,9 @@
         INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),                                        \
         INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL, EXCLUDES(CC1D_CU)),                              \
         INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL, MEANING(CC1D_BOUNDARIES)),                          \
-        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE), \
-        INPUT("lengths", CC1D_LENGTHS, 'i', "B", OPTIONAL, MEANING(CC1D_STEP_COUNTS), EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_CU))
+        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE),                         \
+        INPUT("lengths", CC1D_LENGTHS, 'i', "B", OPTIONAL, MEANING(CC1D_STEP_COUNTS),                        \
+              EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_CU))
 
 _Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
 

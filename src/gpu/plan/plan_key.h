@@ -12,11 +12,7 @@
     F(BIAS_DTYPE)                                                                                        \
     F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                           \
     F(ACTIVATION) /* cc1d_activation's number */                                                         \
-<<<<<<< HEAD
     F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                  \
-=======
-    F(SEQ)        /* 0 none, 1 seq_idx, 2 cu_seqlens, 3 lengths */                                       \
->>>>>>> da6bf62 (lengths: padding by the length of a row)
     F(SEQ_DTYPE)                                                                                         \
     F(HAS_BIAS)                                                                                          \
     F(HAS_INITIAL)                                                                                       \
