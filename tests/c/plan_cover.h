@@ -114,7 +114,7 @@ static inline void cover_rows(const cover *c, const cc1d_launch *l, const cc1d_c
     const int64_t shift = l->key[CC1D_KEY_PARTIAL_PACKS] ? start % vec : 0;
     const int64_t steps = (int64_t)q->run * lanes * vec;
     /* A text of 32 lanes has no other team, and only that of partial packs stops within a turn. */
-    CHECK(lanes == 32 || !l->key[CC1D_KEY_ROW_LANES]);
+    CHECK(!l->key[CC1D_KEY_ROW_LANES] || lanes == l->key[CC1D_KEY_ROW_LANES]);
     CHECK(l->key[CC1D_KEY_PARTIAL_PACKS] || q->run % l->key[CC1D_KEY_UNROLL] == 0);
     CHECK(c->p->op != CC1D_OP_FORWARD || q->run <= l->key[CC1D_KEY_UNROLL]);
     CHECK(c->p->op == CC1D_OP_FORWARD || l->key[CC1D_KEY_SEGMENTED] || q->inner.divisor == 1);

@@ -43,6 +43,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
      * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
+        .few_texts = true,             /* a text costs tens of milliseconds at its first use */
         .time = {8, 1, 4},             /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
                                           4: 27 / 1024, 8: 26 / 704 */
         .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */

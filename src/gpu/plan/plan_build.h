@@ -9,6 +9,7 @@
 
 /* What suits a kind of device; docs/kernels.md says how each was found. */
 typedef struct cc1d_tuning {
+    bool few_texts; /* a text serves rows and batches of any size, also where one of its own were faster */
     /* Each path's kernel: SIMD-groups per group; groups that a multiprocessor must hold (CUDA, for plain
      * calls); packs, or blocks of packs, loaded ahead. */
     struct cc1d_shape {

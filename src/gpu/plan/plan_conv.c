@@ -81,7 +81,8 @@ static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_la
     while (unroll > 1 && cc1d_ceil_div(blocks, unroll) * unroll * 8 > blocks * 9)
         unroll /= 2; /* more than an eighth would be idle */
     const bool whole = lanes == 32 && !partial && unroll == most_unroll;
-    const int64_t turn = whole ? most_unroll : partial && most_unroll > 1 ? 2 : 1;
+    const bool general = cc1d_tuning_for(p)->few_texts && !whole;
+    const int64_t turn = !general ? unroll : partial && most_unroll > 1 ? 2 : 1;
     if (!most_blocks && unroll > turn) unroll = turn; /* forward's segments are one turn */
     const int64_t loads = cc1d_ceil_div(blocks, unroll);
     const int64_t wanted = cc1d_ceil_div(cc1d_tuning_for(p)->threads / lanes, p->batch * p->dim);
@@ -90,11 +91,10 @@ static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_la
     const int64_t run = cc1d_ceil_div(loads, segments);
     segments = cc1d_ceil_div(loads, run);
 
-    key[CC1D_KEY_ROW_LANES] = whole ? 32 : 0;
+    key[CC1D_KEY_ROW_LANES] = (uint8_t)(general ? 0 : lanes);
     key[CC1D_KEY_UNROLL] = (uint8_t)turn;
     key[CC1D_KEY_PARTIAL_PACKS] = partial;
-    if (partial) key[CC1D_KEY_MIN_BLOCKS] -= key[CC1D_KEY_MIN_BLOCKS] / 8; /* else a register is spilled */
-    key[CC1D_KEY_SEGMENTED] = most_blocks && (!whole || segments > 1);
+    key[CC1D_KEY_SEGMENTED] = most_blocks && (general || segments > 1);
     params->lane_bits = lane_bits;
     params->run = (int)(run * unroll);
     params->inner = cc1d_divisor_of(segments);

@@ -28,7 +28,7 @@
     F(VEC)           /* elements per pack */                                                             \
     F(UNROLL)        /* packs (time: blocks of packs, update: batch rows) in flight per thread */        \
     F(WEIGHT_WORDS)  /* a channel's taps as one aligned load of 1, 2 or 4 words; 0: one by one */        \
-    F(ROW_LANES)     /* time path: lanes of a team, 32; 0: the params say */                             \
+    F(ROW_LANES)     /* time path: lanes of a team; 0: the params say */                                 \
     F(SEGMENTED)     /* time path, backward: rows may have several segments */                           \
     F(PARTIAL_PACKS) /* time path: packs may be cut by a row's ends, or skewed */                        \
     F(X_SKEWED)      /* time path: packs of x lie differently from the target's */                       \

@@ -64,10 +64,14 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
         cc1d_finish_launch(launch, &params, sizeof params);
         return status;
     }
-    /* Packs of several rows, packs of one, or single channels, as there are threads: three texts. */
-    int64_t vec = pack_of(p, tuning), rows = tuning->update_rows;
-    if (p->batch * p->dim / vec / rows < tuning->update_threads) rows = 1;
-    if (p->batch * p->dim / vec < tuning->update_threads) vec = 1;
+    /* Packs of several rows, packs of one, or single channels, as there are threads; where few texts matter
+     * nothing between. */
+    const int64_t largest = pack_of(p, tuning), elements = p->batch * p->dim;
+    int64_t vec = largest, rows = tuning->update_rows;
+    while (vec > 1 && elements / vec < tuning->update_threads) vec = tuning->few_texts ? 1 : vec / 2;
+    while (rows > 1 &&
+           (elements / vec / rows < tuning->update_threads || (tuning->few_texts && vec < largest)))
+        rows = tuning->few_texts ? 1 : rows / 2;
     const int64_t packs = p->dim / vec;
     /* A group's threads: `bundles` of rows, as many as there are up to 8, by packs. */
     const int64_t threads = 32 * key[CC1D_KEY_SIMD_GROUPS];

@@ -6,7 +6,7 @@
  * is 1) is read as two aligned packs that are shifted together. */
 #if defined(CC1D_KERNEL_FORWARD_TIME) || defined(CC1D_KERNEL_BACKWARD_TIME)
 #if CC1D_ROW_LANES
-#define LANE_BITS 5
+#define LANE_BITS (2 + (CC1D_ROW_LANES > 4) + (CC1D_ROW_LANES > 8) + (CC1D_ROW_LANES > 16))
 #else
 #define LANE_BITS p.lane_bits
 #endif
