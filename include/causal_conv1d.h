@@ -210,9 +210,12 @@ typedef struct cc1d_update_args {
     const cc1d_tensor
         *conv_state_indices; /* (B) I, or NULL: row of conv_state for each row of x. pad_slot_id or any
                                 negative value: y = 0, no state touched. Duplicates are refused on CPU */
-    const cc1d_tensor *num_accepted_tokens; /* (B) I in 1..T, or NULL: only that many of the T steps of the
-                                               previous call count; S >= W-1 + T-1. Not with cache_seqlens */
-    const cc1d_tensor *out;                 /* like x, written */
+    const cc1d_tensor
+        *num_accepted_tokens; /* (B) I a, or NULL: the row is a window, whatever T earlier calls had. Columns
+                                 a-1..a+W-3 are the W-1 steps before the new ones; afterwards columns
+                                 0..W-3+T hold the last W-2 of them and the new ones, later columns stay.
+                                 1 <= a <= S-W+2, S >= W-2+T. Not with cache_seqlens */
+    const cc1d_tensor *out;   /* like x, written */
     int64_t pad_slot_id;
     int32_t activation;
 } cc1d_update_args;

@@ -35,8 +35,10 @@ def causal_conv1d_update(
     conv_state_indices: (B,), the row of conv_state that belongs to each row of x; a row whose
         index is pad_slot_id or negative is skipped: y = 0 and no state changes. pad_slot_id is
         refused without them.
-    num_accepted_tokens: (B,), speculative decoding: the state is read as if only that many of the
-        previous call's steps had been kept.
+    num_accepted_tokens: (B,), speculative decoding: how many of the previous call's tokens were
+        accepted (1 after a prefill into columns 0 .. W-2), whatever its T was. The row is a window:
+        a says that columns a-1 .. a+W-3 come before x; then columns 0 .. W-3+T hold the last W-2 of
+        them and x. S >= W-2 + T.
     Returns y, of x's shape. Not differentiable.
     """
     tensors = (

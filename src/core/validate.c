@@ -89,11 +89,11 @@ static cc1d_status check_state(cc1d_problem *p) {
                          (long long)(p->width - 1), (long long)p->state_len);
     if (p->state_len == 0)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
-    if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 1 + (p->seqlen - 1))
+    if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 2 + p->seqlen)
         return cc1d_fail(
             CC1D_ERROR_VALUE,
-            "conv_state: expected state length S >= W-1 + T-1 = %lld with num_accepted_tokens, got %lld",
-            (long long)(p->width - 1 + p->seqlen - 1), (long long)p->state_len);
+            "conv_state: expected state length S >= W-2 + T = %lld with num_accepted_tokens, got %lld",
+            (long long)(p->width - 2 + p->seqlen), (long long)p->state_len);
     return CC1D_OK;
 }
 

@@ -45,6 +45,19 @@ static cc1d_status check_cu_seqlens(const cc1d_problem *p) {
     return CC1D_OK;
 }
 
+/* How many batch rows to look at for what is said of their states: all, unless every row says the same. */
+static int64_t rows_with(const cc1d_problem *p, cc1d_role role) {
+    const int64_t rows = distinct(&p->view[CC1D_INDICES]), values = distinct(&p->view[role]);
+    return values > 0 && rows > values ? rows : values;
+}
+
+/* What else is said of a row of padding is not looked at. */
+static bool is_padding(const cc1d_problem *p, int64_t b) {
+    if (!cc1d_has(p, CC1D_INDICES)) return false;
+    const int64_t row = cc1d_index_at(&p->view[CC1D_INDICES], b, 0);
+    return row < 0 || row == p->pad_slot_id;
+}
+
 static cc1d_status repeated(int64_t row, int64_t element) {
     return cc1d_fail(CC1D_ERROR_VALUE,
                      "conv_state_indices: expected each live index once, got %lld again at element %lld",
@@ -83,23 +96,27 @@ static cc1d_status check_indices(const cc1d_problem *p) {
 }
 
 static cc1d_status check_cache_seqlens(const cc1d_problem *p) {
-    const int64_t count = distinct(&p->view[CC1D_CACHE]), *lengths = copied(p, CC1D_CACHE);
-    for (int64_t b = 0; b < count; b++)
-        if (lengths[b] < 0)
+    for (int64_t b = 0; b < rows_with(p, CC1D_CACHE); b++) {
+        const int64_t length = cc1d_index_at(&p->view[CC1D_CACHE], b, 0);
+        if (length < 0 && !is_padding(p, b))
             return cc1d_fail(CC1D_ERROR_VALUE,
                              "cache_seqlens: expected values >= 0, got %lld at element %lld",
-                             (long long)lengths[b], (long long)b);
+                             (long long)length, (long long)b);
+    }
     return CC1D_OK;
 }
 
+/* The taps before the new steps lie inside the state. */
 static cc1d_status check_accepted(const cc1d_problem *p) {
-    const int64_t count = distinct(&p->view[CC1D_ACCEPTED]), *accepted = copied(p, CC1D_ACCEPTED);
-    for (int64_t b = 0; b < count; b++)
-        if (accepted[b] < 1 || accepted[b] > p->seqlen)
+    const int64_t most = p->state_len - p->width + 2;
+    for (int64_t b = 0; b < rows_with(p, CC1D_ACCEPTED); b++) {
+        const int64_t accepted = cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0);
+        if ((accepted < 1 || accepted > most) && !is_padding(p, b))
             return cc1d_fail(
                 CC1D_ERROR_VALUE,
-                "num_accepted_tokens: expected values from 1 to T = %lld, got %lld at element %lld",
-                (long long)p->seqlen, (long long)accepted[b], (long long)b);
+                "num_accepted_tokens: expected values from 1 to S-W+2 = %lld, got %lld at element %lld",
+                (long long)most, (long long)accepted, (long long)b);
+    }
     return CC1D_OK;
 }
 

@@ -14,7 +14,7 @@ static inline int64_t cc1d_update_position(const cc1d_problem *p, int64_t b, int
         return position < 0 ? position + size : position;
     }
     if (!cc1d_has(p, CC1D_ACCEPTED)) return size + t;
-    return size + t - (p->seqlen - cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0));
+    return p->width - 2 + cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0) + t;
 }
 
 /* Moves channels d0..d1-1 of a state row past the call's steps. */
@@ -29,13 +29,17 @@ static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t r
                       cc1d_element(x, b, d0, t), x->stride[1], channels, item);
         return;
     }
-    const int64_t shift = cc1d_has(p, CC1D_ACCEPTED) ? cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0) : steps;
-    const int64_t kept = size - steps > 0 ? size - steps : 0; /* old steps that stay, moved down by shift */
+    int64_t end = size, shift = steps;
+    if (cc1d_has(p, CC1D_ACCEPTED)) { /* what lies behind the new steps stays */
+        end = p->width > 1 ? p->width - 2 + steps : 0;
+        shift = cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0);
+    }
+    const int64_t kept = end - steps > 0 ? end - steps : 0; /* old steps that stay, moved down by shift */
     for (int64_t i = 0; i < kept; i++)
         cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(state, row, d0, i + shift),
                   state->stride[1], channels, item);
-    for (int64_t i = kept; i < size; i++)
-        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(x, b, d0, steps - size + i),
+    for (int64_t i = kept; i < end; i++)
+        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(x, b, d0, steps - end + i),
                   x->stride[1], channels, item);
 }
 

@@ -353,7 +353,7 @@ static void test_update(uint64_t seed) {
     c.weight = matrix(s->weight_dtype, s->d, s->w);
     c.bias = random_once_in(3) ? none() : vector(random_weight_dtype(s->dtype), s->d);
     c.cache = mode == 1 ? random_indices(s->b, 0, 1000) : none();
-    c.accepted = mode == 2 ? random_indices(s->b, 1, s->t) : none();
+    c.accepted = mode == 2 ? random_indices(s->b, 1, length - s->w + 2) : none();
     c.indices = none();
     if (random_once_in(2)) {
         c.indices = vector(random_index_dtype(), s->b);

@@ -186,7 +186,7 @@ static void test_update(void) {
         "cache_seqlens instead)");
     update.num_accepted_tokens = &indices;
     update_refused(CC1D_ERROR_VALUE,
-                   "conv_state: expected state length S >= W-1 + T-1 = 7 with num_accepted_tokens, got 3");
+                   "conv_state: expected state length S >= W-2 + T = 7 with num_accepted_tokens, got 3");
 }
 
 static void test_backward(void) {

@@ -37,9 +37,9 @@ static bool indices, accepted, cache;
 
 static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
     if (fuzz_below(in, 2)) c->size['T'] = 1, c->size['t'] = -1;
-    indices = fuzz_below(in, 2), accepted = c->size['T'] > 0 && fuzz_below(in, 2);
+    indices = fuzz_below(in, 2), accepted = fuzz_below(in, 2);
     cache = !accepted && fuzz_below(in, 2);
-    if (accepted) c->size['S'] += c->size['T'] - 1;
+    if (accepted && c->size['T'] > 1) c->size['S'] += c->size['T'] - 1;
     c->size['P'] = c->size['B'] + (indices ? fuzz_below(in, 4) : 0);
     if (fuzz_rarely(in, 8)) c->pad_slot_id = fuzz_below(in, 6);
 }

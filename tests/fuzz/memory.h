@@ -95,7 +95,9 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
             values[i] = (int64_t)(random % (3 * (uint64_t)states + 2));
             if (random % 7 == 0) values[i] += (int64_t)1 << 30;
             break;
-        case FUZZ_ACCEPTED: values[i] = length > 0 ? 1 + (int64_t)(random % (uint64_t)length) : 0; break;
+        case FUZZ_ACCEPTED: /* 1..S-W+2 */
+            values[i] = 1 + (int64_t)(random % (uint64_t)(states - c->size['V'] + 1));
+            break;
         default: values[i] = 0;
         }
     }

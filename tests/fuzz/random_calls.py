@@ -296,7 +296,8 @@ class Maker:
             call.cache_seqlens = self.index([self.below(3 * state_len + 4) for _ in range(batch)])
         elif kind == "accepted":
             state_len += length - 1
-            call.num_accepted_tokens = self.index([1 + self.below(length) for _ in range(batch)])
+            most = state_len - width + 2
+            call.num_accepted_tokens = self.index([1 + self.below(most) for _ in range(batch)])
         call.x = self.tensor((batch, dim) if one else (batch, dim, length), dtype)
         call.conv_state = self.tensor((pool, dim, state_len), dtype, expand=False)
 

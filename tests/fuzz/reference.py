@@ -321,11 +321,16 @@ def update(call):
                 for t in range(length):
                     stored_state[slot, :, (begin + t) % size] = stored_x[b, :, t]
             continue
-        kept = size
         if call.num_accepted_tokens is not None:
-            kept = size - (length - int(call.num_accepted_tokens[b]))
-        taps[b] = state[slot][:, kept - back]
-        both = np.concatenate([stored_state[slot][:, :kept], stored_x[b]], axis=1)
+            origin = int(call.num_accepted_tokens[b]) + width - 2
+            taps[b] = state[slot][:, origin - back]
+            if width > 1:
+                kept = stored_state[slot][:, origin - back[1:]]
+                window = np.concatenate([kept, stored_x[b]], axis=1)
+                stored_state[slot, :, : window.shape[1]] = window
+            continue
+        taps[b] = state[slot][:, size - back]
+        both = np.concatenate([stored_state[slot], stored_x[b]], axis=1)
         stored_state[slot] = both[:, both.shape[1] - size :]
     sequences = Sequences(x.shape, None, None)
     return accumulate(x, weight, bias, taps, sequences), live, stored_state

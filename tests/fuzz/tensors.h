@@ -303,7 +303,7 @@ static inline bool fuzz_must_be_refused(const fuzz_case *c) {
     if (cu && fuzz_find(c, "weight") && (fuzz_find(c, "seq_idx") || size['B'] != 1)) return true;
     if (state && size['S'] < size['V']) return true;
     if (accepted &&
-        (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] + size['T'] - 1))
+        (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] - 1 + size['T']))
         return true;
     return false;
 }

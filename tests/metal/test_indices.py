@@ -105,6 +105,18 @@ def test_positions_and_state_rows(dtype):
                 ccmps.causal_conv1d_update(x, state, weight, **{name: huge})
 
 
+def test_accepted_counts_outside_the_window_are_padding():
+    """The steps of this call do not matter: a window of 7 columns and W = 4 allows 1 to 5."""
+    counts = torch.tensor([0, 1, 5, 6, -1, 2**31 - 1])
+    x, state, weight = torch.randn(6, 9, 3), torch.randn(6, 9, 7), torch.randn(9, 4)
+    before = state.clone()
+    with backend.on_harness(backend.compile_quickly):
+        y = ccmps.causal_conv1d_update(x, state, weight, num_accepted_tokens=counts)
+    live = [False, True, True, False, False, False]
+    assert [bool(row.any()) for row in y] == live
+    assert [not torch.equal(a, b) for a, b in zip(state, before)] == live
+
+
 def test_an_unclamped_bound_would_be_found():
     """The text without its last check reads outside: what the tests above look for is seen."""
 

@@ -103,6 +103,14 @@ def test_update_with_offsets_of_64_bits(place):
     FAR_UPDATE.run(place)
 
 
+def test_windows_of_drafts(metal):
+    test_update.test_rejected_tokens_leave_no_trace(metal)
+    test_update.test_columns_behind_a_window_stay(metal)
+    test_update.test_counts_of_padding_are_not_looked_at(metal)
+    for dtype in (torch.float32, torch.bfloat16):
+        test_update.test_windows_against_the_accepted_tokens(metal, dtype, runs=6, steps=8)
+
+
 @pytest.mark.parametrize("case", test_invariance.EVERYTHING, ids=lambda case: case.id)
 def test_the_same_bits_again(metal, case):
     if not backend.METAL.supports(*case.dtypes):

@@ -313,7 +313,8 @@ class UpdateCase:
         if self.mode == "circular":
             found["cache_seqlens"] = torch.randint(0, 50, (self.batch,), generator=generator)
         if self.mode == "accepted":
-            counts = torch.randint(0, self.steps, (self.batch,), generator=generator)
+            most = self.state_len - self.width + 2
+            counts = torch.randint(0, most, (self.batch,), generator=generator)
             found["num_accepted_tokens"] = counts + 1
         return found
 

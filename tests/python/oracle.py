@@ -362,10 +362,15 @@ def update(
         if conv_state_indices is not None and (slot == pad_slot_id or slot < 0):
             continue
         state = conv_state[slot]
-        past = state[:, : state_len - (length - _accepted(num_accepted_tokens, b, length))]
-        if cache_seqlens is None:
-            taps = past[:, past.shape[1] - (width - 1) :]
-            new_state = torch.cat([past, x3[b]], dim=-1)
+        if num_accepted_tokens is not None:
+            begin = int(num_accepted_tokens[b]) - 1
+            taps, new_state = state[:, begin : begin + width - 1], state.clone()
+            if width > 1 and length > 0:
+                window = torch.cat([taps[:, 1:], x3[b]], dim=-1)
+                new_state[:, : window.shape[1]] = window
+        elif cache_seqlens is None:
+            taps = state[:, state_len - (width - 1) :]
+            new_state = torch.cat([state, x3[b]], dim=-1)
             new_state = new_state[:, new_state.shape[1] - state_len :]
         else:
             begin = int(cache_seqlens[b])
@@ -380,10 +385,6 @@ def update(
         conv_state[slot] = new_state
     value, error = value.reshape(x.shape), error.reshape(x.shape)
     return Update(Bounded(value, error, value.abs() if halves else None), conv_state)
-
-
-def _accepted(num_accepted_tokens, b, length):
-    return length if num_accepted_tokens is None else int(num_accepted_tokens[b])
 
 
 def varlen_states(x, cu_seqlens, state_len):

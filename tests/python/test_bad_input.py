@@ -277,13 +277,13 @@ REFUSED = {
         "both",
     ),
     "accepted, state short": row(
-        accepted(1, 2, state_len=4), ValueError, "conv_state", "W-1 . T-1 = 5", "4"
+        accepted(1, 2, state_len=4), ValueError, "conv_state", "W-2 . T = 5", "4"
     ),
     "accepted none": row(
-        accepted(1, 0), ValueError, "num_accepted_tokens", "1 to T = 3", "0 at element 1"
+        accepted(1, 0), ValueError, "num_accepted_tokens", r"1 to S-W\+2 = 3", "0 at element 1"
     ),
     "accepted too many": row(
-        accepted(4, 1), ValueError, "num_accepted_tokens", "1 to T = 3", "4 at element 0"
+        accepted(4, 1), ValueError, "num_accepted_tokens", r"1 to S-W\+2 = 3", "4 at element 0"
     ),
     "varlen x 3-d": row(
         varlen(x=zeros(1, T, D)), ValueError, "x", r"\(total, D\)", r"\(1, 10, 6\)"

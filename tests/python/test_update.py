@@ -4,7 +4,7 @@ import cases
 import oracle
 import pytest
 import torch
-from inputs import same_bits, storage_around
+from inputs import same_bits, storage_around, values, weights
 
 import causal_conv1d_mps as ccmps
 
@@ -44,21 +44,113 @@ def test_pad_slots_are_left_alone(backend, pad_slot_id):
 
 
 def test_rejected_tokens_leave_no_trace(backend):
-    """Speculative decoding: three drafts of which two are accepted, then three more, equals the
-    five accepted tokens and the last three one by one."""
-    case = cases.UpdateCase(2, 9, 3, 4, 0, mode="accepted")
+    """Speculative decoding with calls of any length: three drafts of which two are accepted, one
+    step, then four more equal the accepted tokens one by one."""
+    case = cases.UpdateCase(2, 9, 4, 4, 0, mode="accepted")
     arguments = case.arguments(backend.device)
-    state = torch.zeros_like(arguments["conv_state"])
+    window = torch.zeros(2, 9, case.state_len, device=backend.device)
+    window[..., 3:] = 9.0
     plain = torch.zeros(2, 9, 3, device=backend.device)
     parameters = {k: arguments[k] for k in ("weight", "bias", "activation")}
-    tokens = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(1)).to(backend.device)
+    tokens = torch.randn(2, 9, 7, generator=torch.Generator().manual_seed(1)).to(backend.device)
+    rejected = torch.full((2, 9, 1), 7.0, device=backend.device)
 
-    drafts = torch.cat([tokens[..., :2], torch.full_like(tokens[..., :1], 7.0)], dim=-1)
-    ccmps.causal_conv1d_update(drafts, state, **parameters)
-    accepted = torch.full((2,), 2, dtype=torch.int32, device=backend.device)
-    y = ccmps.causal_conv1d_update(
-        tokens[..., 2:5], state, **parameters, num_accepted_tokens=accepted
-    )
+    def call(x, accepted):
+        counts = torch.full((2,), accepted, dtype=torch.int32, device=backend.device)
+        return ccmps.causal_conv1d_update(x, window, **parameters, num_accepted_tokens=counts)
+
+    first = call(torch.cat([tokens[..., :2], rejected], dim=-1), 1)
+    second = call(tokens[..., 2], 2)
+    third = call(tokens[..., 3:], 1)
 
     steps = [ccmps.causal_conv1d_update(t, plain, **parameters) for t in tokens.unbind(-1)]
-    assert same_bits(y, torch.stack(steps[2:5], dim=-1))
+    got = torch.cat([first[..., :2], second.unsqueeze(-1), third], dim=-1)
+    assert same_bits(got, torch.stack(steps, dim=-1))
+    assert same_bits(window, tokens[..., 1:])
+
+
+def test_columns_behind_a_window_stay(backend):
+    """W = 2 by hand: [1, 2] with one token accepted, then [3] or [3, 4, 5]."""
+    weight = torch.tensor([[1.0, 10.0]], device=backend.device)
+    one = torch.ones(1, dtype=torch.int32, device=backend.device)
+    for later, y, columns in (
+        ([3.0], [31.0], [3.0, 2.0, 0.0, 8.0]),
+        ([3.0, 4.0, 5.0], [31.0, 43.0, 54.0], [3.0, 4.0, 5.0, 8.0]),
+    ):
+        state = torch.tensor([[[0.0, 0.0, 0.0, 8.0]]], device=backend.device)
+        first, second = (torch.tensor([[x]], device=backend.device) for x in ([1.0, 2.0], later))
+        ccmps.causal_conv1d_update(first, state, weight, num_accepted_tokens=one)
+        got = ccmps.causal_conv1d_update(second, state, weight, num_accepted_tokens=one)
+        assert got.flatten().tolist() == y
+        assert state.flatten().tolist() == columns
+
+
+WINDOW_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+@pytest.mark.parametrize("dtype", WINDOW_DTYPES, ids=lambda dtype: cases.NAMES[dtype])
+def test_windows_against_the_accepted_tokens(backend, dtype, runs=25, steps=20):
+    """An engine's loop against a float64 model that keeps nothing but the accepted tokens: calls of
+    changing length, drafts accepted in part, rows of padding whose counts mean nothing."""
+    if not backend.supports(dtype, dtype):
+        pytest.skip(f"{backend} has no {dtype}")
+    for seed in range(runs):
+        generator = torch.Generator().manual_seed(seed)
+
+        def below(n, generator=generator):
+            return int(torch.randint(0, n, (), generator=generator))
+
+        width, most, dim, batch, pool_rows = 1 + below(6), 1 + below(5), 1 + below(9), 3, 5
+        pool = values((pool_rows, dim, width - 2 + most + 1 + below(3)), dtype, seed)
+        history = [pool[row, :, : width - 1] for row in range(pool_rows)]
+        accepted = [1] * pool_rows
+        weight, bias = weights((dim, width), dtype, seed), weights((dim,), dtype, seed + 1)
+        activation = (None, "silu")[seed % 2]
+        device_pool = pool.clone().to(backend.device)
+        for step in range(steps):
+            x = values((batch, dim, 1 + below(most)), dtype, 1000 * seed + step)
+            rows = torch.randperm(pool_rows, generator=generator)[:batch].tolist()
+            slots = [-1 if below(5) == 0 else row for row in rows]
+            counts = [(0, -3, 99)[below(3)] if s < 0 else accepted[s] for s in slots]
+            before = device_pool.clone()
+            y = ccmps.causal_conv1d_update(
+                x.to(backend.device),
+                device_pool,
+                weight.to(backend.device),
+                bias.to(backend.device),
+                activation,
+                conv_state_indices=torch.tensor(slots, device=backend.device),
+                num_accepted_tokens=torch.tensor(counts, device=backend.device),
+            )
+            for b, slot in enumerate(slots):
+                if slot < 0:
+                    assert not y[b].any() and same_bits(device_pool[rows[b]], before[rows[b]])
+                    continue
+                tokens, length = x[b], x.shape[2]
+                taps = history[slot][:, history[slot].shape[1] - (width - 1) :]
+                want = oracle.forward(
+                    tokens[None], weight, bias, initial_states=taps[None], activation=activation
+                )
+                oracle.check(y[b : b + 1], want.y, f"y of run {seed}, step {step}, row {b}")
+                if width > 1:
+                    window = torch.cat([taps[:, 1:], tokens], dim=-1)
+                    assert same_bits(device_pool[slot, :, : window.shape[1]].cpu(), window)
+                    rest = device_pool[slot, :, window.shape[1] :]
+                    assert same_bits(rest, before[slot, :, window.shape[1] :])
+                accepted[slot] = 1 + below(length)
+                history[slot] = torch.cat([taps, tokens[:, : accepted[slot]]], dim=-1)
+        if width == 1:
+            assert same_bits(device_pool.cpu(), pool), "a filter without history has no state"
+
+
+def test_counts_of_padding_are_not_looked_at(backend):
+    case = cases.UpdateCase(3, 9, 2, 4, 1)
+    arguments = case.arguments(backend.device)
+    arguments["conv_state_indices"] = torch.tensor([1, -1, 0], device=backend.device)
+    for name in ("cache_seqlens", "num_accepted_tokens"):
+        given = dict(arguments, conv_state=arguments["conv_state"].clone())
+        given[name] = torch.tensor([2, -9, 1], device=backend.device)
+        want = oracle.update(**given)
+        y = ccmps.causal_conv1d_update(**given)
+        oracle.check(y, want.y, "y")
+        assert same_bits(given["conv_state"].cpu(), want.conv_state)

@@ -26,7 +26,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
     if (unit >= (uint)p.units || b >= (uint)p.batch) return;
     int row = STATE_ROW(b), steps = p.seqlen, length = p.state_len;
     /* The step s before the first lies at state[origin + s], in the circular buffer modulo its length. */
-    int origin = length, accepted = steps;
+    int origin = length, accepted = steps, end = length; /* columns 0..end-1 hold steps afterwards */
 #if CC1D_CACHE_DTYPE
     cc1d_i64 position = (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_CACHE_DTYPE), cache + b * STRIDE(p.cache, 0));
     if (position < 0)
@@ -38,11 +38,12 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #if CC1D_ACCEPTED_DTYPE
     cc1d_i64 kept =
         (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE), accepted_tokens + b * STRIDE(p.accepted, 0));
-    if (kept < 1 || kept > steps)
+    if (kept < 1 || kept > length - p.width + 2)
         row = -1;
     else
         accepted = (int)kept;
-    origin = length - (steps - accepted);
+    origin = p.width - 2 + accepted;
+    end = p.width > 1 ? p.width - 2 + steps : 0;
 #endif
     DEVICE const cc1d_x_t *x_row = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
     DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
@@ -77,10 +78,10 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #endif
     }
 #if !CC1D_CACHE_DTYPE
-    for (int i = 0; i < length && row >= 0; i++) /* upwards: reads are ahead of writes */
+    for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
         own[(uint)i * STRIDE(p.state, 2)] =
-            i < length - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
-                               : LOAD(cc1d_x_t, x_row + (uint)(i - (length - steps)) * STRIDE(p.x, 2));
+            i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
+                            : LOAD(cc1d_x_t, x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2));
 #endif
 }
 #endif
