@@ -215,7 +215,7 @@ typedef struct cc1d_update_args {
                                  a-1..a+W-3 are the W-1 steps before the new ones; afterwards columns
                                  0..W-3+T hold the last W-2 of them and the new ones, later columns stay.
                                  1 <= a <= S-W+2, S >= W-2+T. Not with cache_seqlens */
-    const cc1d_tensor *out;   /* like x, written */
+    const cc1d_tensor *out;   /* like x, written; x itself will do */
     int64_t pad_slot_id;
     int32_t activation;
 } cc1d_update_args;

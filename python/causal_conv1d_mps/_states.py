@@ -25,6 +25,7 @@ def causal_conv1d_update(
     *,
     pad_slot_id=-1,
     num_accepted_tokens=None,
+    out=None,
 ):
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
 
@@ -39,6 +40,7 @@ def causal_conv1d_update(
         accepted (1 after a prefill into columns 0 .. W-2), whatever its T was. The row is a window:
         a says that columns a-1 .. a+W-3 come before x; then columns 0 .. W-3+T hold the last W-2 of
         them and x. S >= W-2 + T.
+    out: the tensor to write y to, of x's shape; x itself will do. Not where gradients are recorded.
     Returns y, of x's shape. Not differentiable.
     """
     tensors = (
@@ -49,21 +51,32 @@ def causal_conv1d_update(
         cache_seqlens,
         conv_state_indices,
         num_accepted_tokens,
+        out,
     )
     if not is_dynamo_compiling():
-        y = _C.update(tensors, activation, pad_slot_id)
+        y = _update(tensors, activation, pad_slot_id)
         if y is not NotImplemented:
             return y
     code = _checks.activation_code(activation)
     pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, conv_state_indices)
     _checks.require_tensors("update", tensors)
-    _checks.refuse_recorded("conv_state", conv_state)
     _checks.writable_state("conv_state", conv_state)
     refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias)
+    recorded = torch.is_grad_enabled() and any_requires_grad(x, weight, bias, out)
     if any_autocast():
         tensors = autocast("update", tensors)
+    _checks.check_targets("update", tensors, recorded, copied=True)
     require_operators("causal_conv1d_update")
-    return _ops.update(*tensors, pad_slot_id, code)
+    y = _ops.update(*tensors[:-1], pad_slot_id, code)
+    return y if out is None else out.copy_(y)
+
+
+def _update(tensors, *numbers):
+    """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
+    if tensors[-1] is None or not torch.autograd.profiler._is_profiler_enabled:
+        return _C.update(tensors, *numbers)
+    with torch.profiler.record_function("causal_conv1d_mps::update"):
+        return _C.update(tensors, *numbers)
 
 
 def causal_conv1d_varlen_states(x, cu_seqlens, state_len):

@@ -61,6 +61,7 @@ typedef struct cc1d_problem {
     int64_t sequences; /* N with cu_seqlens, else batch: rows of the states */
     int64_t state_len; /* W-1; S for update and varlen_states */
     int64_t pad_slot_id;
+    bool in_place; /* update: out is x, each step's y takes its place */
     cc1d_view view[CC1D_ROLES];
 } cc1d_problem;
 

@@ -97,6 +97,11 @@ static cc1d_status check_state(cc1d_problem *p) {
     return CC1D_OK;
 }
 
+/* Whether two views of one shape and dtype are the same elements. */
+static bool is_same(const cc1d_view *a, const cc1d_view *b) {
+    return a->data == b->data && a->buffer == b->buffer && !memcmp(a->stride, b->stride, sizeof a->stride);
+}
+
 cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     const cc1d_table *table = &cc1d_tables[a->op];
     memset(p, 0, sizeof *p);
@@ -113,5 +118,6 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     p->activation = (cc1d_activation)a->activation;
     CC1D_CHECK(check_work(p));
     if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_state(p));
+    p->in_place = p->op == CC1D_OP_UPDATE && is_same(&p->view[CC1D_X], &p->view[CC1D_OUT]);
     return cc1d_check_overlap(p);
 }

@@ -12,7 +12,7 @@ const fuzz_role fuzz_roles[] = {
     {"out", "BDt", 'S', true, true, false, FUZZ_VALUES},
 };
 const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
-enum { CACHE = 4, INDICES = 5, ACCEPTED = 6 };
+enum { CACHE = 4, INDICES = 5, ACCEPTED = 6, OUT = 7 };
 
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1d_exec *exec, bool may_run,
                       cc1d_status *status) {
@@ -33,7 +33,7 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
     return true;
 }
 
-static bool indices, accepted, cache;
+static bool indices, accepted, cache, in_place;
 
 static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
     if (fuzz_below(in, 2)) c->size['T'] = 1, c->size['t'] = -1;
@@ -42,8 +42,10 @@ static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
     if (accepted && c->size['T'] > 1) c->size['S'] += c->size['T'] - 1;
     c->size['P'] = c->size['B'] + (indices ? fuzz_below(in, 4) : 0);
     if (fuzz_rarely(in, 8)) c->pad_slot_id = fuzz_below(in, 6);
+    in_place = fuzz_rarely(in, 4);
 }
 
 static void fuzz_keep(fuzz_case *c) {
     c->present[CACHE] = cache, c->present[INDICES] = indices, c->present[ACCEPTED] = accepted;
+    if (in_place) c->tensor[0] = c->tensor[OUT], c->alias[OUT] = 0;
 }

@@ -111,6 +111,12 @@ def test_windows_of_drafts(metal):
         test_update.test_windows_against_the_accepted_tokens(metal, dtype, runs=6, steps=8)
 
 
+@pytest.mark.parametrize("mode", ["shift", "circular", "accepted"])
+def test_update_in_place(metal, mode):
+    for length, width in ((None, 4), (7, 4), (2, 1), (3, 9)):
+        test_update.test_out_and_in_place(metal, mode, "padded", length, width)
+
+
 @pytest.mark.parametrize("case", test_invariance.EVERYTHING, ids=lambda case: case.id)
 def test_the_same_bits_again(metal, case):
     if not backend.METAL.supports(*case.dtypes):

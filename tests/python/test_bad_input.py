@@ -73,6 +73,17 @@ def inside_x(shift):
     return forward(x=storage[..., :T], out=storage[..., shift:])
 
 
+def update_beside_x(shift):
+    """out= overlapping x by all but `shift` channels."""
+    storage = sevens(B, D + shift)
+    return update(x=storage[:, :D], out=storage[:, shift:])
+
+
+def update_over(name):
+    function, arguments = update()
+    return function, arguments | dict(out=arguments[name].flatten()[: B * D].view(B, D))
+
+
 def row(call, exception, argument, expected, got):
     return call, exception, f"^{argument}: .*{expected}.*{got}"
 
@@ -284,6 +295,23 @@ REFUSED = {
     ),
     "accepted too many": row(
         accepted(4, 1), ValueError, "num_accepted_tokens", r"1 to S-W\+2 = 3", "4 at element 0"
+    ),
+    "update out shape": row(update(out=sevens(B, 5)), ValueError, "out", r"\(2, 6\)", r"\(2, 5\)"),
+    "update out dtype": row(
+        update(out=sevens(B, D, dtype=F16)), TypeError, "out", "float32", "float16"
+    ),
+    "update out is a list": row(update(out=[0.0]), TypeError, "out", "Tensor", "list"),
+    "update out inside": row(
+        update(out=sevens(1, D).expand(B, D)), ValueError, "out", "without overlap", "0, 1"
+    ),
+    "update out over a part of x": row(
+        update_beside_x(1), ValueError, "out", "memory of its own", "overlaps x"
+    ),
+    "update out over weight": row(
+        update_over("weight"), ValueError, "out", "memory of its own", "overlaps weight"
+    ),
+    "update out over conv_state": row(
+        update_over("conv_state"), ValueError, "conv_state", "of its own", "overlaps out"
     ),
     "varlen x 3-d": row(
         varlen(x=zeros(1, T, D)), ValueError, "x", r"\(total, D\)", r"\(1, 10, 6\)"

@@ -24,7 +24,8 @@ SIGNATURES = {
     "causal_conv1d_fwd": "(x, weight, bias=None, silu_activation=False)",
     "causal_conv1d_update": (
         "(x, conv_state, weight, bias=None, activation=None, cache_seqlens=None, "
-        "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None)"
+        "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None, "
+        "out=None)"
     ),
     "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len)",
 }

@@ -154,3 +154,69 @@ def test_counts_of_padding_are_not_looked_at(backend):
         y = ccmps.causal_conv1d_update(**given)
         oracle.check(y, want.y, "y")
         assert same_bits(given["conv_state"].cpu(), want.conv_state)
+
+
+@pytest.mark.parametrize("mode", ["shift", "circular", "accepted"])
+@pytest.mark.parametrize("indices", [None, "padded"])
+@pytest.mark.parametrize("length", [None, 1, 2, 7, 70])
+@pytest.mark.parametrize("width", [1, 2, 4, 9])
+def test_out_and_in_place(backend, mode, indices, length, width):
+    """y goes to out, which may be x: the same bits and states. 70 steps are more than the vector
+    kernels take at once, states of W-1 columns are shorter than the steps."""
+    dtypes = [d for d in WINDOW_DTYPES if backend.supports(d, d)]
+    for i, layout in enumerate(("contiguous", "channel_last", "sliced")):
+        dtype = dtypes[i % len(dtypes)]
+        case = cases.UpdateCase(
+            3, 18, length, width, i % 2, dtype, dtype, mode=mode, indices=indices, layout=layout
+        )
+        plain, given, place = (case.arguments(backend.device) for _ in range(3))
+        want = ccmps.causal_conv1d_update(**plain)
+        out = torch.full_like(given["x"], 7.0)
+        around = storage_around(place["x"])
+        assert ccmps.causal_conv1d_update(**given, out=out) is out
+        assert ccmps.causal_conv1d_update(**place, out=place["x"]) is place["x"]
+        for y, arguments in ((out, given), (place["x"], place)):
+            assert same_bits(y, want)
+            assert same_bits(arguments["conv_state"], plain["conv_state"])
+        assert same_bits(storage_around(place["x"]), around), "wrote outside x"
+        assert same_bits(given["x"], plain["x"])
+
+
+def test_out_of_a_compiled_call():
+    def call(x, state, weight, out):
+        return ccmps.causal_conv1d_update(x, state, weight, activation="silu", out=out)
+
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    for inside in (False, True):
+        x, state, weight = torch.randn(2, 5, 3), torch.randn(2, 5, 4), torch.randn(5, 4)
+        want = call(x, kept := state.clone(), weight, None)
+        out = x if inside else torch.empty_like(x)
+        assert same_bits(compiled(x, state, weight, out), want)
+        assert same_bits(out, want) and same_bits(state, kept)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_out_refuses_gradients(watched):
+    x, state, weight = torch.randn(2, 5), torch.zeros(2, 5, 4), torch.randn(5, 4)
+    if watched:
+        x = x.as_subclass(type("Watched", (torch.Tensor,), {}))
+    out = torch.full((2, 5), 7.0)
+    with pytest.raises(RuntimeError, match=r"^out: .* requires grad"):
+        ccmps.causal_conv1d_update(x, state, weight.clone().requires_grad_(), out=out)
+    with pytest.raises(RuntimeError, match=r"^out: .* requires grad"):
+        ccmps.causal_conv1d_update(x, state, weight, out=out.clone().requires_grad_())
+    assert (out == 7).all() and not state.any()
+    version = out._version
+    y = ccmps.causal_conv1d_update(x, state, weight, out=out)
+    assert watched or y is out
+    assert same_bits(torch.Tensor(y), out)
+    assert out._version > version and state.any()
+
+
+def test_out_under_a_profiler():
+    x, state, weight = torch.randn(2, 5), torch.zeros(2, 5, 4), torch.randn(5, 4)
+    out = torch.empty(2, 5)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as shown:
+        ccmps.causal_conv1d_update(x, state, weight, out=out)
+    assert "causal_conv1d_mps::update" in {event.key for event in shown.key_averages()}
+    assert same_bits(out, x * weight[:, -1])

@@ -276,7 +276,7 @@ PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_
     if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
     if (step == GO_ON) step = check_targets(&call, recorded);
     if (step != GO_ON) return finish(&call, step, NULL);
-    call.wanted[CC1D_OUT] = true;
+    call.wanted[CC1D_OUT] = !call.object[CC1D_OUT];
     step = execute(&call, NULL);
     if (step == GO_ON) step = bump_versions(&call);
     if (step != GO_ON) return finish(&call, step, NULL);

@@ -36,6 +36,7 @@ static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
 
 static bool key_has(int kernel, const uint8_t *key, int role) {
     switch (role) {
+    case CC1D_X: return !key[CC1D_KEY_IN_PLACE];
     case CC1D_BIAS: return key[CC1D_KEY_HAS_BIAS];
     case CC1D_SEQ_IDX: return key[CC1D_KEY_SEQ] == 1;
     case CC1D_CU: return key[CC1D_KEY_SEQ] == 2;

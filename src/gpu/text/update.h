@@ -14,6 +14,16 @@ FN int cc1d_state_row(DEVICE const cc1d_indices_t *indices, CONSTANT cc1d_update
 #else
 #define STATE_ROW(b) ((int)(b))
 #endif
+/* The new steps. In place, y takes the place of each when it has been read. */
+#if CC1D_IN_PLACE
+#define NEW_STEPS target
+#define LOAD_STEP(pointer) (*(pointer))
+#define LOAD_STEPS(pointer) cc1d_read_pack(pointer)
+#else
+#define NEW_STEPS x
+#define LOAD_STEP(pointer) LOAD(cc1d_x_t, pointer)
+#define LOAD_STEPS(pointer) cc1d_load_pack(pointer)
+#endif
 #endif
 
 #ifdef CC1D_KERNEL_UPDATE
@@ -45,11 +55,12 @@ ENTRY(cc1d_update, cc1d_update_params) {
     origin = p.width - 2 + accepted;
     end = p.width > 1 ? p.width - 2 + steps : 0;
 #endif
-    DEVICE const cc1d_x_t *x_row = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
+    DEVICE const cc1d_x_t *x_row = NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
     DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
     DEVICE cc1d_x_t *own = state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
     for (int t = 0; t < steps; t++) {
         cc1d_real y = 0;
+        cc1d_x_t now = LOAD_STEP(x_row + (uint)t * STRIDE(p.x, 2));
         if (row >= 0) {
 #if CC1D_HAS_BIAS
             y = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + d * STRIDE(p.bias, 0)));
@@ -57,11 +68,14 @@ ENTRY(cc1d_update, cc1d_update_params) {
             for (int k = 0; k < p.width; k++) {
                 int s = t - (p.width - 1) + k;
                 cc1d_x_t tap;
-                if (s >= 0) {
-                    tap = LOAD(cc1d_x_t, x_row + (uint)s * STRIDE(p.x, 2));
+                if (s == t) {
+                    tap = now;
+                } else if (s >= 0 && !CC1D_IN_PLACE) {
+                    tap = LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2));
                 } else {
                     int at = origin + s;
                     if (CC1D_CACHE_DTYPE && at < 0) at += length;
+                    if (CC1D_CACHE_DTYPE && CC1D_IN_PLACE) at %= length;
                     tap = own[(uint)at * STRIDE(p.state, 2)];
                 }
                 y = fma(WEIGHT_TO_REAL(LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) +
@@ -72,12 +86,20 @@ ENTRY(cc1d_update, cc1d_update_params) {
         }
         STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
 #if CC1D_CACHE_DTYPE
-        if (row >= 0 && length > 0)
-            own[(uint)slot * STRIDE(p.state, 2)] = LOAD(cc1d_x_t, x_row + (uint)t * STRIDE(p.x, 2));
+        if (row >= 0 && length > 0) own[(uint)slot * STRIDE(p.state, 2)] = now;
         slot = slot + 1 < length ? slot + 1 : 0;
+#elif CC1D_IN_PLACE
+        /* Step by step, because later steps find this one in the state alone. */
+        int column = CC1D_ACCEPTED_DTYPE ? p.width - 2 + t : length - 1;
+        int moved = CC1D_ACCEPTED_DTYPE && t > 0 ? column : 0;
+        for (int i = moved; i < column && i < end && row >= 0; i++)
+            own[(uint)i * STRIDE(p.state, 2)] =
+                own[(uint)(i + (CC1D_ACCEPTED_DTYPE ? accepted : 1)) * STRIDE(p.state, 2)];
+        if (end > 0 && row >= 0) own[(uint)column * STRIDE(p.state, 2)] = now;
+        origin = CC1D_ACCEPTED_DTYPE ? p.width - 2 : length - 1 - t;
 #endif
     }
-#if !CC1D_CACHE_DTYPE
+#if !CC1D_CACHE_DTYPE && !CC1D_IN_PLACE
     for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
         own[(uint)i * STRIDE(p.state, 2)] =
             i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
@@ -121,7 +143,7 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
         now[u] = cc1d_zero_pack();
         if (b < (uint)p.batch) {
             row[u] = STATE_ROW(b);
-            now[u] = cc1d_load_pack(x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1));
+            now[u] = LOAD_STEPS(NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1));
         }
     }
 #pragma unroll
