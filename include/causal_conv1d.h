@@ -201,10 +201,11 @@ CC1D_API cc1d_status cc1d_backward(const cc1d_backward_args *args, const cc1d_ex
 
 typedef struct cc1d_update_args {
     size_t size;
-    const cc1d_tensor *x;             /* (B, D) or (B, D, T) F */
-    const cc1d_tensor *conv_state;    /* (B or pool, D, S >= W-1) F, changed in place */
-    const cc1d_tensor *weight;        /* (D, W) G */
-    const cc1d_tensor *bias;          /* (D) G, or NULL */
+    const cc1d_tensor *x;          /* (B, D) or (B, D, T) F */
+    const cc1d_tensor *conv_state; /* (B or pool, D, S >= W-1), changed in place. float64 with float64 x; else
+                                      float32, float16 or bfloat16: steps are rounded when stored */
+    const cc1d_tensor *weight;     /* (D, W) G */
+    const cc1d_tensor *bias;       /* (D) G, or NULL */
     const cc1d_tensor *cache_seqlens; /* (B) I >= 0, or NULL. NULL: the state shifts left. Given: the state is
                                          a circular buffer, written from cache_seqlens % S */
     const cc1d_tensor

@@ -29,7 +29,8 @@ def causal_conv1d_update(
 ):
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
 
-    x: (B, D) or (B, D, T). conv_state: (B or pool, D, S) with S >= W-1, changed in place.
+    x: (B, D) or (B, D, T). conv_state: (B or pool, D, S) with S >= W-1, changed in place; of any
+        dtype but float64, which goes with float64 x.
     weight: (D, W) or (D, 1, W). bias: (D,) or None.
     cache_seqlens: (B,); conv_state is then a circular buffer written from cache_seqlens % S.
         Without it the state shifts left.

@@ -12,7 +12,7 @@ enum { CC1D_TABLE_ARGUMENTS = 12 };
 /* Which dtypes an argument may have. */
 typedef enum cc1d_kind {
     CC1D_KIND_X = 'x',         /* x's; of x itself any float */
-    CC1D_KIND_STATE = 's',     /* x's; decides what autocast casts to */
+    CC1D_KIND_STATE = 's',     /* any float, float64 beside float64 x alone; what autocast casts x to */
     CC1D_KIND_PARAMETER = 'p', /* any float, float64 only beside float64 x; of a result that of its `like` */
     CC1D_KIND_INDEX = 'i'      /* int32 or int64 */
 } cc1d_kind;

@@ -119,5 +119,10 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     CC1D_CHECK(check_work(p));
     if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_state(p));
     p->in_place = p->op == CC1D_OP_UPDATE && is_same(&p->view[CC1D_X], &p->view[CC1D_OUT]);
+    if (p->in_place && p->seqlen > 1 && p->view[CC1D_STATE].dtype != p->view[CC1D_X].dtype)
+        return cc1d_fail(
+            CC1D_ERROR_VALUE,
+            "out: expected memory of its own, because x has several steps and conv_state another "
+            "dtype, got x itself");
     return cc1d_check_overlap(p);
 }

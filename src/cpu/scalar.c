@@ -10,10 +10,13 @@ static bool is_padding(const cc1d_problem *p, const cc1d_segment *s, int64_t ste
     return cc1d_sequence_id(p, s, step) < 0;
 }
 
-/* Step t of the update's channel d as a tap of step now. In place, y has been written over earlier steps. */
+/* Where step t of the update's channel d lies as a tap of step now, in a tensor of *dtype. In place, y has
+ * been written over earlier steps. */
 static const char *tap_address(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int64_t now,
-                               int64_t t) {
-    if (t == now || (t >= 0 && !p->in_place)) return cc1d_element(&p->view[CC1D_X], b, d, t);
+                               int64_t t, int32_t *dtype) {
+    const bool from_x = t == now || (t >= 0 && !p->in_place);
+    *dtype = p->view[from_x ? CC1D_X : CC1D_STATE].dtype;
+    if (from_x) return cc1d_element(&p->view[CC1D_X], b, d, t);
     const int64_t at = p->in_place ? cc1d_update_position_at(p, b, now, t) : cc1d_update_position(p, b, t);
     return cc1d_element(&p->view[CC1D_STATE], row, d, at);
 }

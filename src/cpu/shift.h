@@ -3,8 +3,23 @@
 #ifndef CC1D_CPU_SHIFT_H
 #define CC1D_CPU_SHIFT_H
 
+#include "convert.h"
 #include "pack.h"
 #include "taps.h"
+
+/* Stores step t of channels d0..d1-1 in a column of a state row, rounded to its dtype. */
+static inline void cc1d_store_step(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1,
+                                   int64_t column, int64_t t) {
+    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
+    if (state->dtype == x->dtype) {
+        cc1d_copy(cc1d_element(state, row, d0, column), state->stride[1], cc1d_element(x, b, d0, t),
+                  x->stride[1], d1 - d0, (int64_t)cc1d_itemsize(x->dtype));
+        return;
+    }
+    for (int64_t d = d0; d < d1; d++)
+        cc1d_store_f32(cc1d_element(state, row, d, column), state->dtype,
+                       cc1d_load_f32(cc1d_element(x, b, d, t), x->dtype));
+}
 
 /* Where the state of batch row b holds step t, t < 0 being before the call. */
 static inline int64_t cc1d_update_position(const cc1d_problem *p, int64_t b, int64_t t) {
@@ -30,10 +45,9 @@ static inline int64_t cc1d_update_position_at(const cc1d_problem *p, int64_t b, 
 /* Moves channel d of a state row past step t alone, where y is about to take its place. */
 static inline void cc1d_update_state_step(const cc1d_problem *p, int64_t b, int64_t row, int64_t d,
                                           int64_t t) {
-    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
-    const int64_t item = (int64_t)cc1d_itemsize(x->dtype);
+    const cc1d_view *state = &p->view[CC1D_STATE];
     int64_t first = 0, shift = 1, to = p->state_len - 1; /* columns first..to-1 move down by shift */
-    if (cc1d_has(p, CC1D_CACHE) && p->state_len > 0) {
+    if (cc1d_has(p, CC1D_CACHE)) {
         first = to = (cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % p->state_len + t) % p->state_len;
     } else if (cc1d_has(p, CC1D_ACCEPTED)) {
         to = p->width - 2 + t;
@@ -41,20 +55,19 @@ static inline void cc1d_update_state_step(const cc1d_problem *p, int64_t b, int6
         if (p->width == 1) return;
     }
     for (int64_t i = first; i < to; i++)
-        cc1d_copy(cc1d_element(state, row, d, i), 1, cc1d_element(state, row, d, i + shift), 1, 1, item);
-    if (to >= 0) cc1d_copy(cc1d_element(state, row, d, to), 1, cc1d_element(x, b, d, t), 1, 1, item);
+        cc1d_copy(cc1d_element(state, row, d, i), 1, cc1d_element(state, row, d, i + shift), 1, 1,
+                  (int64_t)cc1d_itemsize(state->dtype));
+    if (to >= 0) cc1d_store_step(p, b, row, d, d + 1, to, t);
 }
 
 /* Moves channels d0..d1-1 of a state row past the call's steps. */
 static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
-    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
-    const int64_t item = (int64_t)cc1d_itemsize(x->dtype), size = p->state_len, steps = p->seqlen;
-    const int64_t channels = d1 - d0;
+    const cc1d_view *state = &p->view[CC1D_STATE];
+    const int64_t size = p->state_len, steps = p->seqlen;
     if (cc1d_has(p, CC1D_CACHE)) {
         const int64_t position = cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % size;
         for (int64_t t = steps > size ? steps - size : 0; t < steps; t++)
-            cc1d_copy(cc1d_element(state, row, d0, (position + t) % size), state->stride[1],
-                      cc1d_element(x, b, d0, t), x->stride[1], channels, item);
+            cc1d_store_step(p, b, row, d0, d1, (position + t) % size, t);
         return;
     }
     int64_t end = size, shift = steps;
@@ -65,10 +78,8 @@ static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t r
     const int64_t kept = end - steps > 0 ? end - steps : 0; /* old steps that stay, moved down by shift */
     for (int64_t i = 0; i < kept; i++)
         cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(state, row, d0, i + shift),
-                  state->stride[1], channels, item);
-    for (int64_t i = kept; i < end; i++)
-        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(x, b, d0, steps - end + i),
-                  x->stride[1], channels, item);
+                  state->stride[1], d1 - d0, (int64_t)cc1d_itemsize(state->dtype));
+    for (int64_t i = kept; i < end; i++) cc1d_store_step(p, b, row, d0, d1, i, steps - end + i);
 }
 
 #endif

@@ -50,10 +50,14 @@ static box sequences(const shape *s) {
     return box_make(s->dtype, 3, sizes, orders[s->layout], inner, s->gap);
 }
 
-static box states(const shape *s, int64_t rows, int64_t length) {
+static box states_of(int32_t dtype, const shape *s, int64_t rows, int64_t length) {
     static const int orders[2][3] = {{0, 1, 2}, {0, 2, 1}};
     const int64_t sizes[] = {rows, s->d, length};
-    return box_make(s->dtype, 3, sizes, orders[random_in(0, 1)], random_in(1, 2), random_in(0, 1));
+    return box_make(dtype, 3, sizes, orders[random_in(0, 1)], random_in(1, 2), random_in(0, 1));
+}
+
+static box states(const shape *s, int64_t rows, int64_t length) {
+    return states_of(s->dtype, s, rows, length);
 }
 
 static box matrix(int32_t dtype, int64_t rows, int64_t columns) {
@@ -363,8 +367,9 @@ static void test_update(uint64_t seed) {
     box_fill(&c.x, s->extreme);
     box_fill(&c.weight, 0);
     box_fill(&c.bias, 0);
+    const int32_t dtype = s->dtype == CC1D_FLOAT64 ? CC1D_FLOAT64 : random_weight_dtype(s->dtype);
     outputs out = {.names = {"out", "conv_state"},
-                   .box = {sequences(s), states(s, c.indices.map ? s->n : s->b, length)}};
+                   .box = {sequences(s), states_of(dtype, s, c.indices.map ? s->n : s->b, length)}};
     box_fill(&out.box[1], s->extreme);
     compare("update", call_update, &c, &out, s, seed);
     free_outputs(&out);

@@ -167,8 +167,10 @@ static void test_update(void) {
     update_refused(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = 3, got 2");
     states.shape[0] = 1;
     update_refused(CC1D_ERROR_VALUE, "conv_state: expected shape (B, D, S) = (2, 3, 3), got (1, 3, 3)");
-    states.dtype = CC1D_FLOAT16;
-    update_refused(CC1D_ERROR_TYPE, "conv_state: expected float32 like x, got float16");
+    states.dtype = CC1D_FLOAT64;
+    update_refused(
+        CC1D_ERROR_TYPE,
+        "conv_state: expected float32, float16 or bfloat16 (float64 only with float64 x), got float64");
     x.ndim = 1;
     update_refused(CC1D_ERROR_VALUE, "x: expected shape (B, D) or (B, D, T), got (2,)");
     update.conv_state_indices = &indices, index_data[1] = 2;

@@ -143,7 +143,8 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->x = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
     t->out = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
     const int with_indices = below(2);
-    t->state = tensor(s->dtype, 3, with_indices ? rows : s->batch, s->dim, s->width - 1 + steps + below(3),
+    const int32_t state_dtype = s->dtype == CC1D_FLOAT64 || below(2) ? s->dtype : (int32_t)below(3);
+    t->state = tensor(state_dtype, 3, with_indices ? rows : s->batch, s->dim, s->width - 1 + steps + below(3),
                       (enum layout)below(LAYOUTS));
     t->cache = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);

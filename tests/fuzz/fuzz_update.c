@@ -4,7 +4,7 @@
 const fuzz_role fuzz_roles[] = {
     {"x", "BDt", 'F', true, false, false, FUZZ_VALUES},
     {"weight", "DW", 'P', true, false, false, FUZZ_VALUES},
-    {"conv_state", "PDS", 'S', true, true, true, FUZZ_VALUES},
+    {"conv_state", "PDS", 'K', true, true, true, FUZZ_VALUES},
     {"bias", "D", 'P', false, false, false, FUZZ_VALUES},
     {"cache_seqlens", "B", 'I', false, false, false, FUZZ_LENGTHS},
     {"conv_state_indices", "B", 'I', false, false, false, FUZZ_ROWS},
@@ -12,7 +12,7 @@ const fuzz_role fuzz_roles[] = {
     {"out", "BDt", 'S', true, true, false, FUZZ_VALUES},
 };
 const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
-enum { CACHE = 4, INDICES = 5, ACCEPTED = 6, OUT = 7 };
+enum { STATE = 2, CACHE = 4, INDICES = 5, ACCEPTED = 6, OUT = 7 };
 
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1d_exec *exec, bool may_run,
                       cc1d_status *status) {
@@ -47,5 +47,6 @@ static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
 
 static void fuzz_keep(fuzz_case *c) {
     c->present[CACHE] = cache, c->present[INDICES] = indices, c->present[ACCEPTED] = accepted;
+    in_place = in_place && (c->size['T'] <= 1 || c->tensor[STATE].dtype == c->tensor[OUT].dtype);
     if (in_place) c->tensor[0] = c->tensor[OUT], c->alias[OUT] = 0;
 }

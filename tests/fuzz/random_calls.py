@@ -299,6 +299,8 @@ class Maker:
             most = state_len - width + 2
             call.num_accepted_tokens = self.index([1 + self.below(most) for _ in range(batch)])
         call.x = self.tensor((batch, dim) if one else (batch, dim, length), dtype)
+        if dtype != torch.float64 and self.one_in(4):
+            dtype = self.any_of((torch.float32, torch.float16, torch.bfloat16))
         call.conv_state = self.tensor((pool, dim, state_len), dtype, expand=False)
 
     def varlen(self, call, dtype, dim, length):

@@ -300,7 +300,7 @@ def update(call):
     """The pre-activations (D, T of every row), which rows are live, and the stored states after."""
     x, weight, bias, _ = call.wide()
     x = x.reshape(*x.shape[:2], x.shape[2] if x.ndim == 3 else 1)
-    stored_x = stored(call.x).reshape(x.shape)
+    stored_x = round_to(widen(call.x), call.conv_state.dtype).reshape(x.shape)
     state, stored_state = widen(call.conv_state), stored(call.conv_state).copy()
     (batch, dim, length), width = x.shape, weight.shape[1]
     size = state.shape[2]

@@ -13,8 +13,8 @@ typedef enum { FUZZ_VALUES, FUZZ_IDS, FUZZ_BOUNDS, FUZZ_ROWS, FUZZ_LENGTHS, FUZZ
 
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
  * S and P (rows of the pool, B without indices) from conv_state or states, M = N + 1 from cu_seqlens;
- * V = W - 1; N: sequences. dtype: F floating, S like x, P a parameter, w like weight, b like bias (weight
- * without one), I an index. */
+ * V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a parameter, w like
+ * weight, b like bias (weight without one), I an index. */
 typedef struct fuzz_role {
     const char *name, *letters;
     char dtype;
@@ -91,6 +91,7 @@ static inline int32_t fuzz_dtype(const fuzz_case *c, char rule, fuzz_input *in) 
     switch (rule) {
     case 'F': return (int32_t)fuzz_below(in, 4);
     case 'S': return x->dtype;
+    case 'K': return x->dtype == CC1D_FLOAT64 ? CC1D_FLOAT64 : (int32_t)fuzz_below(in, 3);
     case 'P': return (int32_t)fuzz_below(in, x->dtype == CC1D_FLOAT64 ? 4 : 3);
     case 'w': return weight->dtype;
     case 'b': return (bias ? bias : weight)->dtype;
@@ -235,6 +236,7 @@ static inline bool fuzz_dtype_fits(const fuzz_case *c, char rule, int32_t dtype)
     switch (rule) {
     case 'F': return floating;
     case 'S': return dtype == c->tensor[0].dtype;
+    case 'K': return floating && (dtype == CC1D_FLOAT64) == (c->tensor[0].dtype == CC1D_FLOAT64);
     case 'P': return floating && (dtype != CC1D_FLOAT64 || c->tensor[0].dtype == CC1D_FLOAT64);
     case 'w': return dtype == weight->dtype;
     case 'b': return dtype == (bias ? bias : weight)->dtype;

@@ -256,6 +256,7 @@ class UpdateCase:
     layout: str = "contiguous"
     state_layout: str = "contiguous"
     index_dtype: torch.dtype = torch.int32
+    state_dtype: torch.dtype | None = None  # None: x's
 
     @property
     def dtypes(self):
@@ -273,6 +274,7 @@ class UpdateCase:
             self.activation,
             self.mode,
             self.indices and f"{self.indices}_{SHORT[self.index_dtype]}",
+            self.state_dtype and f"state_{NAMES[self.state_dtype]}",
         )
 
     @property
@@ -289,7 +291,8 @@ class UpdateCase:
         x = values((self.batch, self.dim, self.steps), self.x_dtype, seed)
         x = arrange(x, self.layout, device)
         slots = self.batch + 3 if self.indices else self.batch
-        state = values((slots, self.dim, self.state_len), self.x_dtype, seed + 3)
+        dtype = self.state_dtype or self.x_dtype
+        state = values((slots, self.dim, self.state_len), dtype, seed + 3)
         given = dict(
             x=x[..., 0] if self.length is None else x,
             conv_state=arrange(state, self.state_layout, device),
@@ -359,6 +362,23 @@ def _updates():
         itertools.product((1, 2, 5, 8, 17, 33), ("shift", "circular"))
     ):
         yield UpdateCase(2, 17, length, 4, i % 3, _cycle(i, DTYPES), mode=mode)
+    modes = ("shift", "circular", "accepted")
+    for i, (x_dtype, state_dtype, mode) in enumerate(itertools.product(DTYPES, DTYPES, modes)):
+        if x_dtype != state_dtype and torch.float64 not in (x_dtype, state_dtype):
+            for j, length in enumerate((None, 5)):
+                yield UpdateCase(
+                    3,
+                    _cycle(i, (9, 16, 33)),
+                    length,
+                    _cycle(i, (4, 2, 1, 9)),
+                    _cycle(i + j, (0, 2, 7)),
+                    x_dtype,
+                    mode=mode,
+                    indices=_cycle(i + j, ("padded", None)),
+                    layout=_cycle(i, MAIN_LAYOUTS),
+                    state_layout=_cycle(i // 2, states),
+                    state_dtype=state_dtype,
+                )
     yield UpdateCase(0, 8, None, 4, 0)
     yield UpdateCase(1, 8, 0, 4, 0)
     yield UpdateCase(130, 3, None, 4, 0, BF16)

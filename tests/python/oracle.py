@@ -361,23 +361,23 @@ def update(
         slot = b if conv_state_indices is None else int(conv_state_indices[b])
         if conv_state_indices is not None and (slot == pad_slot_id or slot < 0):
             continue
-        state = conv_state[slot]
+        state, steps = conv_state[slot], x3[b].to(conv_state.dtype)
         if num_accepted_tokens is not None:
             begin = int(num_accepted_tokens[b]) - 1
             taps, new_state = state[:, begin : begin + width - 1], state.clone()
             if width > 1 and length > 0:
-                window = torch.cat([taps[:, 1:], x3[b]], dim=-1)
+                window = torch.cat([taps[:, 1:], steps], dim=-1)
                 new_state[:, : window.shape[1]] = window
         elif cache_seqlens is None:
             taps = state[:, state_len - (width - 1) :]
-            new_state = torch.cat([state, x3[b]], dim=-1)
+            new_state = torch.cat([state, steps], dim=-1)
             new_state = new_state[:, new_state.shape[1] - state_len :]
         else:
             begin = int(cache_seqlens[b])
             taps = state[:, [(begin - (width - 1) + j) % state_len for j in range(width - 1)]]
             new_state = state.clone()
             for t in range(length):
-                new_state[:, (begin + t) % state_len] = x3[b, :, t]
+                new_state[:, (begin + t) % state_len] = steps[:, t]
         row = forward(
             x3[b : b + 1], weight, bias, initial_states=taps.unsqueeze(0), activation=activation
         )

@@ -79,6 +79,11 @@ def update_beside_x(shift):
     return update(x=storage[:, :D], out=storage[:, shift:])
 
 
+def in_place_beside(dtype):
+    x = sevens(B, D, 2)
+    return update(x=x, out=x, conv_state=sevens(B, D, 3, dtype=dtype))
+
+
 def update_over(name):
     function, arguments = update()
     return function, arguments | dict(out=arguments[name].flatten()[: B * D].view(B, D))
@@ -232,11 +237,20 @@ REFUSED = {
         r"\(2, 5, 3\)",
     ),
     "update state dtype": row(
-        update(conv_state=sevens(B, D, 3, dtype=F16)),
+        update(conv_state=sevens(B, D, 3, dtype=F64)),
         TypeError,
         "conv_state",
-        "float32",
-        "float16",
+        "float32, float16 or bfloat16",
+        "float64",
+    ),
+    "update state of float64 x": row(
+        update(x=zeros(B, D, dtype=F64)), TypeError, "conv_state", "float64 like x", "float32"
+    ),
+    "update state of integers": row(
+        update(conv_state=zeros(B, D, 3, dtype=I32)), TypeError, "conv_state", "float32", "int32"
+    ),
+    "update in place, state dtype": row(
+        in_place_beside(F16), ValueError, "out", "of its own.*several steps", "x itself"
     ),
     "update state expanded": row(
         update(conv_state=sevens(1, D, 3).expand(B, D, 3)),

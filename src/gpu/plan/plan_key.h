@@ -42,6 +42,7 @@
     F(CACHE_DTYPE)   /* update */                                                                         \
     F(INDICES_DTYPE) /* update */                                                                         \
     F(ACCEPTED_DTYPE)                                                                                     \
+    F(STATE_DTYPE)   /* update */                                                                         \
     F(IN_PLACE)      /* update: out is x */                                                               \
     F(TAPS_TOGETHER) /* reduction: the sums of a channel lie together */
 

@@ -33,7 +33,7 @@ static const struct {
     [CC1D_DWEIGHT] = {"OUT", "cc1d_weight_t", "dweight"},
     [CC1D_DBIAS] = {"OUT", "cc1d_bias_t", "dbias"},
     [CC1D_DINITIAL] = {"OUT", "cc1d_x_t", "target"},
-    [CC1D_STATE] = {"OUT", "cc1d_x_t", "state"},
+    [CC1D_STATE] = {"OUT", "cc1d_state_t", "state"},
     [CC1D_CACHE] = {"IN", "JOIN(cc1d_index_, CC1D_CACHE_DTYPE)", "cache"},
     [CC1D_INDICES] = {"IN", "cc1d_indices_t", "indices"},
     [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens"},

@@ -1,6 +1,12 @@
 /* update.h - decoding: y of the new steps, and the state moved on in place. A thread owns whole state rows
  * (or vectors of channels of them), so no other thread reads what it writes. */
 #if defined(CC1D_KERNEL_UPDATE) || defined(CC1D_KERNEL_UPDATE_STEP)
+typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
+#if CC1D_STATE_DTYPE == CC1D_X_DTYPE
+#define STATE_OF(step) (step)
+#else /* rounded once, when it is stored */
+#define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
+#endif
 /* The state row of batch row b, or -1 for padding: also where an index is out of range, so that nothing is
  * touched. */
 #if CC1D_INDICES_DTYPE
@@ -57,7 +63,8 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #endif
     DEVICE const cc1d_x_t *x_row = NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
     DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
-    DEVICE cc1d_x_t *own = state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+    DEVICE cc1d_state_t *own =
+        state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
     for (int t = 0; t < steps; t++) {
         cc1d_real y = 0;
         cc1d_x_t now = LOAD_STEP(x_row + (uint)t * STRIDE(p.x, 2));
@@ -67,26 +74,26 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #endif
             for (int k = 0; k < p.width; k++) {
                 int s = t - (p.width - 1) + k;
-                cc1d_x_t tap;
+                cc1d_real tap;
                 if (s == t) {
-                    tap = now;
+                    tap = X_TO_REAL(now);
                 } else if (s >= 0 && !CC1D_IN_PLACE) {
-                    tap = LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2));
+                    tap = X_TO_REAL(LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2)));
                 } else {
                     int at = origin + s;
                     if (CC1D_CACHE_DTYPE && at < 0) at += length;
                     if (CC1D_CACHE_DTYPE && CC1D_IN_PLACE) at %= length;
-                    tap = own[(uint)at * STRIDE(p.state, 2)];
+                    tap = (cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(own[(uint)at * STRIDE(p.state, 2)]);
                 }
                 y = fma(WEIGHT_TO_REAL(LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) +
                                                                (uint)k * STRIDE(p.weight, 1))),
-                        X_TO_REAL(tap), y);
+                        tap, y);
             }
             y = cc1d_activate(y);
         }
         STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
 #if CC1D_CACHE_DTYPE
-        if (row >= 0 && length > 0) own[(uint)slot * STRIDE(p.state, 2)] = now;
+        if (row >= 0 && length > 0) own[(uint)slot * STRIDE(p.state, 2)] = STATE_OF(now);
         slot = slot + 1 < length ? slot + 1 : 0;
 #elif CC1D_IN_PLACE
         /* Step by step, because later steps find this one in the state alone. */
@@ -95,7 +102,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
         for (int i = moved; i < column && i < end && row >= 0; i++)
             own[(uint)i * STRIDE(p.state, 2)] =
                 own[(uint)(i + (CC1D_ACCEPTED_DTYPE ? accepted : 1)) * STRIDE(p.state, 2)];
-        if (end > 0 && row >= 0) own[(uint)column * STRIDE(p.state, 2)] = now;
+        if (end > 0 && row >= 0) own[(uint)column * STRIDE(p.state, 2)] = STATE_OF(now);
         origin = CC1D_ACCEPTED_DTYPE ? p.width - 2 : length - 1 - t;
 #endif
     }
@@ -103,7 +110,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
     for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
         own[(uint)i * STRIDE(p.state, 2)] =
             i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
-                            : LOAD(cc1d_x_t, x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2));
+                            : STATE_OF(LOAD_STEP(x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2)));
 #endif
 }
 #endif
