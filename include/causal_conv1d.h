@@ -219,6 +219,11 @@ typedef struct cc1d_update_args {
     const cc1d_tensor *out;   /* like x, written; x itself will do */
     int64_t pad_slot_id;
     int32_t activation;
+    const cc1d_tensor
+        *conv_state_out_indices; /* (B) I, or NULL: row of conv_state that is written for each row of x, where
+                                    that is another than the one that is read; a row with pad_slot_id or a
+                                    negative value in either is padding. On CPU refused: a row that is written
+                                    twice, or written for one row of x and read for another */
 } cc1d_update_args;
 
 /* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on

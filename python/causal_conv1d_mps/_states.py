@@ -25,6 +25,7 @@ def causal_conv1d_update(
     *,
     pad_slot_id=-1,
     num_accepted_tokens=None,
+    conv_state_out_indices=None,
     out=None,
 ):
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
@@ -41,6 +42,9 @@ def causal_conv1d_update(
         accepted (1 after a prefill into columns 0 .. W-2), whatever its T was. The row is a window:
         a says that columns a-1 .. a+W-3 come before x; then columns 0 .. W-3+T hold the last W-2 of
         them and x. S >= W-2 + T.
+    conv_state_out_indices: (B,), the row of conv_state that is written, where that is another than
+        the one that is read (copy on write); a row whose index is pad_slot_id or negative in
+        either is skipped. Written rows must be distinct, and not be read for another row of x.
     out: the tensor to write y to, of x's shape; x itself will do. Not where gradients are recorded.
     Returns y, of x's shape. Not differentiable.
     """
@@ -52,6 +56,7 @@ def causal_conv1d_update(
         cache_seqlens,
         conv_state_indices,
         num_accepted_tokens,
+        conv_state_out_indices,
         out,
     )
     if not is_dynamo_compiling():
@@ -59,7 +64,8 @@ def causal_conv1d_update(
         if y is not NotImplemented:
             return y
     code = _checks.activation_code(activation)
-    pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, conv_state_indices)
+    indices = conv_state_out_indices if conv_state_indices is None else conv_state_indices
+    pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, indices)
     _checks.require_tensors("update", tensors)
     _checks.writable_state("conv_state", conv_state)
     refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias)
@@ -68,7 +74,8 @@ def causal_conv1d_update(
         tensors = autocast("update", tensors)
     _checks.check_targets("update", tensors, recorded, copied=True)
     require_operators("causal_conv1d_update")
-    y = _ops.update(*tensors[:-1], pad_slot_id, code)
+    *inputs, out_indices, _ = tensors
+    y = _ops.update(*inputs, pad_slot_id, code, out_indices)
     return y if out is None else out.copy_(y)
 
 

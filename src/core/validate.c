@@ -87,6 +87,10 @@ static cc1d_status check_state(cc1d_problem *p) {
     if (p->state_len < p->width - 1)
         return cc1d_fail(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = %lld, got %lld",
                          (long long)(p->width - 1), (long long)p->state_len);
+    if (!cc1d_has(p, CC1D_INDICES) && p->sequences < p->batch)
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "conv_state: expected at least B = %lld rows without conv_state_indices, got %lld",
+                         (long long)p->batch, (long long)p->sequences);
     if (p->state_len == 0)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
     if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 2 + p->seqlen)

@@ -5,8 +5,9 @@
 
 #include "arguments.h"
 #include "index.h"
+#include "validate_tensor.h"
 
-static const cc1d_role steering[] = {CC1D_CU, CC1D_INDICES, CC1D_CACHE, CC1D_ACCEPTED};
+static const cc1d_role steering[] = {CC1D_CU, CC1D_INDICES, CC1D_OUT_INDICES, CC1D_CACHE, CC1D_ACCEPTED};
 enum { STEERING = sizeof steering / sizeof *steering };
 
 /* How many values a tensor holds: one, however long it is, where all elements are the same one. */
@@ -47,53 +48,90 @@ static cc1d_status check_cu_seqlens(const cc1d_problem *p) {
 
 /* How many batch rows to look at for what is said of their states: all, unless every row says the same. */
 static int64_t rows_with(const cc1d_problem *p, cc1d_role role) {
-    const int64_t rows = distinct(&p->view[CC1D_INDICES]), values = distinct(&p->view[role]);
-    return values > 0 && rows > values ? rows : values;
+    const cc1d_role each[] = {CC1D_INDICES, CC1D_OUT_INDICES, role};
+    int64_t most = 0;
+    for (int i = 0; i < 3 && p->view[role].shape[0] > 0; i++) {
+        const int64_t count = distinct(&p->view[each[i]]);
+        if (count > most) most = count;
+    }
+    return most;
 }
 
 /* What else is said of a row of padding is not looked at. */
-static bool is_padding(const cc1d_problem *p, int64_t b) {
-    if (!cc1d_has(p, CC1D_INDICES)) return false;
-    const int64_t row = cc1d_index_at(&p->view[CC1D_INDICES], b, 0);
-    return row < 0 || row == p->pad_slot_id;
-}
+static bool is_padding(const cc1d_problem *p, int64_t b) { return cc1d_row_read(p, b) < 0; }
 
-static cc1d_status repeated(int64_t row, int64_t element) {
-    return cc1d_fail(CC1D_ERROR_VALUE,
-                     "conv_state_indices: expected each live index once, got %lld again at element %lld",
-                     (long long)row, (long long)element);
-}
-
-/* Live indices must name rows of the pool, each at most once: two rows of x would race for one state. */
-static cc1d_status check_indices(const cc1d_problem *p) {
-    const int64_t count = distinct(&p->view[CC1D_INDICES]), *rows = copied(p, CC1D_INDICES);
-    int64_t live = 0;
-    for (int64_t b = 0; b < count; b++) {
-        if (rows[b] < 0 || rows[b] == p->pad_slot_id) continue;
-        if (rows[b] >= p->sequences)
-            return cc1d_fail(
-                CC1D_ERROR_VALUE,
-                "conv_state_indices: expected values below the pool's %lld rows, got %lld at element %lld",
-                (long long)p->sequences, (long long)rows[b], (long long)b);
-        live++;
-    }
-    if (live > 0 && count < p->batch) return repeated(rows[0], 1);
-    if (live < 2) return CC1D_OK;
+/* A set of the pool's rows. */
+static cc1d_status new_set(const cc1d_problem *p, cc1d_role role, unsigned char **set) {
     const uint64_t bytes = (uint64_t)p->sequences / 8 + 1;
-    unsigned char *seen = bytes <= SIZE_MAX ? calloc((size_t)bytes, 1) : NULL;
-    if (!seen)
-        return cc1d_fail(CC1D_ERROR_MEMORY, "conv_state_indices: out of memory for %lld pool rows",
-                         (long long)p->sequences);
-    cc1d_status status = CC1D_OK;
-    for (int64_t b = 0; b < count && !status; b++) {
-        if (rows[b] < 0 || rows[b] == p->pad_slot_id) continue;
-        const unsigned char bit = (unsigned char)(1u << (rows[b] % 8));
-        if (seen[rows[b] / 8] & bit) status = repeated(rows[b], b);
-        seen[rows[b] / 8] |= bit;
+    *set = bytes <= SIZE_MAX ? calloc((size_t)bytes, 1) : NULL;
+    if (*set) return CC1D_OK;
+    return cc1d_fail(CC1D_ERROR_MEMORY, "%s: out of memory for %lld pool rows", cc1d_role_name(p->op, role),
+                     (long long)p->sequences);
+}
+
+static bool holds(const unsigned char *set, int64_t row) { return set[row / 8] >> (row % 8) & 1; }
+
+static cc1d_status repeated(const cc1d_problem *p, cc1d_role role, int64_t row, int64_t element) {
+    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected each live index once, got %lld again at element %lld",
+                     cc1d_role_name(p->op, role), (long long)row, (long long)element);
+}
+
+/* Live indices must name rows of the pool; *live: how many there are. */
+static cc1d_status check_range(const cc1d_problem *p, cc1d_role role, int64_t *live) {
+    *live = 0;
+    for (int64_t b = 0; b < rows_with(p, role); b++) {
+        if (is_padding(p, b)) continue;
+        const int64_t row = cc1d_index_at(&p->view[role], b, 0);
+        if (row >= p->sequences)
+            return cc1d_fail(
+                CC1D_ERROR_VALUE, "%s: expected values below the pool's %lld rows, got %lld at element %lld",
+                cc1d_role_name(p->op, role), (long long)p->sequences, (long long)row, (long long)b);
+        ++*live;
     }
-    free(seen);
+    return CC1D_OK;
+}
+
+/* A row that is written for one row of x must not be read for another: they would race for one state. */
+static cc1d_status check_readers(const cc1d_problem *p, const unsigned char *written) {
+    for (int64_t b = 0; b < rows_with(p, CC1D_OUT_INDICES); b++) {
+        const int64_t row = cc1d_row_read(p, b);
+        if (row >= 0 && row != cc1d_row_written(p, b) && holds(written, row))
+            return cc1d_fail(CC1D_ERROR_VALUE,
+                             "conv_state_out_indices: expected no row that is read for another row of x, got "
+                             "%lld, which is read for element %lld",
+                             (long long)row, (long long)b);
+    }
+    return CC1D_OK;
+}
+
+/* Each written row at most once, and read for the same row of x at most. */
+static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
+    const int64_t rows = rows_with(p, role);
+    unsigned char *set = NULL;
+    int64_t live = 0;
+    CC1D_CHECK(check_range(p, role, &live));
+    if (live > 0 && rows < p->batch) return repeated(p, role, cc1d_row_written(p, 0), 1);
+    if (live < 2) return CC1D_OK;
+    CC1D_CHECK(new_set(p, role, &set));
+    cc1d_status status = CC1D_OK;
+    for (int64_t b = 0; b < rows && !status; b++) {
+        const int64_t row = is_padding(p, b) ? -1 : cc1d_row_written(p, b);
+        if (row < 0) continue;
+        if (holds(set, row)) status = repeated(p, role, row, b);
+        set[row / 8] |= (unsigned char)(1u << (row % 8));
+    }
+    if (!status && role == CC1D_OUT_INDICES) status = check_readers(p, set);
+    free(set);
     return status;
 }
+
+static cc1d_status check_indices(const cc1d_problem *p) {
+    int64_t live;
+    return cc1d_has(p, CC1D_OUT_INDICES) ? check_range(p, CC1D_INDICES, &live)
+                                         : check_written(p, CC1D_INDICES);
+}
+
+static cc1d_status check_out_indices(const cc1d_problem *p) { return check_written(p, CC1D_OUT_INDICES); }
 
 static cc1d_status check_cache_seqlens(const cc1d_problem *p) {
     for (int64_t b = 0; b < rows_with(p, CC1D_CACHE); b++) {
@@ -121,8 +159,8 @@ static cc1d_status check_accepted(const cc1d_problem *p) {
 }
 
 cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
-    static cc1d_status (*const check[STEERING])(const cc1d_problem *) = {check_cu_seqlens, check_indices,
-                                                                         check_cache_seqlens, check_accepted};
+    static cc1d_status (*const check[STEERING])(const cc1d_problem *) = {
+        check_cu_seqlens, check_indices, check_out_indices, check_cache_seqlens, check_accepted};
     values->many = NULL;
     if (p->device != CC1D_CPU) return CC1D_OK;
     uint64_t total = 0;
@@ -147,9 +185,9 @@ cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
         if (count == 0) continue;
         copy_view(v, to, count);
         to += count;
-        const cc1d_status status = check[i](p);
-        if (status) return status;
     }
+    for (int i = 0; i < STEERING; i++)
+        if (distinct(&p->view[steering[i]]) > 0) CC1D_CHECK(check[i](p));
     return CC1D_OK;
 }
 

@@ -17,6 +17,7 @@ static const char *tap_address(const cc1d_problem *p, int64_t b, int64_t row, in
     const bool from_x = t == now || (t >= 0 && !p->in_place);
     *dtype = p->view[from_x ? CC1D_X : CC1D_STATE].dtype;
     if (from_x) return cc1d_element(&p->view[CC1D_X], b, d, t);
+    if (p->in_place && now > 0) row = cc1d_row_written(p, b);
     const int64_t at = p->in_place ? cc1d_update_position_at(p, b, now, t) : cc1d_update_position(p, b, t);
     return cc1d_element(&p->view[CC1D_STATE], row, d, at);
 }

@@ -317,7 +317,7 @@ static void test_backward(uint64_t seed) {
 typedef struct update_case {
     shape s;
     cc1d_activation activation;
-    box x, weight, bias, cache, indices, accepted;
+    box x, weight, bias, cache, indices, accepted, out_indices;
 } update_case;
 
 static cc1d_status call_update(const void *context, outputs *out, const cc1d_exec *exec) {
@@ -330,6 +330,7 @@ static cc1d_status call_update(const void *context, outputs *out, const cc1d_exe
                                    .cache_seqlens = box_tensor(&c->cache),
                                    .conv_state_indices = box_tensor(&c->indices),
                                    .num_accepted_tokens = box_tensor(&c->accepted),
+                                   .conv_state_out_indices = box_tensor(&c->out_indices),
                                    .out = box_tensor(&out->box[0]),
                                    .pad_slot_id = -1,
                                    .activation = c->activation};
@@ -358,11 +359,18 @@ static void test_update(uint64_t seed) {
     c.bias = random_once_in(3) ? none() : vector(random_weight_dtype(s->dtype), s->d);
     c.cache = mode == 1 ? random_indices(s->b, 0, 1000) : none();
     c.accepted = mode == 2 ? random_indices(s->b, 1, length - s->w + 2) : none();
-    c.indices = none();
+    c.indices = c.out_indices = none();
     if (random_once_in(2)) {
         c.indices = vector(random_index_dtype(), s->b);
         for (int64_t i = 0; i < s->b; i++)
             box_set_index(&c.indices, i, random_once_in(5) ? -1 : s->n - 1 - i);
+        if (random_once_in(2)) { /* rows of the lower half, into those of the upper */
+            c.out_indices = vector(random_index_dtype(), s->b);
+            s->n = 2 * s->b;
+            for (int64_t i = 0; i < s->b; i++)
+                box_set_index(&c.indices, i, random_in(-1, s->b - 1)),
+                    box_set_index(&c.out_indices, i, s->b + i);
+        }
     }
     box_fill(&c.x, s->extreme);
     box_fill(&c.weight, 0);
@@ -373,7 +381,7 @@ static void test_update(uint64_t seed) {
     box_fill(&out.box[1], s->extreme);
     compare("update", call_update, &c, &out, s, seed);
     free_outputs(&out);
-    box *const all[] = {&c.x, &c.weight, &c.bias, &c.cache, &c.indices, &c.accepted};
+    box *const all[] = {&c.x, &c.weight, &c.bias, &c.cache, &c.indices, &c.accepted, &c.out_indices};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 

@@ -179,6 +179,11 @@ static void test_update(void) {
     update.conv_state_indices = &indices, index_data[1] = 0;
     update_refused(CC1D_ERROR_VALUE,
                    "conv_state_indices: expected each live index once, got 0 again at element 1");
+    update.conv_state_out_indices = &indices, index_data[0] = 1, index_data[1] = 0;
+    update_refused(
+        CC1D_ERROR_VALUE,
+        "conv_state_out_indices: expected no row that is read for another row of x, got 0, which is "
+        "read for element 0");
     update.cache_seqlens = &indices, index_data[0] = -3;
     update_refused(CC1D_ERROR_VALUE, "cache_seqlens: expected values >= 0, got -3 at element 0");
     update.cache_seqlens = update.num_accepted_tokens = &indices;

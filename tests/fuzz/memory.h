@@ -80,6 +80,7 @@ static inline int fuzz_compare(const void *a, const void *b) {
 static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_t *values, int64_t count,
                                 int64_t columns, uint64_t *state) {
     const int64_t length = c->size['T'], states = c->size['S'], pool = c->size['P'];
+    const int64_t batch = c->size['B'];
     for (int64_t i = 0; i < count; i++) {
         const uint64_t random = fuzz_random(state) >> 8;
         switch (content) {
@@ -87,8 +88,10 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
             values[i] = i % columns && random % 4 ? values[i - 1] : (int64_t)(random / 4 % 5) - 1;
             break;
         case FUZZ_BOUNDS: values[i] = (int64_t)(random % ((uint64_t)length + 1)); break;
+        case FUZZ_OTHER_ROWS: /* as far from those that are read as can be */
         case FUZZ_ROWS: /* i times an odd number plus a shift, modulo a power of two, is a permutation */
             values[i] = pool > 0 ? (int64_t)((uint64_t)i + c->seed % (uint64_t)pool) % pool : -1;
+            if (content == FUZZ_OTHER_ROWS && pool >= 2 * batch) values[i] = (values[i] + batch) % pool;
             if (random % 6 == 0) values[i] = random % 12 ? -1 : c->pad_slot_id;
             break;
         case FUZZ_LENGTHS:

@@ -306,31 +306,33 @@ def update(call):
     size = state.shape[2]
     taps = np.zeros((batch, dim, width - 1), x.dtype)
     live = np.ones((batch, 1, 1), bool)
+    before = stored_state.copy()
     for b in range(batch):
-        slot = b
-        if call.conv_state_indices is not None:
-            slot = int(call.conv_state_indices[b])
-            if slot < 0 or slot == call.pad_slot_id:
-                live[b] = False
-                continue
+        slot = b if call.conv_state_indices is None else int(call.conv_state_indices[b])
+        to = slot if call.conv_state_out_indices is None else int(call.conv_state_out_indices[b])
+        padded = min(slot, to) < 0 or call.pad_slot_id in (slot, to)
+        if call.conv_state_indices is not None and padded:
+            live[b] = False
+            continue
         back = np.arange(width - 1, 0, -1)
         if call.cache_seqlens is not None:
             begin = int(call.cache_seqlens[b])
+            stored_state[to] = before[slot]
             if size:
                 taps[b] = state[slot][:, (begin - back) % size]
                 for t in range(length):
-                    stored_state[slot, :, (begin + t) % size] = stored_x[b, :, t]
+                    stored_state[to, :, (begin + t) % size] = stored_x[b, :, t]
             continue
         if call.num_accepted_tokens is not None:
             origin = int(call.num_accepted_tokens[b]) + width - 2
             taps[b] = state[slot][:, origin - back]
             if width > 1:
-                kept = stored_state[slot][:, origin - back[1:]]
+                kept = before[slot][:, origin - back[1:]]
                 window = np.concatenate([kept, stored_x[b]], axis=1)
-                stored_state[slot, :, : window.shape[1]] = window
+                stored_state[to, :, : window.shape[1]] = window
             continue
         taps[b] = state[slot][:, size - back]
-        both = np.concatenate([stored_state[slot], stored_x[b]], axis=1)
-        stored_state[slot] = both[:, both.shape[1] - size :]
+        both = np.concatenate([before[slot], stored_x[b]], axis=1)
+        stored_state[to] = both[:, both.shape[1] - size :]
     sequences = Sequences(x.shape, None, None)
     return accumulate(x, weight, bias, taps, sequences), live, stored_state

@@ -9,7 +9,15 @@
 enum { FUZZ_TENSORS = 12, FUZZ_ELEMENTS = 1 << 16, FUZZ_SLOT = 1 << 20, FUZZ_OFFSET = 64 };
 
 /* What the elements of an index tensor mean. */
-typedef enum { FUZZ_VALUES, FUZZ_IDS, FUZZ_BOUNDS, FUZZ_ROWS, FUZZ_LENGTHS, FUZZ_ACCEPTED } fuzz_content;
+typedef enum {
+    FUZZ_VALUES,
+    FUZZ_IDS,
+    FUZZ_BOUNDS,
+    FUZZ_ROWS,
+    FUZZ_LENGTHS,
+    FUZZ_ACCEPTED,
+    FUZZ_OTHER_ROWS
+} fuzz_content;
 
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
  * S and P (rows of the pool, B without indices) from conv_state or states, M = N + 1 from cu_seqlens;
@@ -123,7 +131,10 @@ static inline void fuzz_make(fuzz_case *c, int i, fuzz_input *in) {
     for (const char *letter = role->letters; *letter; letter++)
         if (*letter != 't' || c->size['t'] >= 0) t->shape[t->ndim++] = c->size[(int)*letter];
     t->dtype = fuzz_dtype(c, role->dtype, in);
-    fuzz_strides(t, role->written || role->content == FUZZ_BOUNDS || role->content == FUZZ_ROWS, in);
+    fuzz_strides(t,
+                 role->written || role->content == FUZZ_BOUNDS || role->content == FUZZ_ROWS ||
+                     role->content == FUZZ_OTHER_ROWS,
+                 in);
     c->present[i] = role->required || fuzz_below(in, 2);
 }
 
@@ -269,7 +280,8 @@ static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
     if (state || last) {
         if ((state ? state : last)->ndim != 3) return false;
         size['S'] = (state ? state : last)->shape[2];
-        if (state) size['P'] = fuzz_find(c, "conv_state_indices") ? state->shape[0] : size['B'];
+        const bool pool = fuzz_find(c, "conv_state_indices") || fuzz_find(c, "conv_state_out_indices");
+        if (state) size['P'] = pool ? state->shape[0] : size['B'];
     }
     return true;
 }

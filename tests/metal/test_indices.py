@@ -95,13 +95,15 @@ def test_positions_and_state_rows(dtype):
     for x in (torch.randn(rows, 9), torch.randn(rows, 9, 3)):
         with backend.on_harness(backend.compile_quickly):
             ccmps.causal_conv1d_update(x, state, weight, conv_state_indices=values)
+            ccmps.causal_conv1d_update(x, state, weight, conv_state_out_indices=values)
             ccmps.causal_conv1d_update(x, state, weight, cache_seqlens=values)
             ccmps.causal_conv1d_update(x, state, weight, num_accepted_tokens=values)
     if dtype == torch.int64:
         huge = torch.tensor([2**63 - 1, -(2**63), 2**40 + 3])
         x, state = torch.randn(3, 9, 3), torch.randn(3, 9, 7)
         with backend.on_harness(backend.compile_quickly):
-            for name in ("conv_state_indices", "cache_seqlens", "num_accepted_tokens"):
+            names = ("conv_state_indices", "cache_seqlens", "num_accepted_tokens")
+            for name in (*names, "conv_state_out_indices"):
                 ccmps.causal_conv1d_update(x, state, weight, **{name: huge})
 
 

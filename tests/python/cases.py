@@ -252,7 +252,7 @@ class UpdateCase:
     bias: bool = True
     activation: str | None = "silu"
     mode: str = "shift"  # "shift", "circular" or "accepted"
-    indices: str | None = None  # None, "rows" or "padded"
+    indices: str | None = None  # None, "rows", "padded", "forked" or "shifted"
     layout: str = "contiguous"
     state_layout: str = "contiguous"
     index_dtype: torch.dtype = torch.int32
@@ -313,6 +313,13 @@ class UpdateCase:
             if self.indices == "padded":
                 rows[::3] = -1
             found["conv_state_indices"] = rows
+        if self.indices in ("forked", "shifted"):  # written elsewhere, but the first where it is
+            found["conv_state_out_indices"] = rows.clone()
+            rows[1:] = rows[:1] if self.indices == "forked" else rows[1:]
+            rest = [row for row in range(slots) if row not in rows.tolist()]
+            found["conv_state_out_indices"][1:] = torch.tensor(rest[: self.batch - 1])
+            found["conv_state_out_indices"][0] = rows[0] if self.indices == "shifted" else rest[-1]
+            found["conv_state_out_indices"][self.batch - 1] = -1
         if self.mode == "circular":
             found["cache_seqlens"] = torch.randint(0, 50, (self.batch,), generator=generator)
         if self.mode == "accepted":
@@ -379,6 +386,22 @@ def _updates():
                     state_layout=_cycle(i // 2, states),
                     state_dtype=state_dtype,
                 )
+    ways = itertools.product(modes, ("forked", "shifted"), (None, 3))
+    for i, (mode, indices, length) in enumerate(ways):
+        for j, x_dtype in enumerate(DTYPES):
+            yield UpdateCase(
+                4,
+                _cycle(i + j, (9, 16, 33)),
+                length,
+                _cycle(i + j, (4, 2, 1, 9)),
+                _cycle(i, (0, 1, 6)),
+                x_dtype,
+                mode=mode,
+                indices=indices,
+                layout=_cycle(i + j, MAIN_LAYOUTS),
+                state_layout=_cycle(i // 2, states),
+                index_dtype=_cycle(j, (torch.int32, torch.int64)),
+            )
     yield UpdateCase(0, 8, None, 4, 0)
     yield UpdateCase(1, 8, 0, 4, 0)
     yield UpdateCase(130, 3, None, 4, 0, BF16)

@@ -349,6 +349,7 @@ def update(
     *,
     pad_slot_id=-1,
     num_accepted_tokens=None,
+    conv_state_out_indices=None,
 ) -> Update:
     """y and the new state, one batch row after another."""
     x, conv_state = x.detach().cpu(), conv_state.detach().cpu().clone()
@@ -356,15 +357,19 @@ def update(
     width, state_len, length = weight.shape[1], conv_state.shape[2], x3.shape[2]
     value = torch.zeros(x3.shape, dtype=F64)
     error = torch.zeros(x3.shape, dtype=F64)
+    written = {}
     halves = x.element_size() == 2 and activation is not None
     for b in range(x3.shape[0]):
         slot = b if conv_state_indices is None else int(conv_state_indices[b])
         if conv_state_indices is not None and (slot == pad_slot_id or slot < 0):
             continue
+        target = slot if conv_state_out_indices is None else int(conv_state_out_indices[b])
+        if conv_state_out_indices is not None and (target == pad_slot_id or target < 0):
+            continue
         state, steps = conv_state[slot], x3[b].to(conv_state.dtype)
         if num_accepted_tokens is not None:
             begin = int(num_accepted_tokens[b]) - 1
-            taps, new_state = state[:, begin : begin + width - 1], state.clone()
+            taps, new_state = state[:, begin : begin + width - 1], conv_state[target].clone()
             if width > 1 and length > 0:
                 window = torch.cat([taps[:, 1:], steps], dim=-1)
                 new_state[:, : window.shape[1]] = window
@@ -376,13 +381,15 @@ def update(
             begin = int(cache_seqlens[b])
             taps = state[:, [(begin - (width - 1) + j) % state_len for j in range(width - 1)]]
             new_state = state.clone()
-            for t in range(length):
+            for t in range(length if state_len else 0):
                 new_state[:, (begin + t) % state_len] = steps[:, t]
         row = forward(
             x3[b : b + 1], weight, bias, initial_states=taps.unsqueeze(0), activation=activation
         )
         value[b], error[b] = row.y.value[0], row.y.error[0]
-        conv_state[slot] = new_state
+        written[target] = new_state
+    for target, new_state in written.items():
+        conv_state[target] = new_state
     value, error = value.reshape(x.shape), error.reshape(x.shape)
     return Update(Bounded(value, error, value.abs() if halves else None), conv_state)
 

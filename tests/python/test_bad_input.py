@@ -288,6 +288,55 @@ REFUSED = {
     "indices twice": row(
         pooled(3, -1, 3), ValueError, "conv_state_indices", "once", "3 again at element 2"
     ),
+    "out indices length": row(
+        pooled(0, 1, conv_state_out_indices=ints(2)),
+        ValueError,
+        "conv_state_out_indices",
+        r"\(2,\)",
+        r"\(1,\)",
+    ),
+    "out indices of floats": row(
+        pooled(0, 1, conv_state_out_indices=zeros(2)),
+        TypeError,
+        "conv_state_out_indices",
+        "int32 or int64",
+        "float32",
+    ),
+    "out indices out of range": row(
+        pooled(0, 1, conv_state_out_indices=ints(2, 5)),
+        ValueError,
+        "conv_state_out_indices",
+        "below the pool's 5",
+        "5 at element 1",
+    ),
+    "out indices twice": row(
+        pooled(0, 0, 1, conv_state_out_indices=ints(2, -1, 2)),
+        ValueError,
+        "conv_state_out_indices",
+        "once",
+        "2 again at element 2",
+    ),
+    "out indices read for another": row(
+        pooled(0, 1, conv_state_out_indices=ints(1, 2)),
+        ValueError,
+        "conv_state_out_indices",
+        "no row that is read for another",
+        "1, which is read for element 1",
+    ),
+    "indices out of range beside out indices": row(
+        pooled(7, 1, conv_state_out_indices=ints(3, 2)),
+        ValueError,
+        "conv_state_indices",
+        "below the pool's 5",
+        "7 at element 0",
+    ),
+    "out indices, fewer rows than x": row(
+        update(conv_state=sevens(1, D, 3), conv_state_out_indices=ints(0, -1)),
+        ValueError,
+        "conv_state",
+        "at least B = 2 rows",
+        "1",
+    ),
     "cache_seqlens length": row(
         update(cache_seqlens=ints(0, 1, 2)), ValueError, "cache_seqlens", r"\(2,\)", r"\(3,\)"
     ),

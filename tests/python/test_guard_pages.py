@@ -60,7 +60,8 @@ def convolve(case, end):
 def update(case, end):
     a = guard(case.arguments(), end)
     y = guarded(torch.empty_like(a["x"]), end)
-    indices = map(a.get, ("cache_seqlens", "conv_state_indices", "num_accepted_tokens"))
+    names = ("cache_seqlens", "conv_state_indices", "num_accepted_tokens", "conv_state_out_indices")
+    indices = map(a.get, names)
     inputs = (a["x"], a["conv_state"], a["weight"], a.get("bias"), *indices)
     _C.run("update", (*inputs, y), code(case.activation), -1, THREADS)
 

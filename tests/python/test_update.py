@@ -157,8 +157,8 @@ def test_counts_of_padding_are_not_looked_at(backend):
 
 
 @pytest.mark.parametrize("mode", ["shift", "circular", "accepted"])
-@pytest.mark.parametrize("indices", [None, "padded"])
-@pytest.mark.parametrize("length", [None, 1, 2, 7, 70])
+@pytest.mark.parametrize("indices", [None, "padded", "forked", "shifted"])
+@pytest.mark.parametrize("length", [None, 2, 7, 70])
 @pytest.mark.parametrize("width", [1, 2, 4, 9])
 def test_out_and_in_place(backend, mode, indices, length, width):
     """y goes to out, which may be x: the same bits and states. 70 steps are more than the vector
@@ -220,3 +220,48 @@ def test_out_under_a_profiler():
         ccmps.causal_conv1d_update(x, state, weight, out=out)
     assert "causal_conv1d_mps::update" in {event.key for event in shown.key_averages()}
     assert same_bits(out, x * weight[:, -1])
+
+
+def test_copy_on_write_of_a_pool(backend):
+    """Three sequences go on from one cached prefix: its row stays, and each has what it would have
+    had alone; without conv_state_indices row b is read."""
+    case = cases.UpdateCase(1, 9, 2, 4, 1, indices="rows")
+    arguments = case.arguments(backend.device)
+    weight, x = arguments["weight"], torch.randn(3, 9, 2).to(backend.device)
+    pool = torch.randn(6, 9, 4).to(backend.device)
+    alone = pool[:1].repeat(3, 1, 1)
+    want = ccmps.causal_conv1d_update(x, alone, weight)
+    for rows in ([0, 0, 0], None):
+        states = pool.clone()
+        if rows is None:
+            states[:3] = pool[0]
+        before = states.clone()
+        y = ccmps.causal_conv1d_update(
+            x,
+            states,
+            weight,
+            conv_state_indices=None if rows is None else torch.tensor(rows, device=backend.device),
+            conv_state_out_indices=torch.tensor([3, 5, 4], device=backend.device),
+        )
+        assert same_bits(y, want)
+        assert same_bits(states[[3, 5, 4]], alone) and same_bits(states[:3], before[:3])
+
+
+def test_out_indices_of_a_compiled_call():
+    def call(x, pool, weight, rows, written):
+        options = dict(conv_state_indices=rows, conv_state_out_indices=written)
+        return ccmps.causal_conv1d_update(x, pool, weight, **options)
+
+    x, pool, weight = torch.randn(2, 5), torch.randn(4, 5, 3), torch.randn(5, 4)
+    rows, written = torch.tensor([0, 0]), torch.tensor([1, 3])
+    want = call(x, kept := pool.clone(), weight, rows, written)
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    assert same_bits(compiled(x, pool, weight, rows, written), want) and same_bits(pool, kept)
+
+
+def test_operator_as_graphs_of_earlier_releases_call_it():
+    x, state, weight = torch.randn(2, 5), torch.randn(2, 5, 3), torch.randn(5, 4)
+    want = ccmps.causal_conv1d_update(x, kept := state.clone(), weight, activation="silu")
+    update = torch.ops.causal_conv1d_mps.update
+    y = update(x, state, weight, None, None, None, None, -1, 1)
+    assert same_bits(y, want) and same_bits(state, kept)

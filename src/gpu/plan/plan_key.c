@@ -14,8 +14,11 @@ _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
     { TAPS, CC1D_RESIDUAL, CC1D_OUT, END }
 #define BACKWARD \
     { TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DX, CC1D_SCRATCH, END }
-#define UPDATE \
-    { CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_STATE, CC1D_OUT, END }
+#define UPDATE                                                                                     \
+    {                                                                                              \
+        CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, \
+            CC1D_STATE, CC1D_OUT, END                                                              \
+    }
 #define END (CC1D_SCRATCH + 1)
 static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
     [CC1D_KERNEL_FORWARD_TIME] = FORWARD,
@@ -49,6 +52,7 @@ static bool key_has(int kernel, const uint8_t *key, int role) {
     case CC1D_CACHE: return key[CC1D_KEY_CACHE_DTYPE];
     case CC1D_INDICES: return key[CC1D_KEY_INDICES_DTYPE];
     case CC1D_ACCEPTED: return key[CC1D_KEY_ACCEPTED_DTYPE];
+    case CC1D_OUT_INDICES: return key[CC1D_KEY_OUT_INDICES_DTYPE];
     case CC1D_SCRATCH:
         return key[CC1D_KEY_HAS_DWEIGHT] ||
                (kernel != CC1D_KERNEL_BACKWARD_TIME && kernel != CC1D_KERNEL_BACKWARD_CHANNEL);

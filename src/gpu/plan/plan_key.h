@@ -42,7 +42,8 @@
     F(CACHE_DTYPE)   /* update */                                                                         \
     F(INDICES_DTYPE) /* update */                                                                         \
     F(ACCEPTED_DTYPE)                                                                                     \
-    F(STATE_DTYPE)   /* update */                                                                         \
+    F(STATE_DTYPE) /* update */                                                                           \
+    F(OUT_INDICES_DTYPE)                                                                                  \
     F(IN_PLACE)      /* update: out is x */                                                               \
     F(TAPS_TOGETHER) /* reduction: the sums of a channel lie together */
 

@@ -35,7 +35,8 @@ static const struct {
     [CC1D_DINITIAL] = {"OUT", "cc1d_x_t", "target"},
     [CC1D_STATE] = {"OUT", "cc1d_state_t", "state"},
     [CC1D_CACHE] = {"IN", "JOIN(cc1d_index_, CC1D_CACHE_DTYPE)", "cache"},
-    [CC1D_INDICES] = {"IN", "cc1d_indices_t", "indices"},
+    [CC1D_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_INDICES_DTYPE)", "indices"},
+    [CC1D_OUT_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE)", "out_indices"},
     [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens"},
     [CC1D_SCRATCH] = {"OUT", "cc1d_real", "scratch"},
 };

@@ -45,7 +45,7 @@ typedef struct cc1d_reduce_params {
 } cc1d_reduce_params;
 
 typedef struct cc1d_update_params {
-    cc1d_place x, out, state, weight, bias, cache, indices, accepted;
+    cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices;
     int batch, dim, seqlen, width, state_len;
     int rows; /* of conv_state */
     cc1d_long pad_slot_id;

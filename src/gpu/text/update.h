@@ -7,18 +7,23 @@ typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
 #else /* rounded once, when it is stored */
 #define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
 #endif
-/* The state row of batch row b, or -1 for padding: also where an index is out of range, so that nothing is
- * touched. */
-#if CC1D_INDICES_DTYPE
-typedef JOIN(cc1d_index_, CC1D_INDICES_DTYPE) cc1d_indices_t;
-FN int cc1d_state_row(DEVICE const cc1d_indices_t *indices, CONSTANT cc1d_update_params &p, uint b) {
-    cc1d_i64 row = (cc1d_i64)LOAD(cc1d_indices_t, indices + b * STRIDE(p.indices, 0));
+/* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
+FN int cc1d_state_row(cc1d_i64 row, CONSTANT cc1d_update_params &p) {
     cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)p.pad_slot_id.lo | ((cc1d_u64)(uint)p.pad_slot_id.hi << 32));
     return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;
 }
-#define STATE_ROW(b) cc1d_state_row(indices, p, b)
+#define ROW_AT(dtype, name, b) \
+    cc1d_state_row((cc1d_i64)LOAD(JOIN(cc1d_index_, dtype), name + (b)*STRIDE(p.name, 0)), p)
+#if CC1D_INDICES_DTYPE
+#define STATE_ROW(b) ROW_AT(CC1D_INDICES_DTYPE, indices, b)
 #else
 #define STATE_ROW(b) ((int)(b))
+#endif
+/* The row that is written, from the one that is read. */
+#if CC1D_OUT_INDICES_DTYPE
+#define OUT_ROW(b, row) ((row) < 0 ? -1 : ROW_AT(CC1D_OUT_INDICES_DTYPE, out_indices, b))
+#else
+#define OUT_ROW(b, row) (row)
 #endif
 /* The new steps. In place, y takes the place of each when it has been read. */
 #if CC1D_IN_PLACE
@@ -41,6 +46,8 @@ ENTRY(cc1d_update, cc1d_update_params) {
     uint b = slab_row + GROUP_Y * (uint)p.slab;
     if (unit >= (uint)p.units || b >= (uint)p.batch) return;
     int row = STATE_ROW(b), steps = p.seqlen, length = p.state_len;
+    int out_row = OUT_ROW(b, row);
+    if (out_row < 0) row = -1;
     /* The step s before the first lies at state[origin + s], in the circular buffer modulo its length. */
     int origin = length, accepted = steps, end = length; /* columns 0..end-1 hold steps afterwards */
 #if CC1D_CACHE_DTYPE
@@ -65,6 +72,17 @@ ENTRY(cc1d_update, cc1d_update_params) {
     DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
     DEVICE cc1d_state_t *own =
         state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+#if CC1D_OUT_INDICES_DTYPE
+    DEVICE cc1d_state_t *next =
+        state + (uint)(row < 0 ? 0 : out_row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+#if CC1D_CACHE_DTYPE /* the whole buffer goes there, then the new steps */
+    for (int i = 0; i < length && row >= 0 && row != out_row; i++)
+        next[(uint)i * STRIDE(p.state, 2)] = own[(uint)i * STRIDE(p.state, 2)];
+    own = next;
+#endif
+#else
+    DEVICE cc1d_state_t *next = own;
+#endif
     for (int t = 0; t < steps; t++) {
         cc1d_real y = 0;
         cc1d_x_t now = LOAD_STEP(x_row + (uint)t * STRIDE(p.x, 2));
@@ -93,22 +111,23 @@ ENTRY(cc1d_update, cc1d_update_params) {
         }
         STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
 #if CC1D_CACHE_DTYPE
-        if (row >= 0 && length > 0) own[(uint)slot * STRIDE(p.state, 2)] = STATE_OF(now);
+        if (row >= 0 && length > 0) next[(uint)slot * STRIDE(p.state, 2)] = STATE_OF(now);
         slot = slot + 1 < length ? slot + 1 : 0;
 #elif CC1D_IN_PLACE
         /* Step by step, because later steps find this one in the state alone. */
         int column = CC1D_ACCEPTED_DTYPE ? p.width - 2 + t : length - 1;
         int moved = CC1D_ACCEPTED_DTYPE && t > 0 ? column : 0;
         for (int i = moved; i < column && i < end && row >= 0; i++)
-            own[(uint)i * STRIDE(p.state, 2)] =
+            next[(uint)i * STRIDE(p.state, 2)] =
                 own[(uint)(i + (CC1D_ACCEPTED_DTYPE ? accepted : 1)) * STRIDE(p.state, 2)];
-        if (end > 0 && row >= 0) own[(uint)column * STRIDE(p.state, 2)] = STATE_OF(now);
+        if (end > 0 && row >= 0) next[(uint)column * STRIDE(p.state, 2)] = STATE_OF(now);
         origin = CC1D_ACCEPTED_DTYPE ? p.width - 2 : length - 1 - t;
+        own = next;
 #endif
     }
 #if !CC1D_CACHE_DTYPE && !CC1D_IN_PLACE
     for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
-        own[(uint)i * STRIDE(p.state, 2)] =
+        next[(uint)i * STRIDE(p.state, 2)] =
             i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
                             : STATE_OF(LOAD_STEP(x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2)));
 #endif
@@ -142,14 +161,16 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
     if (d >= (uint)p.dim || first >= (uint)p.batch) return;
     cc1d_offset_t step = CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2);
     cc1d_pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
-    int row[CC1D_UNROLL];
+    int row[CC1D_UNROLL], out_row[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         uint b = first + (uint)u;
-        row[u] = -1;
+        row[u] = out_row[u] = -1;
         now[u] = cc1d_zero_pack();
         if (b < (uint)p.batch) {
             row[u] = STATE_ROW(b);
+            out_row[u] = OUT_ROW(b, row[u]);
+            if (out_row[u] < 0) row[u] = -1;
             now[u] = LOAD_STEPS(NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1));
         }
     }
@@ -202,7 +223,7 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
         if (row[u] >= 0)
 #pragma unroll
             for (int i = 0; i < STATE_LEN; i++)
-                cc1d_store_pack(state + (uint)row[u] * STRIDE(p.state, 0) + d * STRIDE(p.state, 1) +
+                cc1d_store_pack(state + (uint)out_row[u] * STRIDE(p.state, 0) + d * STRIDE(p.state, 1) +
                                     (uint)i * step,
                                 moved[i]);
     }
