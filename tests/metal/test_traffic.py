@@ -78,7 +78,7 @@ def update(shape, dtype, state_len):
     weight, bias = parameters(dim)
     y = torch.empty_like(x)
     with harness.count_traffic() as moved:
-        _C.run("update", (x, state, weight, bias, *[None] * 3, y), 1)
+        _C.run("update", (x, state, weight, bias, *[None] * 4, y), 1)
     return moved, size(x, y, state, state, weight, bias)
 
 

@@ -76,7 +76,7 @@ def test_update_in_place(wrap):
     state, out = values((2, 9, 3), torch.float32, 3), torch.empty(2, 9)
     want = oracle.update(x, state, weight, activation="silu")
     tensors = map(wrap, (x, state, weight))
-    _C.run("update", (*tensors, *[None] * 4, wrap(out)), 1)
+    _C.run("update", (*tensors, *[None] * 5, wrap(out)), 1)
     oracle.check(out, want.y, "y")
     assert same_bits(state, want.conv_state)
 
