@@ -159,6 +159,8 @@ typedef struct cc1d_forward_args {
                            before its start; with seq_idx those up to the last step that is no padding, as far
                            as they are of its sequence; a row of padding keeps its initial state */
     int32_t activation; /* cc1d_activation */
+    const cc1d_tensor *lengths; /* (B) I in 0..T, or NULL: steps lengths[b] and later of row b are padding, as
+                                   a negative seq_idx is. Not with seq_idx or cu_seqlens. Since 0.2 */
 } cc1d_forward_args;
 
 /* y (and the final states) of the convolution. Errors: TYPE, VALUE, UNSUPPORTED, MEMORY, DEVICE. */
@@ -187,6 +189,7 @@ typedef struct cc1d_backward_args {
     void *scratch; /* scratch_size bytes on x's device, 16-byte aligned, contents irrelevant; may be NULL
                       if cc1d_backward_scratch says 0 */
     size_t scratch_size;
+    const cc1d_tensor *lengths; /* as given to forward. Since 0.2 */
 } cc1d_backward_args;
 
 /* Sets *bytes to the scratch that cc1d_backward needs for these arguments (scratch, scratch_size are not

@@ -1,9 +1,14 @@
 #!/bin/sh
 # Build and run tests/c: natively, and for arm64 under qemu where the tools are installed.
-#   tools/test_c.sh JOBS        (cmake and ctest on PATH)
+#   tools/test_c.sh JOBS        (a C compiler; cmake and ctest from PATH, else from pip into build/cmake)
 set -eu
 cd "$(dirname "$0")/.."
 jobs=$1
+
+if ! { cmake --version && ctest --version; } >/dev/null 2>&1; then
+    [ -x build/cmake/bin/ctest ] || { python3 -m venv build/cmake && build/cmake/bin/pip install --quiet cmake; }
+    PATH=$PWD/build/cmake/bin:$PATH
+fi
 
 failed=
 

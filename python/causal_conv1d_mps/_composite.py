@@ -11,6 +11,20 @@ import torch.nn.functional as F
 ACTIVATIONS = {0: lambda acc: acc, 1: lambda acc: acc * torch.sigmoid(acc)}
 
 
+def live_steps(named):
+    """(B, T), whether a step is no padding; None: all are. named: the inputs by name."""
+    ids = _ids(named["x"], named.get("seq_idx"), named.get("lengths"))
+    return None if ids is None else ids >= 0
+
+
+def _ids(x, seq_idx, lengths):
+    """(B, T), what taps compare, negative at padding; None: one sequence per row."""
+    if lengths is None:
+        return seq_idx
+    steps = torch.arange(x.shape[2], device=x.device)
+    return -(steps >= lengths.unsqueeze(1)).to(torch.int64)
+
+
 def _with_past(seq_idx, columns):
     """seq_idx and, before it, that of so many steps before x: they belong to the first step's."""
     if seq_idx.shape[1] == 0:
@@ -94,6 +108,7 @@ def forward(
     seq_idx=None,
     cu_seqlens=None,
     initial_states=None,
+    lengths=None,
     residual=None,
     activation=0,
 ):
@@ -101,6 +116,7 @@ def forward(
     compute = torch.float64 if x.dtype == torch.float64 else torch.float32
     weight = weight.squeeze(1) if weight.dim() == 3 else weight
     width, length = weight.shape[1], x.shape[2]
+    seq_idx = _ids(x, seq_idx, lengths)
     wide = x.to(compute)
     taps_weight = weight.to(compute)
     states = None if initial_states is None else initial_states.to(compute)
@@ -144,13 +160,14 @@ def backward(
     seq_idx=None,
     cu_seqlens=None,
     initial_states=None,
+    lengths=None,
     dfinal_states=None,
     activation=0,
 ):
     """Gradients of x, weight, bias and initial_states (None where absent), differentiable."""
     present = {"x": x, "weight": weight, "bias": bias, "initial_states": initial_states}
     present = {name: tensor for name, tensor in present.items() if tensor is not None}
-    fixed = dict(seq_idx=seq_idx, cu_seqlens=cu_seqlens, activation=activation)
+    fixed = dict(seq_idx=seq_idx, cu_seqlens=cu_seqlens, lengths=lengths, activation=activation)
 
     def primal(*tensors):
         return forward(**dict(zip(present, tensors, strict=True)), **fixed)

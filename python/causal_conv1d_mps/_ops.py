@@ -7,9 +7,9 @@ arguments are its operation's inputs (_tables.py), then numbers, then inputs of 
 import torch
 
 from . import _C, _composite, _tables, _vmap
-from ._autograd import watched_gradients
 from ._checks import UPDATE_NOT_DIFFERENTIABLE, new_states, require_device, state_length
 from ._compat import increment_version
+from ._gradients import watched_gradients
 from ._tables import INPUTS, RESULTS, SAVED, schema
 from ._watch import any_requires_grad, eager_transforms_active
 
@@ -104,7 +104,7 @@ def forward_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
 
 
-def forward_gradient(ctx, dout, dfinal_states, backward=None):
+def forward_gradient(ctx, dout, dfinal_states, backward=backward):
     dfinal_states = dfinal_states if ctx.with_states else None
     needs = ctx.needs_input_grad
     return watched_gradients(

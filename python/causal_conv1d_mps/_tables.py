@@ -38,6 +38,23 @@ def named(operation, tensors):
     return {a.name: (a, tensor) for a, tensor in pairs if tensor is not None}
 
 
+def arrange(operation, **tensors):
+    """These tensors in the operation's order, None where there is none."""
+    return _arrange(ARGUMENTS[operation], tensors)
+
+
+def arrange_inputs(operation, **tensors):
+    """The same of the inputs alone, as its operator takes them."""
+    return _arrange(INPUTS[operation], tensors)
+
+
+def _arrange(rows, tensors):
+    unknown = tensors.keys() - {a.name for a in rows}
+    if unknown:
+        raise TypeError(f"unknown arguments: {', '.join(sorted(unknown))}")
+    return tuple(tensors.get(a.name) for a in rows)
+
+
 def schema(operation, numbers, results, added=()):
     """The operator's, of the operation's inputs and these numbers.
 

@@ -52,6 +52,7 @@ def causal_conv1d_fn(
     cu_seqlens=None,
     residual=None,
     out=None,
+    lengths=None,
 ):
     """Depthwise causal convolution with packed sequences, states and a residual.
 
@@ -69,6 +70,8 @@ def causal_conv1d_fn(
         then (N, D, W-1).
     residual: (B, D, T), added after the activation.
     out: the tensor to write y to (not with gradients).
+    lengths: (B,) int32 or int64, from 0 to T: the steps of a row from its length on are padding,
+        as with a negative seq_idx. Not with seq_idx or cu_seqlens.
     Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual.
     """
     tensors = (
@@ -78,6 +81,7 @@ def causal_conv1d_fn(
         seq_idx,
         cu_seqlens,
         initial_states,
+        lengths,
         residual,
         out,
         final_states_out,

@@ -27,6 +27,7 @@ def causal_conv1d_fn(
     cu_seqlens: Tensor | None = None,
     residual: Tensor | None = None,
     out: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> Tensor: ...
 @overload
 def causal_conv1d_fn(
@@ -42,6 +43,7 @@ def causal_conv1d_fn(
     cu_seqlens: Tensor | None = None,
     residual: Tensor | None = None,
     out: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def causal_conv1d_fn(
@@ -57,6 +59,7 @@ def causal_conv1d_fn(
     cu_seqlens: Tensor | None = None,
     residual: Tensor | None = None,
     out: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def causal_conv1d_fn(
@@ -72,6 +75,7 @@ def causal_conv1d_fn(
     cu_seqlens: Tensor | None = None,
     residual: Tensor | None = None,
     out: Tensor | None = None,
+    lengths: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 def causal_conv1d_fwd(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, silu_activation: bool = False

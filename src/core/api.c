@@ -9,8 +9,8 @@
 /* The sizes of all versions of each struct. A version that appends fields lists the size that it had before:
  * that is offsetof(its struct, the first new field), which never lies in the padding at the old end. */
 static const size_t exec_sizes[] = {sizeof(cc1d_exec)};
-static const size_t forward_sizes[] = {sizeof(cc1d_forward_args)};
-static const size_t backward_sizes[] = {sizeof(cc1d_backward_args)};
+static const size_t forward_sizes[] = {offsetof(cc1d_forward_args, lengths), sizeof(cc1d_forward_args)};
+static const size_t backward_sizes[] = {offsetof(cc1d_backward_args, lengths), sizeof(cc1d_backward_args)};
 static const size_t update_sizes[] = {offsetof(cc1d_update_args, conv_state_out_indices),
                                       sizeof(cc1d_update_args)};
 static const size_t varlen_states_sizes[] = {sizeof(cc1d_varlen_states_args)};
@@ -38,6 +38,7 @@ cc1d_status cc1d_forward(const cc1d_forward_args *given, const cc1d_exec *exec) 
                                                  [CC1D_SEQ_IDX] = args.seq_idx,
                                                  [CC1D_CU] = args.cu_seqlens,
                                                  [CC1D_INITIAL] = args.initial_states,
+                                                 [CC1D_LENGTHS] = args.lengths,
                                                  [CC1D_RESIDUAL] = args.residual,
                                                  [CC1D_OUT] = args.out,
                                                  [CC1D_FINAL] = args.final_states}};
@@ -56,6 +57,7 @@ static cc1d_status take_backward(const cc1d_backward_args *given, cc1d_backward_
                                              [CC1D_SEQ_IDX] = args->seq_idx,
                                              [CC1D_CU] = args->cu_seqlens,
                                              [CC1D_INITIAL] = args->initial_states,
+                                             [CC1D_LENGTHS] = args->lengths,
                                              [CC1D_DFINAL] = args->dfinal_states,
                                              [CC1D_DX] = args->dx,
                                              [CC1D_DWEIGHT] = args->dweight,

@@ -10,27 +10,34 @@
     }
 #define REQUIRED .optional = false
 #define OPTIONAL .optional = true
+#define MEANING(meaning_) .meaning = meaning_
 #define DIFFERENTIABLE .differentiable = true
+#define EXCLUDED(role) UINT32_C(1) << (role)
+#define EXCLUDES(role) .excludes = EXCLUDED(role)
 
 /* What forward begins with, and its backward pass reads. */
 #define CONVOLUTION                                                                                          \
     INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE), INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE), \
         INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),                                        \
-        INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL),                                                 \
-        INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL),                                                    \
-        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE)
+        INPUT("seq_idx", CC1D_SEQ_IDX, 'i', "BT", OPTIONAL, EXCLUDES(CC1D_CU)),                              \
+        INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL, MEANING(CC1D_BOUNDARIES)),                          \
+        INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE),                         \
+        INPUT("lengths", CC1D_LENGTHS, 'i', "B", OPTIONAL, MEANING(CC1D_STEP_COUNTS),                        \
+              EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_CU))
+
+_Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
 
 const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
     [CC1D_OP_FORWARD] = {.name = "forward",
-                         .inputs = 7,
-                         .count = 9,
+                         .inputs = 8,
+                         .count = 10,
                          .argument = {CONVOLUTION,
                                       INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
                                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
                                       RESULT("final_states", CC1D_FINAL, 'x', "NDL", -1, OPTIONAL)}},
     [CC1D_OP_BACKWARD] = {.name = "backward",
-                          .inputs = 8,
-                          .count = 12,
+                          .inputs = 9,
+                          .count = 13,
                           .argument = {INPUT("dout", CC1D_DOUT, 'x', "BDT", DIFFERENTIABLE), CONVOLUTION,
                                        INPUT("dfinal_states", CC1D_DFINAL, 'x', "NDL", OPTIONAL,
                                              DIFFERENTIABLE),
@@ -38,23 +45,27 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                                        RESULT("dweight", CC1D_DWEIGHT, 'p', "DW", 2, OPTIONAL),
                                        RESULT("dbias", CC1D_DBIAS, 'p', "D", 3, OPTIONAL),
                                        RESULT("dinitial_states", CC1D_DINITIAL, 'x', "NDL", 6, OPTIONAL)}},
-    [CC1D_OP_UPDATE] = {.name = "update",
-                        .inputs = 8,
-                        .count = 9,
-                        .argument = {INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE),
-                                     INPUT("conv_state", CC1D_STATE, 's', "pDs", .written = true),
-                                     INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE),
-                                     INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),
-                                     INPUT("cache_seqlens", CC1D_CACHE, 'i', "B", OPTIONAL),
-                                     INPUT("conv_state_indices", CC1D_INDICES, 'i', "B", OPTIONAL),
-                                     INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i', "B", OPTIONAL),
-                                     INPUT("conv_state_out_indices", CC1D_OUT_INDICES, 'i', "B", OPTIONAL),
-                                     RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
+    [CC1D_OP_UPDATE] =
+        {.name = "update",
+         .inputs = 8,
+         .count = 9,
+         .argument = {INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE),
+                      INPUT("conv_state", CC1D_STATE, 's', "pDs", .written = true),
+                      INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE),
+                      INPUT("bias", CC1D_BIAS, 'p', "D", OPTIONAL, DIFFERENTIABLE),
+                      INPUT("cache_seqlens", CC1D_CACHE, 'i', "B", OPTIONAL, MEANING(CC1D_COUNTS)),
+                      INPUT("conv_state_indices", CC1D_INDICES, 'i', "B", OPTIONAL, MEANING(CC1D_POOL_ROWS)),
+                      INPUT("num_accepted_tokens", CC1D_ACCEPTED, 'i',
+                            "B", OPTIONAL, MEANING(CC1D_WINDOW_STARTS), EXCLUDES(CC1D_CACHE)),
+                      INPUT("conv_state_out_indices", CC1D_OUT_INDICES, 'i',
+                            "B", OPTIONAL, MEANING(CC1D_POOL_ROWS)),
+                      RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
     [CC1D_OP_VARLEN_STATES] = {.name = "varlen_states",
                                .inputs = 2,
                                .count = 3,
                                .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
-                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED),
+                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED,
+                                                  MEANING(CC1D_BOUNDARIES)),
                                             RESULT("states", CC1D_FINAL, 'x', "NDs", -1, REQUIRED)}},
 };
 

@@ -7,7 +7,7 @@
 
 #include "problem.h"
 
-enum { CC1D_TABLE_ARGUMENTS = 12 };
+enum { CC1D_TABLE_ARGUMENTS = 16 };
 
 /* Which dtypes an argument may have. */
 typedef enum cc1d_kind {
@@ -17,15 +17,27 @@ typedef enum cc1d_kind {
     CC1D_KIND_INDEX = 'i'      /* int32 or int64 */
 } cc1d_kind;
 
+/* What the values of an index tensor mean, where they steer memory accesses (values.h). */
+typedef enum cc1d_meaning {
+    CC1D_COMPARED,   /* with each other: nothing to steer */
+    CC1D_BOUNDARIES, /* of sequences */
+    CC1D_POOL_ROWS,
+    CC1D_COUNTS,       /* >= 0 */
+    CC1D_STEP_COUNTS,  /* 0 to T */
+    CC1D_WINDOW_STARTS /* 1 to S-W+2: W-1 steps of a state from there on */
+} cc1d_meaning;
+
 typedef struct cc1d_argument {
     const char *name;    /* that callers know it by */
     const char *shape;   /* a letter per dimension, see validate.c; a small one sets the size */
     uint8_t role;        /* cc1d_role */
     char kind;           /* cc1d_kind */
+    uint8_t meaning;     /* cc1d_meaning, of an index tensor */
     bool optional;       /* may be absent */
     bool differentiable; /* has a gradient */
     bool written;
-    int8_t like; /* a result: place of the input that it is like; -1: its shape is of its own */
+    uint32_t excludes; /* bits of the roles that may not be given beside it */
+    int8_t like;       /* a result: place of the input that it is like; -1: its shape is of its own */
 } cc1d_argument;
 
 typedef struct cc1d_table {

@@ -39,6 +39,7 @@ typedef enum cc1d_role {
     CC1D_CACHE,       /* batch, 1, 1 */
     CC1D_INDICES,     /* batch, 1, 1 */
     CC1D_ACCEPTED,    /* batch, 1, 1 */
+    CC1D_LENGTHS,     /* batch, 1, 1 */
     CC1D_OUT_INDICES, /* batch, 1, 1 */
     CC1D_ROLES
 } cc1d_role;

@@ -11,8 +11,6 @@
 
 static const double MOST_WORK = 0x1p58;
 
-static bool gives(const cc1d_arguments *a, cc1d_role role) { return a->tensor[role] != NULL; }
-
 /* ---- One argument
  * -------------------------------------------------------------------------------------------------- */
 
@@ -45,12 +43,13 @@ static cc1d_status take(cc1d_problem *p, const cc1d_arguments *a, const cc1d_arg
 
 /* What excludes each other, before shapes that one of them decides. */
 static cc1d_status check_exclusive(const cc1d_arguments *a) {
-    if (gives(a, CC1D_SEQ_IDX) && gives(a, CC1D_CU))
-        return cc1d_fail(CC1D_ERROR_VALUE, "seq_idx, cu_seqlens: expected at most one of them, got both");
-    if (gives(a, CC1D_ACCEPTED) && gives(a, CC1D_CACHE))
-        return cc1d_fail(CC1D_ERROR_VALUE,
-                         "num_accepted_tokens: expected no cache_seqlens beside it, got both (pass the "
-                         "accepted length in cache_seqlens instead)");
+    const cc1d_table *table = &cc1d_tables[a->op];
+    for (int i = 0; i < table->count; i++)
+        for (int j = 0; j < table->count && table->argument[i].excludes; j++)
+            if ((table->argument[i].excludes >> table->argument[j].role & 1) &&
+                a->tensor[table->argument[i].role] && a->tensor[table->argument[j].role])
+                return cc1d_fail(CC1D_ERROR_VALUE, "%s, %s: expected at most one of them, got both",
+                                 table->argument[i].name, table->argument[j].name);
     return CC1D_OK;
 }
 

@@ -1,14 +1,12 @@
 /* values.c - see values.h. */
 #include "values.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "arguments.h"
 #include "index.h"
 #include "validate_tensor.h"
-
-static const cc1d_role steering[] = {CC1D_CU, CC1D_INDICES, CC1D_OUT_INDICES, CC1D_CACHE, CC1D_ACCEPTED};
-enum { STEERING = sizeof steering / sizeof *steering };
 
 /* How many values a tensor holds: one, however long it is, where all elements are the same one. */
 static int64_t distinct(const cc1d_view *v) {
@@ -125,50 +123,51 @@ static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
     return status;
 }
 
-static cc1d_status check_indices(const cc1d_problem *p) {
+static cc1d_status check_rows(const cc1d_problem *p, cc1d_role role) {
     int64_t live;
-    return cc1d_has(p, CC1D_OUT_INDICES) ? check_range(p, CC1D_INDICES, &live)
-                                         : check_written(p, CC1D_INDICES);
+    const bool read_only = role == CC1D_INDICES && cc1d_has(p, CC1D_OUT_INDICES);
+    return read_only ? check_range(p, role, &live) : check_written(p, role);
 }
 
-static cc1d_status check_out_indices(const cc1d_problem *p) { return check_written(p, CC1D_OUT_INDICES); }
-
-static cc1d_status check_cache_seqlens(const cc1d_problem *p) {
-    for (int64_t b = 0; b < rows_with(p, CC1D_CACHE); b++) {
-        const int64_t length = cc1d_index_at(&p->view[CC1D_CACHE], b, 0);
-        if (length < 0 && !is_padding(p, b))
-            return cc1d_fail(CC1D_ERROR_VALUE,
-                             "cache_seqlens: expected values >= 0, got %lld at element %lld",
-                             (long long)length, (long long)b);
+static cc1d_status check_counts(const cc1d_problem *p, const cc1d_argument *argument) {
+    const bool starts = argument->meaning == CC1D_WINDOW_STARTS, bounded = argument->meaning != CC1D_COUNTS;
+    const int64_t least = starts, most = starts ? p->state_len - p->width + 2 : p->seqlen;
+    for (int64_t b = 0; b < rows_with(p, argument->role); b++) {
+        const int64_t value = cc1d_index_at(&p->view[argument->role], b, 0);
+        if ((value >= least && (!bounded || value <= most)) || is_padding(p, b)) continue;
+        char expected[64];
+        if (bounded)
+            snprintf(expected, sizeof expected, "from %d to %s = %lld", (int)least, starts ? "S-W+2" : "T",
+                     (long long)most);
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected values %s, got %lld at element %lld", argument->name,
+                         bounded ? expected : ">= 0", (long long)value, (long long)b);
     }
     return CC1D_OK;
 }
 
-/* The taps before the new steps lie inside the state. */
-static cc1d_status check_accepted(const cc1d_problem *p) {
-    const int64_t most = p->state_len - p->width + 2;
-    for (int64_t b = 0; b < rows_with(p, CC1D_ACCEPTED); b++) {
-        const int64_t accepted = cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0);
-        if ((accepted < 1 || accepted > most) && !is_padding(p, b))
-            return cc1d_fail(
-                CC1D_ERROR_VALUE,
-                "num_accepted_tokens: expected values from 1 to S-W+2 = %lld, got %lld at element %lld",
-                (long long)most, (long long)accepted, (long long)b);
+static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argument) {
+    switch (argument->meaning) {
+    case CC1D_BOUNDARIES: return check_cu_seqlens(p);
+    case CC1D_POOL_ROWS: return check_rows(p, argument->role);
+    default: return check_counts(p, argument);
     }
-    return CC1D_OK;
+}
+
+static bool steers(const cc1d_argument *argument) {
+    return argument->kind == CC1D_KIND_INDEX && argument->meaning != CC1D_COMPARED;
 }
 
 cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
-    static cc1d_status (*const check[STEERING])(const cc1d_problem *) = {
-        check_cu_seqlens, check_indices, check_out_indices, check_cache_seqlens, check_accepted};
+    const cc1d_table *table = &cc1d_tables[p->op];
     values->many = NULL;
     if (p->device != CC1D_CPU) return CC1D_OK;
     uint64_t total = 0;
     const char *longest = "";
     int64_t most = 0;
-    for (int i = 0; i < STEERING; i++) {
-        const int64_t count = distinct(&p->view[steering[i]]);
-        if (count > most) longest = cc1d_role_name(p->op, steering[i]), most = count;
+    for (int i = 0; i < table->inputs; i++) {
+        if (!steers(&table->argument[i])) continue;
+        const int64_t count = distinct(&p->view[table->argument[i].role]);
+        if (count > most) longest = table->argument[i].name, most = count;
         total += (uint64_t)count;
     }
     int64_t *to = values->few;
@@ -179,15 +178,16 @@ cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
                              (long long)most);
         to = values->many;
     }
-    for (int i = 0; i < STEERING; i++) {
-        cc1d_view *v = &p->view[steering[i]];
+    for (int i = 0; i < table->inputs && total > 0; i++) {
+        cc1d_view *v = &p->view[table->argument[i].role];
         const int64_t count = distinct(v);
-        if (count == 0) continue;
+        if (!steers(&table->argument[i]) || count == 0) continue;
         copy_view(v, to, count);
         to += count;
     }
-    for (int i = 0; i < STEERING; i++)
-        if (distinct(&p->view[steering[i]]) > 0) CC1D_CHECK(check[i](p));
+    for (int i = 0; i < table->inputs && total > 0; i++)
+        if (steers(&table->argument[i]) && distinct(&p->view[table->argument[i].role]) > 0)
+            CC1D_CHECK(check_values(p, &table->argument[i]));
     return CC1D_OK;
 }
 

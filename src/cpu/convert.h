@@ -28,15 +28,6 @@ static inline bool cc1d_is_double(int32_t dtype) {
     }
 }
 
-/* Which of the 16-bit types. */
-static inline bool cc1d_is_float16(int32_t dtype) {
-    switch (dtype) {
-    case CC1D_FLOAT16: return true;
-    case CC1D_BFLOAT16: return false;
-    default: abort();
-    }
-}
-
 /* Whether an activation takes its brief form, unless a residual is added: results that are rounded to 16
  * bits. */
 static inline bool cc1d_is_brief(int32_t dtype) { return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16; }

@@ -11,6 +11,7 @@
 #include "core/checked.h"
 #include "core/index.h"
 #include "last_steps.h"
+#include "taps.h"
 #include "threads.h"
 
 /* ---- Which implementation
@@ -187,7 +188,7 @@ static void states_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
     state_bounds(j, index, &s);
-    if (cc1d_has(j->p, CC1D_SEQ_IDX)) s.last = cc1d_cpu_last_step(j->p, s.b);
+    if (cc1d_has_ids(j->p)) s.last = cc1d_cpu_last_step(j->p, s.b);
     cc1d_cpu_final_states(j->p, &s);
 }
 
@@ -236,7 +237,7 @@ static int64_t lines(int64_t bytes) { return cc1d_plus(bytes, 63) / 64 * 64; }
 
 static void lay_out(const cc1d_problem *p, cc1d_cpu_how *how) {
     const int64_t rows = how->split.b_count * how->split.t_count, terms = p->width + 1;
-    const bool rows_end_early = cc1d_has(p, CC1D_SEQ_IDX) && cc1d_has(p, CC1D_DFINAL);
+    const bool rows_end_early = cc1d_has_ids(p) && cc1d_has(p, CC1D_DFINAL);
     how->workspace_size = cc1d_cpu_workspace(p, how->path);
     how->last = wants_sums(p) ? lines(cc1d_times(cc1d_times(rows, p->dim), cc1d_times(terms, 8))) : 0;
     how->workspaces = cc1d_plus(how->last, rows_end_early ? lines(p->batch * (int64_t)sizeof(int64_t)) : 0);

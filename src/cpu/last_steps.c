@@ -5,7 +5,7 @@
 
 int64_t cc1d_cpu_last_step(const cc1d_problem *p, int64_t b) {
     int64_t step = p->seqlen - 1;
-    while (step >= 0 && cc1d_index_at(&p->view[CC1D_SEQ_IDX], b, step) < 0) step--;
+    while (step >= 0 && cc1d_id_of(p, b, step) < 0) step--;
     return step;
 }
 

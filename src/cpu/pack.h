@@ -65,7 +65,7 @@ static inline void cc1d_collect_tap(const cc1d_problem *p, const cc1d_segment *s
 static inline int64_t cc1d_collect_taps(const cc1d_problem *p, const cc1d_segment *s, cc1d_line x, int64_t d,
                                         int64_t t, int n, char *buffer) {
     const int64_t item = (int64_t)cc1d_itemsize(p->view[CC1D_X].dtype), back = p->width - 1;
-    if (cc1d_has(p, CC1D_SEQ_IDX)) {
+    if (cc1d_has_ids(p)) {
         for (int64_t k = 0; k <= back; k++) cc1d_collect_tap(p, s, d, t, n, k, buffer + k * n * item);
         return n;
     }

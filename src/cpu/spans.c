@@ -41,7 +41,7 @@ void cc1d_cpu_spans(const cc1d_problem *p, const cc1d_segment *s, int64_t t0, in
                     int64_t back, int64_t ahead, cc1d_spans *spans) {
     spans->count = 0;
     spans->t0 = t0;
-    if (cc1d_has(p, CC1D_SEQ_IDX)) {
+    if (cc1d_has_ids(p)) {
         spans->t1 = smaller(limit, t0 + CC1D_SPAN_UNITS * unit);
         spans_by_id(p, s, t0, unit, back, ahead, spans);
         return;

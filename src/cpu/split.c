@@ -1,6 +1,8 @@
 /* split.c - see split.h. */
 #include "split.h"
 
+#include "convert.h"
+
 enum {
     ITEMS = 64,           /* wanted of a call: enough to balance over many threads */
     ITEM_LEAST = 1 << 14, /* elements of an item: enough to hide that it must be claimed */
@@ -100,7 +102,7 @@ cc1d_cpu_room cc1d_cpu_room_of(int64_t width) {
 
 size_t cc1d_cpu_workspace(const cc1d_problem *p, cc1d_path path) {
     const int32_t dtype = p->view[CC1D_X].dtype;
-    const size_t item = dtype == CC1D_FLOAT64 ? sizeof(double) : sizeof(float);
+    const size_t item = cc1d_is_double(dtype) ? sizeof(double) : sizeof(float);
     const cc1d_cpu_room at = cc1d_cpu_room_of(p->width);
     int64_t count = at.weights; /* all that the scalar kernels need */
     if (p->width <= CC1D_MAX_WIDTH && path == CC1D_PATH_CHANNEL) {
@@ -110,9 +112,7 @@ size_t cc1d_cpu_workspace(const cc1d_problem *p, cc1d_path path) {
                                      (3 * p->width + 1) * (smaller(p->dim, CC1D_TILE_CHANNELS) + 32));
         count = count > rows ? count : rows;
     } else if (p->width <= CC1D_MAX_WIDTH) {
-        count = path == CC1D_PATH_GENERAL                         ? at.end
-                : dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16 ? at.x
-                                                                  : at.widened;
+        count = path == CC1D_PATH_GENERAL ? at.end : cc1d_itemsize(dtype) < item ? at.x : at.widened;
     }
     return ((size_t)count * item + 63) / 64 * 64;
 }

@@ -10,17 +10,26 @@ static inline char *cc1d_element(const cc1d_view *v, int64_t i, int64_t j, int64
     return v->data + offset * (int64_t)cc1d_itemsize(v->dtype);
 }
 
-/* The seq_idx of a step; steps before the sequence count as its first one, as the initial states
- * do. 0 where there is none. */
+/* Whether steps have ids, which a tap and its step must share; a negative one is padding. */
+static inline bool cc1d_has_ids(const cc1d_problem *p) {
+    return cc1d_has(p, CC1D_SEQ_IDX) || cc1d_has(p, CC1D_LENGTHS);
+}
+
+/* The id of a step >= 0 of batch row b; 0 where there are none. */
+static inline int64_t cc1d_id_of(const cc1d_problem *p, int64_t b, int64_t step) {
+    if (cc1d_has(p, CC1D_LENGTHS)) return step < cc1d_index_at(&p->view[CC1D_LENGTHS], b, 0) ? 0 : -1;
+    return cc1d_has_ids(p) ? cc1d_index_at(&p->view[CC1D_SEQ_IDX], b, step) : 0;
+}
+
+/* The id of a step; steps before the sequence count as its first one, as the initial states do. */
 static inline int64_t cc1d_sequence_id(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
-    if (!cc1d_has(p, CC1D_SEQ_IDX)) return 0;
-    return cc1d_index_at(&p->view[CC1D_SEQ_IDX], s->b, step > s->start ? step : s->start);
+    return cc1d_id_of(p, s->b, step > s->start ? step : s->start);
 }
 
 /* Where step `step` lies as a tap of step `now`, for channel d; NULL: it counts as 0. */
 static inline const char *cc1d_tap(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now,
                                    int64_t step) {
-    if (cc1d_has(p, CC1D_SEQ_IDX)) {
+    if (cc1d_has_ids(p)) {
         const int64_t id = cc1d_sequence_id(p, s, now);
         if (id < 0 || cc1d_sequence_id(p, s, step) != id) return NULL;
     }

@@ -104,24 +104,28 @@ static inline void cover_element(const cover *c, int64_t b, int64_t d, int64_t t
 
 static inline void cover_rows(const cover *c, const cc1d_launch *l, const cc1d_conv_params *q, uint32_t unit,
                               uint32_t slab) {
-    const int lanes = l->key[CC1D_KEY_ROW_LANES], vec = l->key[CC1D_KEY_VEC];
+    const int lanes = 1 << q->lane_bits, vec = l->key[CC1D_KEY_VEC];
     const uint32_t rest = divided(unit, q->inner), row = divided(rest, q->middle);
     const uint32_t segment = unit - rest * (uint32_t)q->inner.divisor;
     const int64_t d = rest - row * (uint32_t)q->middle.divisor, b = row + slab * (uint32_t)q->slab;
     if (b >= q->batch) return;
     const cc1d_view *target = &c->p->view[c->p->op == CC1D_OP_FORWARD ? CC1D_OUT : CC1D_DX];
     const int64_t start = b * target->stride[0] + d * target->stride[1] + q->target_offset;
-    const int64_t shift = l->key[CC1D_KEY_TARGET_SHIFTED] ? start % vec : 0;
-    const int64_t loads = c->p->op == CC1D_OP_FORWARD ? 1 : q->run;
-    const int64_t steps = loads * l->key[CC1D_KEY_UNROLL] * lanes * vec;
+    const int64_t shift = l->key[CC1D_KEY_PARTIAL_PACKS] ? start % vec : 0;
+    const int64_t steps = (int64_t)q->run * lanes * vec;
+    /* A text of 32 lanes has no other team, and only that of partial packs stops within a turn. */
+    CHECK(lanes == 32 || !l->key[CC1D_KEY_ROW_LANES]);
+    CHECK(l->key[CC1D_KEY_PARTIAL_PACKS] || q->run % l->key[CC1D_KEY_UNROLL] == 0);
+    CHECK(c->p->op != CC1D_OP_FORWARD || q->run <= l->key[CC1D_KEY_UNROLL]);
+    CHECK(c->p->op == CC1D_OP_FORWARD || l->key[CC1D_KEY_SEGMENTED] || q->inner.divisor == 1);
     CHECK((start - shift) % vec == 0);
     for (int64_t i = 0; i < steps; i++) cover_element(c, b, d, segment * steps + i - shift);
 }
 
 static inline void cover_columns(const cover *c, const cc1d_launch *l, const cc1d_conv_params *q,
                                  uint32_t unit, uint32_t slab) {
-    const int64_t vec = l->key[CC1D_KEY_VEC], group = l->key[CC1D_KEY_GROUP_RUNS];
-    const int64_t columns = l->group_size[0] / group;
+    const int64_t vec = l->key[CC1D_KEY_VEC], columns = (int64_t)1 << q->column_bits;
+    const int64_t group = l->group_size[0] / columns;
     const uint32_t rest = divided(unit, q->inner), row = divided(rest, q->middle);
     const int64_t first = (int64_t)(unit - rest * (uint32_t)q->inner.divisor) * columns * vec;
     const int64_t run = (int64_t)(rest - row * (uint32_t)q->middle.divisor) * group;
@@ -166,9 +170,7 @@ static inline void check_cover(const cc1d_problem *p, const cc1d_launch *l, int6
     }
     free(c.counts);
     /* Enough threads for the units: a group takes a team per lanes, a tile, or a unit per thread. */
-    const uint64_t per_group = time       ? l->group_size[0] / l->key[CC1D_KEY_ROW_LANES]
-                               : channels ? 1
-                                          : l->group_size[0];
+    const uint64_t per_group = time ? l->group_size[0] >> q.lane_bits : channels ? 1 : l->group_size[0];
     CHECK(l->groups[0] * per_group >= (uint64_t)q.units);
     CHECK((l->groups[0] - 1) * per_group < (uint64_t)q.units);
 }

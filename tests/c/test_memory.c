@@ -83,7 +83,7 @@ static void test_messages(void) {
     fail_first = 1, fail_others = true, calls = 0;
     CHECK_STATUS(update_circular(), CC1D_ERROR_MEMORY);
     fail_first = 0;
-    CHECK(strcmp(cc1d_last_error(), "conv_state_indices: out of memory for a copy of 300 values") == 0);
+    CHECK(strcmp(cc1d_last_error(), "cache_seqlens: out of memory for a copy of 300 values") == 0);
     fail_first = 2, fail_others = true, calls = 0;
     CHECK_STATUS(update_circular(), CC1D_ERROR_MEMORY);
     fail_first = 0;

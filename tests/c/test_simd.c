@@ -71,6 +71,14 @@ static box vector(int32_t dtype, int64_t count) {
     return box_make(dtype, 1, &count, order, random_once_in(4) ? 3 : 1, 0);
 }
 
+/* A few of the cases without one, the rest with any of the others. */
+static cc1d_activation random_activation(void) {
+#define VALUE(constant, name) CC1D_ACTIVATION_##constant,
+    static const cc1d_activation all[] = {CC1D_EACH_ACTIVATION(VALUE)};
+#undef VALUE
+    return all[random_once_in(4) ? 0 : random_in(1, (int64_t)(sizeof all / sizeof *all) - 1)];
+}
+
 static box none(void) { return (box){.map = NULL}; }
 
 static int32_t random_index_dtype(void) { return random_once_in(2) ? CC1D_INT32 : CC1D_INT64; }
@@ -142,7 +150,7 @@ static inputs random_inputs(void) {
     const int packing = (int)random_in(0, 3);
     if (packing == 1) s->b = 1;
     s->n = packing == 1 ? random_in(1, 8) : s->b;
-    in.activation = random_once_in(4) ? CC1D_ACTIVATION_NONE : CC1D_ACTIVATION_SILU;
+    in.activation = random_activation();
     in.x = sequences(s);
     in.weight = matrix(s->weight_dtype, s->d, s->w);
     in.bias = random_once_in(3) ? none() : vector(random_weight_dtype(s->dtype), s->d);
@@ -353,7 +361,7 @@ static void test_update(uint64_t seed) {
     int64_t length = s->w - 1 + random_in(0, 3);
     if (mode == 2) length += s->t - 1;
     if (length == 0) length = mode == 1 ? 1 : 0;
-    c.activation = random_once_in(4) ? CC1D_ACTIVATION_NONE : CC1D_ACTIVATION_SILU;
+    c.activation = random_activation();
     c.x = sequences(s);
     c.weight = matrix(s->weight_dtype, s->d, s->w);
     c.bias = random_once_in(3) ? none() : vector(random_weight_dtype(s->dtype), s->d);

@@ -161,8 +161,9 @@ static void test_rounding(void) {
     }
 }
 
-/* silu of one row, by a filter that leaves it as it is; backward: its slopes, by the gradient of ones. */
-static void run_row(const cc1d_tensor *row, void *to, bool backward) {
+/* An activation of one row, by a filter that leaves it as it is; backward: its slopes, by the gradient of
+ * ones. */
+static void run_row(const cc1d_tensor *row, void *to, cc1d_activation activation, bool backward) {
     static float weight = 1;
     static char scratch[1 << 20];
     static const double one_f64 = 1;
@@ -174,7 +175,7 @@ static void run_row(const cc1d_tensor *row, void *to, bool backward) {
     out.data = to;
     if (!backward) {
         const cc1d_forward_args args = {
-            .size = sizeof args, .x = row, .weight = &w, .out = &out, .activation = CC1D_ACTIVATION_SILU};
+            .size = sizeof args, .x = row, .weight = &w, .out = &out, .activation = activation};
         CHECK_STATUS(cc1d_forward(&args, &exec), CC1D_OK);
         return;
     }
@@ -189,7 +190,7 @@ static void run_row(const cc1d_tensor *row, void *to, bool backward) {
                                .x = row,
                                .weight = &w,
                                .dx = &out,
-                               .activation = CC1D_ACTIVATION_SILU,
+                               .activation = activation,
                                .scratch = scratch,
                                .scratch_size = sizeof scratch};
     args.scratch = scratch + (16 - (uintptr_t)scratch % 16) % 16;
@@ -198,24 +199,25 @@ static void run_row(const cc1d_tensor *row, void *to, bool backward) {
     free(dout.data);
 }
 
-/* One row of x through the activation and its slope, on each implementation. */
-static void compare_rows(const void *x, int32_t dtype, int64_t count) {
+/* One row of x through an activation and its slope, on each implementation. */
+static void compare_rows_of(cc1d_activation activation, const char *activation_name, const void *x,
+                            int32_t dtype, int64_t count) {
     const size_t item = cc1d_itemsize(dtype);
     char *expected = malloc((size_t)count * item), *got = malloc((size_t)count * item);
     const cc1d_tensor row = check_tensor((void *)(uintptr_t)x, dtype, 3, 1, 1, count);
     const char *name;
     for (int backward = 0; backward < 2; backward++) {
         cc1d_set_cpu_implementation("scalar");
-        run_row(&row, expected, backward);
+        run_row(&row, expected, activation, backward);
         for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {
             cc1d_set_cpu_implementation(name);
-            run_row(&row, got, backward);
+            run_row(&row, got, activation, backward);
             for (int64_t t = 0; t < count; t++) {
                 const double a = cc1d_load_f64(expected + (size_t)t * item, dtype);
                 const double b = cc1d_load_f64(got + (size_t)t * item, dtype);
                 if (memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b))) continue;
                 CHECK(!"the same bits");
-                printf("  %s: %s(%a) = %a, expected %a\n", name, backward ? "slope" : "silu",
+                printf("  %s: %s%s(%a) = %a, expected %a\n", name, activation_name, backward ? "'" : "",
                        cc1d_load_f64((const char *)x + (size_t)t * item, dtype), b, a);
                 break;
             }
@@ -224,6 +226,12 @@ static void compare_rows(const void *x, int32_t dtype, int64_t count) {
     cc1d_set_cpu_implementation(NULL);
     free(expected);
     free(got);
+}
+
+static void compare_rows(const void *x, int32_t dtype, int64_t count) {
+#define COMPARE(constant, name) compare_rows_of(CC1D_ACTIVATION_##constant, name, x, dtype, count);
+    CC1D_EACH_ACTIVATION(COMPARE)
+#undef COMPARE
 }
 
 static void test_every_half(void) {

@@ -21,13 +21,21 @@ import torch
 from table import Table, compile_ahead
 
 NEAR = "#define CC1D_OFFSET64 0\n"
+RELOADING = "#define LOADS_NEIGHBOURS 1"
 BOTH = ("contiguous", "channel_last")
 
 
 def far(source):
-    """The text that is compiled where a tensor has 2^31 elements or more."""
-    assert NEAR in source
-    return source.replace(NEAR, "#define CC1D_OFFSET64 1\n")
+    """The text that is compiled where a tensor has 2^31 elements or more.
+
+    Packs lie at pointers there, as on CUDA; so CUDA's other ways are taken too: a neighbour's pack
+    comes by a shuffle, rows of partial packs are walked two blocks at a time.
+    """
+    assert NEAR in source and RELOADING in source
+    shuffling = source.replace(RELOADING, "#define LOADS_NEIGHBOURS 0")
+    if "#define CC1D_PARTIAL_PACKS 1\n" in source:
+        shuffling = shuffling.replace("#define CC1D_UNROLL 1\n", "#define CC1D_UNROLL 2\n")
+    return shuffling.replace(NEAR, "#define CC1D_OFFSET64 1\n")
 
 
 FORWARD = Table(test_forward.test_forward, cases.FORWARD)
@@ -43,6 +51,8 @@ FAR = [
     for layout in BOTH
     for packing in (None, "seq_idx", "cu_seqlens")
 ]
+FAR += [cases.ConvCase(1, 2, length, 4, cases.BF16) for length in (1024, 1029)]
+FAR += [cases.ConvCase(1, 256, 1157, 4)]  # in segments of five blocks
 FAR_FORWARD = Table(test_forward.test_forward, FAR, edit=far)
 FAR_BACKWARD = Table(test_backward.test_backward, FAR, edit=far)
 FAR_UPDATE = Table(
@@ -141,6 +151,12 @@ def test_the_same_bits_again(metal, case):
         test_invariance.test_updates_of_several_tokens,
         test_invariance.test_prefill_then_decode,
         test_invariance.test_packing,
+        test_invariance.test_dx_batch_and_layout,
+        test_invariance.test_dx_alignment,
+        test_invariance.test_dx_length,
+        test_invariance.test_dx_position,
+        test_invariance.test_dx_packing,
+        test_invariance.test_state_gradients,
     ],
     ids=lambda test: test.__name__,
 )
@@ -175,6 +191,8 @@ def test_special_values(either_metal, activation, layout):
     for place in ("x", "weight", "bias"):
         special.test_special_values_behave_as_in_conv1d(either_metal, activation, layout, place)
     special.test_sign_of_zero(either_metal)
+    for length in (8, 9, 40):
+        special.test_there_are_no_steps_after_the_last(either_metal, layout, length)
 
 
 @pytest.mark.parametrize("layout", BOTH)

@@ -32,8 +32,8 @@ def update(**arguments):
 
 FAULTS = {
     "store one pack beyond the row": (
-        "if (t < seqlen) cc1d_store_pack(",
-        "if (t <= seqlen) cc1d_store_pack(",
+        "if (t < seqlen) cc1d_store_numbered(",
+        "if (t <= seqlen) cc1d_store_numbered(",
         forward(dim=1),
         harness.OutOfBoundsError,
     ),
@@ -44,8 +44,8 @@ FAULTS = {
         harness.OutOfBoundsError,
     ),
     "load between 16-byte boundaries": (
-        "v = cc1d_load_pack(row + t);",
-        "v = cc1d_load_pack(row + t + 1);",
+        "row.boundary = tensor - offset;",
+        "row.boundary = tensor - offset + 1;",
         forward(),
         harness.MisalignedError,
     ),
@@ -68,9 +68,9 @@ FAULTS = {
         harness.DivergenceError,
     ),
     "a shuffle that some lanes do not reach": (
-        "neighbour.word[w] = SHUFFLE(",
-        "if (lane != 0) neighbour.word[w] = SHUFFLE(",
-        forward(),
+        "neighbour.word[w] = SHUFFLE_ROTATE(",
+        "if (lane != 0) neighbour.word[w] = SHUFFLE_ROTATE(",
+        backward("contiguous"),
         harness.DivergenceError,
     ),
     "a row that two teams write": (
@@ -80,7 +80,7 @@ FAULTS = {
         harness.DataRaceError,
     ),
     "sums of runs that do not exist": (
-        "if ((int)(m.runs * CC1D_GROUP_RUNS + other) * p.run < p.seqlen)",
+        "if (group_end > p.seqlen) group_end = p.seqlen;",
         "",
         backward("channel_last"),
         harness.UninitialisedReadError,
@@ -92,8 +92,8 @@ FAULTS = {
         harness.UninitialisedReadError,
     ),
     "a step whose result is not written": (
-        "if (t + u < end)\n",
-        "if (t + u + 1 < end)\n",
+        "if (t + u < end) cc1d_store_column(",
+        "if (t + u + 1 < end) cc1d_store_column(",
         forward("channel_last"),
         AssertionError,
     ),
@@ -112,8 +112,8 @@ FAULTS = {
     "a byte that is not ASCII": ("FN void", "FN \u00e9void", forward(), SyntaxError),
     # What only large numbers show.
     "stale steps before a segment, from step 4096 on": (
-        "steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t - block, seqlen, x_skew), t - block);",
-        "steps[0] = cc1d_load_steps(x_row, t - (t > 4096 ? 2 * block : block), seqlen, x_skew);",
+        "before[u][back] = ADD_INITIAL(cc1d_load_steps(x_row, t, ahead,",
+        "before[u][back] = ADD_INITIAL(cc1d_load_steps(x_row, t, ahead - (t > 4096 ? 1 : 0),",
         lambda: sizes.rows_of_5000("contiguous"),
         AssertionError,
     ),

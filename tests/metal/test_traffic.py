@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from causal_conv1d_mps import _C
+from causal_conv1d_mps._tables import arrange
 
 WIDTH = 4
 SHAPES = [(2, 128, 256), (1, 64, 2048), (2, 256, 1024)]
@@ -58,7 +59,7 @@ def forward(shape, dtype, layout):
     weight, bias = parameters(shape[1])
     y = torch.empty_like(x)
     with harness.count_traffic() as moved:
-        _C.run("forward", (x, weight, bias, *[None] * 4, y), 1)
+        _C.run("forward", arrange("forward", x=x, weight=weight, bias=bias, out=y), 1)
     return moved, size(x, y, weight, bias)
 
 
@@ -66,9 +67,10 @@ def backward(shape, dtype, layout):
     x, dout = tensor(shape, dtype, layout), tensor(shape, dtype, layout)
     weight, bias = parameters(shape[1])
     dx, dweight, dbias = map(torch.empty_like, (x, weight, bias))
-    results = (dx, dweight, dbias, None)
+    inputs = dict(dout=dout, x=x, weight=weight, bias=bias)
+    results = dict(dx=dx, dweight=dweight, dbias=dbias)
     with harness.count_traffic() as moved:
-        _C.run("backward", (dout, x, weight, bias, *[None] * 4, *results), 1)
+        _C.run("backward", arrange("backward", **inputs, **results), 1)
     return moved, size(dout, x, weight, bias, dx, dweight, dbias)
 
 
@@ -78,7 +80,8 @@ def update(shape, dtype, state_len):
     weight, bias = parameters(dim)
     y = torch.empty_like(x)
     with harness.count_traffic() as moved:
-        _C.run("update", (x, state, weight, bias, *[None] * 4, y), 1)
+        named = dict(x=x, conv_state=state, weight=weight, bias=bias, out=y)
+        _C.run("update", arrange("update", **named), 1)
     return moved, size(x, y, state, state, weight, bias)
 
 
@@ -119,6 +122,7 @@ def test_one_thread_per_output_moves_more():
     kernel(x, *parameters(128), y, sizes, threads=x.numel(), group_size=256, arg_casts="int32")
     plain = kernel.last_traffic
     ours, _ = forward(shape, torch.bfloat16, "contiguous")
-    # Before any cache: every tap is a load of its own there, and a pack of 16 bytes here.
+    # Before any cache: every tap is a load of its own there, and here a pack of 16 bytes, and the
+    # end of the pack before it.
     assert plain.load_bytes > 4 * ours.load_bytes
-    assert plain.loads > 20 * ours.loads
+    assert plain.loads > 16 * ours.loads

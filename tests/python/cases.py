@@ -53,7 +53,7 @@ class ConvCase:
     bias_dtype: torch.dtype | None = F32  # None: no bias
     layout: str = "contiguous"
     activation: str | None = "silu"
-    packing: str | None = None  # None, "seq_idx" or "cu_seqlens"
+    packing: str | None = None  # None, "seq_idx", "cu_seqlens" or "lengths"
     initial: bool = False
     final: str | None = None  # None, "returned" or "final_states_out"
     residual: bool = False
@@ -109,6 +109,10 @@ class ConvCase:
             where = (self.batch, self.length, self.index_dtype, self.seed)
             ids = padded_ids(*where, self.padding) if self.padding else segment_ids(*where)
             given["seq_idx"] = ids.to(device)
+        if self.packing == "lengths":
+            generator = torch.Generator().manual_seed(self.seed)
+            lengths = torch.randint(0, self.length + 1, (self.batch,), generator=generator)
+            given["lengths"] = lengths.to(self.index_dtype).to(device)
         if self.packing == "cu_seqlens":
             bounds = sequence_bounds(self.length, self.sequences, self.index_dtype, self.seed)
             given["cu_seqlens"] = bounds.to(device)
@@ -213,14 +217,14 @@ def _paddings():
         (7, 4, 20, 9),
         (2, 3, 1, 2),
     )
-    for i, (padding, size) in enumerate(itertools.product(PADDING, sizes)):
+    for i, (padding, size) in enumerate(itertools.product((*PADDING, None), sizes)):
         for j, layout in enumerate(MAIN_LAYOUTS):
             yield ConvCase(
                 *size,
                 _cycle(i + j, DTYPES),
                 layout=layout,
                 activation=_cycle(i // 2 + j, (None, "silu")),
-                packing="seq_idx",
+                packing="seq_idx" if padding else "lengths",
                 initial=(i + j) % 4 != 3,
                 final="returned",
                 residual=(i + j) % 5 == 0,

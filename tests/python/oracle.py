@@ -201,6 +201,14 @@ def _indices(*tensors):
     return [None if t is None else t.detach().cpu() for t in tensors]
 
 
+def _ids(x, seq_idx, lengths):
+    """Every step's sequence, negative where it is padding."""
+    if lengths is None:
+        return seq_idx
+    rows = [[0 if t < n else -1 for t in range(x.shape[2])] for n in lengths.tolist()]
+    return torch.tensor(rows, dtype=torch.int64).reshape(x.shape[0], x.shape[2])
+
+
 def _live(x, seq_idx):
     """True at every step that is not padding."""
     if seq_idx is None:
@@ -224,9 +232,10 @@ def forward(
     activation=None,
     cu_seqlens=None,
     residual=None,
+    lengths=None,
 ) -> Forward:
     unit, width, halves = Unit.of(x.dtype), weight.shape[1], x.element_size() == 2
-    seq_idx, cu_seqlens = _indices(seq_idx, cu_seqlens)
+    seq_idx, cu_seqlens = _indices(_ids(x, seq_idx, lengths), cu_seqlens)
     x, weight, bias, initial_states, residual = _wide(x, weight, bias, initial_states, residual)
     where = (seq_idx, cu_seqlens, initial_states)
     acc, partial, final_states = _linear(x, weight, bias, *where)
@@ -264,9 +273,10 @@ def backward(
     cu_seqlens=None,
     residual=None,
     dfinal_states=None,
+    lengths=None,
 ) -> Backward:
     unit, width, epsilon = Unit.of(x.dtype), weight.shape[1], 2 * Unit.of(x.dtype).u
-    seq_idx, cu_seqlens = _indices(seq_idx, cu_seqlens)
+    seq_idx, cu_seqlens = _indices(_ids(x, seq_idx, lengths), cu_seqlens)
     dout, x, weight, bias, states, residual, dfinal = _wide(
         dout, x, weight, bias, initial_states, residual, dfinal_states
     )

@@ -343,11 +343,21 @@ REFUSED = {
     "cache_seqlens negative": row(
         update(cache_seqlens=ints(0, -4)), ValueError, "cache_seqlens", ">= 0", "-4 at element 1"
     ),
+    "lengths and seq_idx": row(
+        forward(lengths=ints(1, 2), seq_idx=zeros(B, T, dtype=I32)),
+        ValueError,
+        "lengths, seq_idx",
+        "at most one of them",
+        "both",
+    ),
+    "a length beyond the end": row(
+        forward(lengths=ints(T + 1, 2)), ValueError, "lengths", "from 0 to T = 10", "11"
+    ),
     "accepted and circular": row(
         update(cache_seqlens=ints(0, 1), num_accepted_tokens=ints(1, 1)),
         ValueError,
-        "num_accepted_tokens",
-        "no cache_seqlens",
+        "num_accepted_tokens, cache_seqlens",
+        "at most one of them",
         "both",
     ),
     "accepted, state short": row(

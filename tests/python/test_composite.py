@@ -11,6 +11,7 @@ from inputs import same_bits, values
 
 import causal_conv1d_mps as ccmps
 from causal_conv1d_mps import _composite
+from causal_conv1d_mps._tables import arrange_inputs
 
 # How the results are returned does not matter here.
 CASES = [case for case in cases.FORWARD if not case.out and case.final is None]
@@ -70,8 +71,7 @@ def test_composite_backward_is_the_kernel(case):
 def test_operators_give_the_bits_of_the_direct_path(case):
     rest, code = split(case.arguments())
     direct = ccmps.causal_conv1d_fn(**case.arguments(), return_final_states=True)
-    places = ("x", "weight", "bias", "seq_idx", "cu_seqlens", "initial_states", "residual")
     operator = torch.ops.causal_conv1d_mps.forward
-    found = operator(*(rest.get(name) for name in places), code, True)
+    found = operator(*arrange_inputs("forward", **rest), code, True)
     assert all(same_bits(f, e) for f, e in zip(found, direct, strict=True))
     assert found[0].stride() == direct[0].stride()

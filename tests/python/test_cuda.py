@@ -326,7 +326,7 @@ y = ccmps.causal_conv1d(x, w)
 child = os.fork()
 if child == 0:
     try:  # below PyTorch, which might refuse first
-        ccmps._C.run("forward", (x, w, *[None] * 5, y))
+        ccmps._C.run("forward", ccmps._tables.arrange("forward", x=x, weight=w, out=y))
     except RuntimeError as error:
         os._exit(0 if "fork" in str(error) else 1)
     os._exit(2)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from causal_conv1d_mps import _C
+from causal_conv1d_mps._tables import arrange
 
 FLOATS = np.arange(1000, dtype=np.float32)
 NEW_CAPSULE = ctypes.pythonapi.PyCapsule_New
@@ -50,7 +51,7 @@ class Producer:
 
 def forward(x):
     out = torch.full((2, 3, 5), 7.0)
-    _C.run("forward", (x, torch.ones(3, 4), *[None] * 5, out))
+    _C.run("forward", arrange("forward", x=x, weight=torch.ones(3, 4), out=out))
     return out
 
 

@@ -17,6 +17,7 @@ from inputs import same_bits
 from test_backward import gradients
 
 from causal_conv1d_mps import _C
+from causal_conv1d_mps._tables import arrange
 
 THREADS = 2
 
@@ -41,18 +42,21 @@ def code(activation):
 def convolve(case, end):
     plain = case.arguments()
     a = guard(plain, end)
-    inputs = (a["x"], a["weight"], *map(a.get, ("bias", "seq_idx", "cu_seqlens", "initial_states")))
     y = guarded(torch.empty_like(plain["x"]), end)
     states = torch.empty(case.state_shape, dtype=case.x_dtype)
     final = guarded(states, end) if case.final else None
-    activation = code(case.activation)
-    _C.run("forward", (*inputs, a.get("residual"), y, final), activation, -1, THREADS)
+    activation = code(a.pop("activation"))
+    tensors = arrange("forward", **a, out=y, final_states=final)
+    _C.run("forward", tensors, activation, -1, THREADS)
 
     plain, above, want = gradients(case, "cpu")
     dout, dfinal = guard(dict(enumerate([*above, None][:2])), end).values()
     names = ("x", "weight", "bias", "initial_states")
     found = [guarded(torch.empty_like(plain[n]), end) if n in plain else None for n in names]
-    _C.run("backward", (dout, *inputs, dfinal, *found), activation, -1, THREADS)
+    a.pop("residual", None)
+    results = {"d" + name: gradient for name, gradient in zip(names, found)}
+    tensors = arrange("backward", dout=dout, **a, dfinal_states=dfinal, **results)
+    _C.run("backward", tensors, activation, -1, THREADS)
     for name, gradient in zip(names, found):
         assert gradient is None or same_bits(gradient, want[name]), name
 
@@ -60,10 +64,8 @@ def convolve(case, end):
 def update(case, end):
     a = guard(case.arguments(), end)
     y = guarded(torch.empty_like(a["x"]), end)
-    names = ("cache_seqlens", "conv_state_indices", "num_accepted_tokens", "conv_state_out_indices")
-    indices = map(a.get, names)
-    inputs = (a["x"], a["conv_state"], a["weight"], a.get("bias"), *indices)
-    _C.run("update", (*inputs, y), code(case.activation), -1, THREADS)
+    activation, pad_slot_id = code(a.pop("activation")), a.pop("pad_slot_id", -1)
+    _C.run("update", arrange("update", **a, out=y), activation, pad_slot_id, THREADS)
 
 
 def varlen_states(case, end):

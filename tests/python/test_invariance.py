@@ -1,7 +1,8 @@
 """The same bits: from call to call, and wherever the same numbers enter the same step.
 
 The bits of y[b, :, t] depend only on the taps, the weights and the bias: every test here computes
-some steps in two ways and compares them bit for bit. On the CPU the same holds for dx.
+some steps in two ways and compares them bit for bit. The same holds for dx and for the gradients of
+the initial states.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import itertools
 import cases
 import pytest
 import torch
+import torch.nn.functional as F
 from backends import BACKENDS, CPU
 from hypothesis import given
 from hypothesis import strategies as st
@@ -223,41 +225,99 @@ def test_packing(backend, cuts, **sizes):
     assert same_bits(problem(x, seq_idx=seq_idx), alone)
 
 
-# The gradient of x on the CPU.
+# The gradients of x and of the initial states.
 
 
 @pytest.mark.parametrize("cpu", CPU, ids=str)
-@given(**SIZES, layout=st.sampled_from(NOT_EXPANDED), other=st.sampled_from(NOT_EXPANDED))
-def test_dx_batch_layout_and_implementation(cpu, layout, other, **sizes):
+@given(**SIZES)
+def test_dx_implementation(cpu, **sizes):
     with BACKENDS["cpu-scalar"].enter():
         problem = Problem(cpu, **sizes)
         dx = problem.dx()
     with cpu.enter():
-        assert same_bits(problem.dx(arrange(problem.x, layout), arrange(problem.dout, other)), dx)
-        assert same_bits(problem.dx(problem.x[1:2], problem.dout[1:2]), dx[1:2])
+        assert same_bits(problem.dx(), dx)
 
 
-@pytest.mark.parametrize("cpu", CPU, ids=str)
+@given(**SIZES, layout=st.sampled_from(NOT_EXPANDED), other=st.sampled_from(NOT_EXPANDED))
+def test_dx_batch_and_layout(backend, layout, other, **sizes):
+    problem = Problem(backend, **sizes)
+    dx = problem.dx()
+    x, dout = arrange(problem.x, layout, backend.device), problem.dout
+    assert same_bits(problem.dx(x, arrange(dout, other, backend.device)), dx)
+    assert same_bits(problem.dx(problem.x[1:2], dout[1:2]), dx[1:2])
+
+
+@given(**SIZES, offset=st.integers(0, 17))
+def test_dx_alignment(backend, offset, **sizes):
+    problem = Problem(backend, **sizes)
+    storage = problem.x.new_zeros(problem.x.numel() + 17)
+    x = storage[offset : offset + problem.x.numel()].view_as(problem.x)
+    assert same_bits(problem.dx(x.copy_(problem.x)), problem.dx())
+
+
 @given(**SIZES, kept=st.integers(1, 300))
-def test_dx_length(cpu, kept, **sizes):
-    with cpu.enter():
-        problem = Problem(cpu, **sizes)
-        dx = problem.dx(problem.x[..., :kept], problem.dout[..., :kept])
-        reached = dx.shape[2] - (problem.width - 1)  # later steps reach back into the others
-        same = slice(0, max(reached, 0) if kept < sizes["length"] else None)
-        assert same_bits(dx[..., same], problem.dx()[..., same])
+def test_dx_length(backend, kept, **sizes):
+    problem = Problem(backend, **sizes)
+    dx = problem.dx(problem.x[..., :kept], problem.dout[..., :kept])
+    reached = dx.shape[2] - (problem.width - 1)  # later steps reach back into the others
+    same = slice(0, max(reached, 0) if kept < sizes["length"] else None)
+    assert same_bits(dx[..., same], problem.dx()[..., same])
 
 
-@pytest.mark.parametrize("cpu", CPU, ids=str)
+@given(**SIZES, begin=st.integers(0, 299))
+def test_dx_position(backend, begin, **sizes):
+    """The steps from `begin` on, with the ones before them as states or left out."""
+    problem = Problem(backend, **sizes)
+    begin, history = begin % sizes["length"], problem.width - 1
+    states = F.pad(problem.x[..., :begin], (history, 0))[..., begin:]
+    x, dout = problem.x[..., begin:], problem.dout[..., begin:]
+    dx = problem.dx()
+    assert same_bits(problem.dx(x, dout, initial_states=states), dx[..., begin:])
+    alone = problem.dx(x, dout)  # where a step sees other taps, and dx another gradient
+    assert same_bits(alone[..., history:], dx[..., begin + history :])
+
+
 @given(**SIZES, cuts=st.lists(st.integers(1, 300), max_size=5))
-def test_dx_packing(cpu, cuts, **sizes):
-    with cpu.enter():
-        problem = Problem(cpu, **sizes)
-        pieces = problem.pieces(cuts)
-        x, dout = problem.x[:1], problem.dout[:1]
-        parts = [problem.dx(x[..., b:e], dout[..., b:e]) for b, e in pieces]
-        cu_seqlens = torch.tensor([0, *(e for _, e in pieces)])
-        ids = torch.arange(len(pieces)).repeat_interleave(cu_seqlens.diff()).unsqueeze(0)
-        alone = torch.cat(parts, dim=-1)
-        assert same_bits(problem.dx(x, dout, cu_seqlens=cu_seqlens), alone)
-        assert same_bits(problem.dx(x, dout, seq_idx=ids), alone)
+def test_dx_packing(backend, cuts, **sizes):
+    problem = Problem(backend, **sizes)
+    pieces = problem.pieces(cuts)
+    x, dout = problem.x[:1], problem.dout[:1]
+    parts = [problem.dx(x[..., b:e], dout[..., b:e]) for b, e in pieces]
+    cu_seqlens = torch.tensor([0, *(e for _, e in pieces)])
+    ids = torch.arange(len(pieces)).repeat_interleave(cu_seqlens.diff()).unsqueeze(0)
+    alone = torch.cat(parts, dim=-1)
+    assert same_bits(problem.dx(x, dout, cu_seqlens=cu_seqlens.to(backend.device)), alone)
+    assert same_bits(problem.dx(x, dout, seq_idx=ids.to(backend.device)), alone)
+
+
+@given(
+    **SIZES, layout=st.sampled_from(NOT_EXPANDED), cuts=st.lists(st.integers(1, 300), max_size=4)
+)
+def test_state_gradients(backend, layout, cuts, **sizes):
+    """Of a batch, a row, another layout, and packed sequences."""
+    problem = Problem(backend, **sizes)
+    pieces = problem.pieces(cuts)
+    x, dout = problem.x[:1], problem.dout[:1]
+    given = values((len(pieces), 9, problem.width - 1), sizes["dtype"], 3).to(backend.device)
+    last = values(given.shape, sizes["dtype"], 4).to(backend.device)
+
+    def gradient(x, dout, states, last, **more):
+        states = states.detach().requires_grad_()
+        y = problem(x, initial_states=states, return_final_states=True, **more)
+        return torch.autograd.grad(y, states, (dout, last))[0]
+
+    cells = [slice(i, i + 1) for i in range(len(pieces))]
+    alone = [
+        gradient(x[..., b:e], dout[..., b:e], given[cell], last[cell])
+        for (b, e), cell in zip(pieces, cells)
+    ]
+    cu_seqlens = torch.tensor([0, *(e for _, e in pieces)]).to(backend.device)
+    packed = gradient(x, dout, given, last, cu_seqlens=cu_seqlens)
+    assert same_bits(packed, torch.cat(alone))
+    begin, end = pieces[0]
+    x, dout = problem.x[..., begin:end], problem.dout[..., begin:end]
+    states, last = (torch.cat([t[:1]] * 3) for t in (given, last))
+    batch = gradient(x, dout, states, last)
+    assert same_bits(batch[:1], alone[0])
+    arranged = [arrange(t, layout, backend.device) for t in (x, dout)]
+    assert same_bits(gradient(*arranged, states, last), batch)

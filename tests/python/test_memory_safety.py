@@ -24,8 +24,8 @@ ROUTES = {
     "eager update": "ccmps.causal_conv1d_update(x, pool, w)",
     "general update": "ccmps.causal_conv1d_update(x, pool, wg)",
     "varlen_states": "ccmps.causal_conv1d_varlen_states(x[0].mT, bounds, 3)",
-    "operator": "torch.ops.causal_conv1d_mps.forward(x, w, *[None] * 5, 0, False)",
-    "through capsules": "_C.run('forward', (Alien(x), Alien(w), *[None] * 5, out))",
+    "operator": "torch.ops.causal_conv1d_mps.forward(*plain, 0, False)",
+    "through capsules": "_C.run('forward', aliens)",
 }
 
 
@@ -39,7 +39,7 @@ def test_a_garbage_collection_that_frees_x(route):
         f"""
         import gc, os, signal
         import torch, causal_conv1d_mps as ccmps
-        from causal_conv1d_mps import _C
+        from causal_conv1d_mps import _C, _tables
 
         class Alien:
             def __init__(self, tensor):
@@ -53,6 +53,8 @@ def test_a_garbage_collection_that_frees_x(route):
             g, wg, pool = x.clone(), w.clone().requires_grad_(), torch.zeros(2, {D}, 3)
             index, out = torch.zeros(2, 16384, dtype=torch.int32), torch.empty_like(x)
             bounds = torch.tensor([0, 9, 16384])
+            plain = _tables.arrange_inputs("forward", x=x, weight=w)
+            aliens = _tables.arrange("forward", x=Alien(x), weight=Alien(w), out=out)
             y = ccmps.causal_conv1d(x, wg)
             ys = ccmps.causal_conv1d_fn(x, wg, seq_idx=index)
             call = lambda: {ROUTES[route]}

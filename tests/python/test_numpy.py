@@ -7,6 +7,7 @@ import torch
 from inputs import same_bits, values, weights
 
 from causal_conv1d_mps import _C
+from causal_conv1d_mps._tables import arrange
 
 
 class OnlyDLPack:
@@ -27,7 +28,8 @@ def problem(dtype):
 
 
 def forward(x, weight, bias, out, final_states=None):
-    _C.run("forward", (x, weight, bias, *[None] * 4, out, final_states), 1)
+    given = dict(x=x, weight=weight, bias=bias, out=out, final_states=final_states)
+    _C.run("forward", arrange("forward", **given), 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
@@ -75,8 +77,9 @@ def test_update_in_place(wrap):
     x, weight = values((2, 9), torch.float32, 1), weights((9, 4), torch.float32, 2)
     state, out = values((2, 9, 3), torch.float32, 3), torch.empty(2, 9)
     want = oracle.update(x, state, weight, activation="silu")
-    tensors = map(wrap, (x, state, weight))
-    _C.run("update", (*tensors, *[None] * 5, wrap(out)), 1)
+    given = dict(x=x, conv_state=state, weight=weight, out=out)
+    given = {name: wrap(tensor) for name, tensor in given.items()}
+    _C.run("update", arrange("update", **given), 1)
     oracle.check(out, want.y, "y")
     assert same_bits(state, want.conv_state)
 

@@ -155,6 +155,8 @@ def only_allocates():
 
 def kernel_alone():
     from causal_conv1d_mps import _C
+    from causal_conv1d_mps._tables import arrange
 
     out, threads = torch.empty_like(X), torch.get_num_threads()
-    return lambda: _C.run("forward", (X, WEIGHT, BIAS, *[None] * 4, out), 1, -1, threads)
+    tensors = arrange("forward", x=X, weight=WEIGHT, bias=BIAS, out=out)
+    return lambda: _C.run("forward", tensors, 1, -1, threads)

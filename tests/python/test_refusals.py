@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import causal_conv1d_mps as ccmps
+from causal_conv1d_mps._tables import arrange_inputs
 from causal_conv1d_mps.nn import CausalConv1d, ShortConvolution
 
 B, D, T, W = 2, 6, 10, 4
@@ -122,7 +123,8 @@ def test_fake_tensors_of_several_devices():
         with pytest.raises(ValueError, match=r"^weight: expected a tensor on cpu"):
             ccmps.causal_conv1d(x, weight)
         with pytest.raises(ValueError, match=r"^weight: expected a tensor on cpu"):
-            torch.ops.causal_conv1d_mps.forward(x, weight, *[None] * 5, 0, False)
+            inputs = arrange_inputs("forward", x=x, weight=weight)
+            torch.ops.causal_conv1d_mps.forward(*inputs, 0, False)
 
 
 class Duck:
@@ -338,9 +340,10 @@ def test_three_dimensional_weights_everywhere():
     ys = [ccmps.causal_conv1d_update(x, s, w, bias) for s, w in zip(states, (weight, flat))]
     assert torch.equal(*ys) and torch.equal(*states)
     operator = torch.ops.causal_conv1d_mps.forward
-    found, want = (operator(x, w, bias, *[None] * 4, 1, True) for w in (weight, flat))
+    given = [arrange_inputs("forward", x=x, weight=w, bias=bias) for w in (weight, flat)]
+    found, want = (operator(*inputs, 1, True) for inputs in given)
     assert all(torch.equal(f, w) for f, w in zip(found, want, strict=True))
-    described = operator(*(t.to("meta") for t in (x, weight, bias)), *[None] * 4, 1, True)
+    described = operator(*(t if t is None else t.to("meta") for t in given[0]), 1, True)
     assert [t.shape for t in described] == [t.shape for t in want]
     mapped = torch.vmap(ccmps.causal_conv1d)
     assert torch.equal(mapped(x[None], weight[None])[0], ccmps.causal_conv1d(x, flat))

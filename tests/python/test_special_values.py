@@ -169,6 +169,22 @@ def test_special_values_behave_as_in_conv1d(backend, activation, layout, place):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("length", [8, 9, 40])
+def test_there_are_no_steps_after_the_last(backend, layout, length):
+    """Where one would overflow: it sees the last taps with other weights."""
+    x = torch.zeros(1, 4, length)
+    x[..., -1] = 3e38
+    weight = torch.tensor([[10, 10, 10, 0.1]] * 4)
+    leaves = [arrange(x, layout, backend.device), weight.to(backend.device)]
+    leaves = [t.requires_grad_() for t in leaves]
+    y = ccmps.causal_conv1d(*leaves, None, "silu")
+    dx, dweight = torch.autograd.grad(y, leaves, torch.ones_like(y))
+    want = oracle.backward(torch.ones_like(x), x, weight, activation="silu")
+    oracle.check(dx, want.x, "gradient of x")
+    oracle.check(dweight, want.weight, "gradient of weight")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", [None, "silu"])
 def test_float32_subnormals_survive(backend, activation, layout):
     if backend.flushes_subnormals:

@@ -2,9 +2,10 @@
 
 import torch
 
-from causal_conv1d_mps import _C, _checks, functional
-from causal_conv1d_mps._autograd import gradients
+from causal_conv1d_mps import _C, _checks, _tables, functional
+from causal_conv1d_mps._autograd import operator
 from causal_conv1d_mps._compat import is_dynamo_compiling
+from causal_conv1d_mps._gradients import gradients
 
 __all__ = [
     "causal_conv1d_bwd_function",
@@ -54,7 +55,16 @@ def causal_conv1d_bwd_function(
 ):
     """Returns (dx, dweight, dbias, dinitial_states); dx is the caller's tensor if given."""
     with_states = bool(return_dinitial_states) and initial_states is not None
-    inputs = (dout, x, weight, bias, seq_idx, None, initial_states, dfinal_states)
+    inputs = _tables.arrange_inputs(
+        "backward",
+        dout=dout,
+        x=x,
+        weight=weight,
+        bias=bias,
+        seq_idx=seq_idx,
+        initial_states=initial_states,
+        dfinal_states=dfinal_states,
+    )
     wanted = (True, True, bias is not None, with_states)
     activation = int(bool(silu_activation))
     if not is_dynamo_compiling():
@@ -66,7 +76,7 @@ def causal_conv1d_bwd_function(
     _checks.require_tensors("backward", (*inputs, dx))
     if dx is not None:
         _checks.target("dx", dx, x.shape, x)
-    found = gradients(inputs, activation, wanted)
+    found = gradients(inputs, activation, wanted, operator)
     return found if dx is None else (dx.copy_(found[0]), *found[1:])
 
 

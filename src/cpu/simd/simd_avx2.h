@@ -53,7 +53,7 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
 }
 
 SIMD_INLINE vec_f32 widen_f32(__m128i half, int dtype) {
-    if (cc1d_is_float16(dtype)) return _mm256_cvtph_ps(half);
+    if (dtype == CC1D_FLOAT16) return _mm256_cvtph_ps(half);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 /* bfloat16 in the upper half of each lane. number: v is no NaN. */
@@ -66,7 +66,7 @@ SIMD_INLINE __m256i round_bf16(vec_f32 v, int number) {
                               _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
 }
 SIMD_INLINE __m128i narrow_f32(vec_f32 v, int dtype, int number) {
-    if (cc1d_is_float16(dtype)) return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    if (dtype == CC1D_FLOAT16) return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256i rounded = _mm256_srli_epi32(round_bf16(v, number), 16);
     return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
 }

@@ -53,7 +53,7 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
 }
 
 SIMD_INLINE vec_f32 widen_f32(__m256i half, int dtype) {
-    if (cc1d_is_float16(dtype)) return _mm512_cvtph_ps(half);
+    if (dtype == CC1D_FLOAT16) return _mm512_cvtph_ps(half);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 /* bfloat16 in the upper half of each lane. number: v is no NaN. */
@@ -65,7 +65,7 @@ SIMD_INLINE __m512i round_bf16(vec_f32 v, int number) {
     return _mm512_mask_mov_epi32(sum, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
 }
 SIMD_INLINE __m256i narrow_f32(vec_f32 v, int dtype, int number) {
-    if (cc1d_is_float16(dtype)) return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    if (dtype == CC1D_FLOAT16) return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(v, number), 16));
 }
 

@@ -51,12 +51,12 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
 }
 
 SIMD_INLINE vec_f32 widen_f32(uint16x4_t half, int dtype) {
-    if (cc1d_is_float16(dtype)) return vcvt_f32_f16(vreinterpret_f16_u16(half));
+    if (dtype == CC1D_FLOAT16) return vcvt_f32_f16(vreinterpret_f16_u16(half));
     return vreinterpretq_f32_u32(vshll_n_u16(half, 16));
 }
 /* number: v is no NaN. */
 SIMD_INLINE uint16x4_t narrow_f32(vec_f32 v, int dtype, int number) {
-    if (cc1d_is_float16(dtype)) return vreinterpret_u16_f16(vcvt_f16_f32(v));
+    if (dtype == CC1D_FLOAT16) return vreinterpret_u16_f16(vcvt_f16_f32(v));
     const uint32x4_t u = vreinterpretq_u32_f32(v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
     const uint32x4_t sum = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);

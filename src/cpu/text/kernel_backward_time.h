@@ -135,7 +135,7 @@ SIMD_TARGET static void NAME(backward_group)(const cc1d_problem *p, const cc1d_s
                                              bool counted) {
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t item = (int64_t)cc1d_itemsize(dtype);
-    const bool pads = !direct && cc1d_has(p, CC1D_SEQ_IDX);
+    const bool pads = !direct && cc1d_has_ids(p);
     const char *taps = room->collected;
     int64_t step = 1;
     if (direct)
@@ -239,12 +239,12 @@ static void NAME(lay_out)(const cc1d_problem *p, const cc1d_segment *s, int64_t 
     enum { MOST = CC1D_SPAN_UNITS * 16 / 2 }; /* the W-1 steps after the stretch go into the same list */
     const int64_t back = p->width - 1;
     stretch->t0 = t0;
-    stretch->t1 = cc1d_has(p, CC1D_SEQ_IDX) && limit - t0 > MOST ? t0 + MOST : limit;
+    stretch->t1 = cc1d_has_ids(p) && limit - t0 > MOST ? t0 + MOST : limit;
     const int64_t halo = s->end - stretch->t1 < back ? s->end : stretch->t1 + back;
     cc1d_cpu_spans(p, s, t0, halo, 16, back, 0, &stretch->taps);
     /* Past the end the buffer holds zeros: nothing to look out for unless ids or a gradient of the final
      * state do. */
-    const bool plain = !cc1d_has(p, CC1D_SEQ_IDX) && !cc1d_has(p, CC1D_DFINAL);
+    const bool plain = !cc1d_has_ids(p) && !cc1d_has(p, CC1D_DFINAL);
     cc1d_cpu_spans(p, s, t0, stretch->t1, 16, 0, plain ? 0 : back, &stretch->ahead);
 }
 

@@ -40,6 +40,16 @@ static inline bool cc1d_is_kernel(const cc1d_problem *p, int32_t dtype, int widt
     return p->view[CC1D_X].dtype == dtype && (width == 0 || p->width == width);
 }
 
+/* Whether a call is computed in double. In vectors a dtype is not looked at so closely: what is no float has
+ * 16 bits there, so one that is neither ends the program here. States and results have x's (core/validate.c).
+ */
+static inline bool cc1d_is_in_double(const cc1d_problem *p) {
+    const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
+    if (cc1d_is_double(p->view[CC1D_X].dtype)) return true;
+    if (cc1d_is_double(weight->dtype) || (bias->present && cc1d_is_double(bias->dtype))) abort();
+    return false;
+}
+
 /* Successive steps of a vector of channels: base is the first one, pitch the distance in bytes. */
 typedef struct cc1d_column {
     char *base;

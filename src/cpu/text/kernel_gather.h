@@ -9,7 +9,7 @@ SIMD_TARGET static void NAME(gather)(REAL *to, const cc1d_view *v, int64_t offse
         cc1d_copy((char *)to, 1, from, stride, count, item);
         return;
     }
-    if (sizeof(REAL) == sizeof(double)) { /* the double vocabulary reads doubles only */
+    if (!IS_FLOAT) { /* the double vocabulary reads doubles only */
         for (int64_t i = 0; i < count; i++) to[i] = (REAL)cc1d_load_f64(from + i * stride * item, v->dtype);
         return;
     }

@@ -94,17 +94,14 @@ SIMD_INLINE void NAME(forward_halves)(const REAL *weights, const char *x, const 
     }
 }
 
-SIMD_TARGET static void NAME(forward_float16)(const REAL *weights, const char *x, const char *residual,
-                                              char *out, int64_t n, int64_t width,
-                                              cc1d_activation activation) {
-    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_FLOAT16, activation);
-}
-
-SIMD_TARGET static void NAME(forward_bfloat16)(const REAL *weights, const char *x, const char *residual,
-                                               char *out, int64_t n, int64_t width,
-                                               cc1d_activation activation) {
-    NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_BFLOAT16, activation);
-}
+#define FORWARD_HALVES(as)                                                                               \
+    SIMD_TARGET static void NAME(forward_##as)(const REAL *weights, const char *x, const char *residual, \
+                                               char *out, int64_t n, int64_t width,                      \
+                                               cc1d_activation activation) {                             \
+        NAME(forward_halves)(weights, x, residual, out, n, width, CC1D_##as, activation);                \
+    }
+CC1D_EACH_HALF(FORWARD_HALVES)
+#undef FORWARD_HALVES
 #endif
 
 /* n direct steps. x: the oldest tap of the first. */
@@ -115,8 +112,10 @@ SIMD_TARGET static void NAME(forward_run)(const cc1d_problem *p, const REAL *wei
     int64_t i = n / unit * unit;
     if (dtype == DTYPE) NAME(forward_reals)(weights, x, residual, out, i, p->width, p->activation);
 #if IS_FLOAT
-    if (dtype == CC1D_FLOAT16) NAME(forward_float16)(weights, x, residual, out, i, p->width, p->activation);
-    if (dtype == CC1D_BFLOAT16) NAME(forward_bfloat16)(weights, x, residual, out, i, p->width, p->activation);
+#define FORWARD_HALVES(as) \
+    if (dtype == CC1D_##as) NAME(forward_##as)(weights, x, residual, out, i, p->width, p->activation);
+    CC1D_EACH_HALF(FORWARD_HALVES)
+#undef FORWARD_HALVES
 #endif
     for (; i < n; i += LANES) {
         const int lanes = n - i < LANES ? (int)(n - i) : LANES;
@@ -212,7 +211,7 @@ SIMD_TARGET static void NAME(forward_lines)(const cc1d_problem *p, const cc1d_se
         const int64_t step = span.direct ? span.t1 - span.t0 : LANES;
         for (int64_t t = span.t0; t < span.t1; t += step) {
             const int64_t n = span.t1 - t < step ? span.t1 - t : step;
-            if (!span.direct && !cc1d_has(p, CC1D_SEQ_IDX)) {
+            if (!span.direct && !cc1d_has_ids(p)) {
                 NAME(forward_starts)(p, s, rows, count, t, (int)n);
                 continue;
             }

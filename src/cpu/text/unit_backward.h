@@ -18,7 +18,7 @@ void SIMD_ENTRY(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segm
                           void *workspace) {
     if (p->width > CC1D_MAX_WIDTH)
         cc1d_cpu_scalar.backward(p, path, s, partial, workspace);
-    else if (cc1d_is_double(p->view[CC1D_X].dtype))
+    else if (cc1d_is_in_double(p))
         backward_f64(p, path, s, partial, workspace);
     else
         backward_f32(p, path, s, partial, workspace);

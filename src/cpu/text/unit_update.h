@@ -17,7 +17,7 @@ cc1d_update_kernel SIMD_ENTRY(update);
 void SIMD_ENTRY(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
     if (p->width > CC1D_MAX_WIDTH || p->seqlen > CC1D_UPDATE_STEPS)
         cc1d_cpu_scalar.update(p, b, row, d0, d1);
-    else if (cc1d_is_double(p->view[CC1D_X].dtype))
+    else if (cc1d_is_in_double(p))
         update_f64(p, b, row, d0, d1);
     else
         update_f32(p, b, row, d0, d1);

@@ -40,22 +40,25 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .update_rows = 2,
         .update_threads = 128 * 1024,
     };
+    /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
+     * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
-        .time = {8, 1, 1},
-        .time_backward = {8, 1, 1},
-        .channel = {8, 1, 4},
-        .channel_backward = {8, 1, 4},
-        .time_backward_blocks = 8,
-        .channel_bytes = 8,
-        .channel_run = 64,
-        .channel_group = 8,
-        .channel_backward_bytes = 4,
-        .channel_backward_run = 128,
+        .time = {8, 1, 4},             /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
+                                          4: 27 / 1024, 8: 26 / 704 */
+        .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
+        .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
+        .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
+        .time_backward_blocks = 8,     /* a chain of 64 multiply-adds */
+        .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
+        .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
+        .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
+        .channel_backward_bytes = 4, /* 8: 44 / 384, 4: 47 / 704 */
+        .channel_backward_run = 128, /* 3 steps at either end are computed twice */
         .channel_backward_group = 8,
         .channel_least_run = 32,
-        .threads = 8 * 1024,
-        .update_bytes = 8,
-        .update_rows = 4,
+        .threads = 8 * 1024, /* fill the 8 cores of an M1 once */
+        .update_bytes = 8,   /* 4: 61 / 1024, 8: 49 / 704 */
+        .update_rows = 4,    /* 2: 62 / 1024, 4: 49 / 704: the weights are read and converted once */
         .update_threads = 16 * 1024,
     };
     if (p->device != CC1D_CUDA) return &metal;
@@ -106,10 +109,6 @@ static bool needs_64_bits(const cc1d_problem *p) {
     return false;
 }
 
-static uint8_t index_dtype(const cc1d_problem *p, cc1d_role role) {
-    return cc1d_has(p, role) ? (uint8_t)p->view[role].dtype : 0;
-}
-
 /* Words of an aligned load that takes all taps of a channel, or 0. */
 static uint8_t weight_words(const cc1d_problem *p) {
     const cc1d_view *w = &p->view[CC1D_WEIGHT];
@@ -126,6 +125,7 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     memset(launch, 0, offsetof(cc1d_launch, words));
     launch->kernel = cc1d_kernel_names[kernel];
     uint8_t *key = launch->key;
+    const cc1d_role sequences = cc1d_sequences_role(p);
     key[CC1D_KEY_X_DTYPE] = (uint8_t)p->view[CC1D_X].dtype;
     key[CC1D_KEY_WEIGHT_DTYPE] =
         (uint8_t)(cc1d_has(p, CC1D_WEIGHT) ? p->view[CC1D_WEIGHT].dtype : CC1D_FLOAT32);
@@ -135,15 +135,14 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_WIDTH] = unrolled ? (uint8_t)p->width : 0;
     key[CC1D_KEY_WEIGHT_WORDS] = unrolled ? weight_words(p) : 0;
     key[CC1D_KEY_ACTIVATION] = (uint8_t)p->activation;
-    key[CC1D_KEY_SEQ] = cc1d_has(p, CC1D_SEQ_IDX) ? 1 : cc1d_has(p, CC1D_CU) ? 2 : 0;
-    key[CC1D_KEY_SEQ_DTYPE] = index_dtype(p, cc1d_has(p, CC1D_SEQ_IDX) ? CC1D_SEQ_IDX : CC1D_CU);
+    key[CC1D_KEY_SEQ] = cc1d_has(p, sequences) ? cc1d_buffers[sequences].value : 0;
+    key[CC1D_KEY_SEQ_DTYPE] = cc1d_has(p, sequences) ? (uint8_t)p->view[sequences].dtype : 0;
     key[CC1D_KEY_OFFSET64] = needs_64_bits(p);
     key[CC1D_KEY_SIMD_GROUPS] = 8;
     key[CC1D_KEY_MIN_BLOCKS] = 1;
     key[CC1D_KEY_VEC] = 1;
     key[CC1D_KEY_UNROLL] = 1;
     key[CC1D_KEY_ROW_LANES] = 32;
-    key[CC1D_KEY_GROUP_RUNS] = 1;
     return launch;
 }
 
@@ -201,7 +200,7 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .last = cc1d_place_of(&p->view[last]),
         .weight = cc1d_place_of(&p->view[CC1D_WEIGHT]),
         .bias = cc1d_place_of(&p->view[CC1D_BIAS]),
-        .seq = cc1d_place_of(&p->view[cc1d_has(p, CC1D_SEQ_IDX) ? CC1D_SEQ_IDX : CC1D_CU]),
+        .seq = cc1d_place_of(&p->view[cc1d_sequences_role(p)]),
         .batch = (int)p->batch,
         .dim = (int)p->dim,
         .seqlen = (int)p->seqlen,

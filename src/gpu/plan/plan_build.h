@@ -24,8 +24,8 @@ typedef struct cc1d_tuning {
     int channel_least_run;  /* time steps per thread, at least, however few threads that gives */
     int64_t threads;        /* work is cut finer until there are about so many threads */
     int update_bytes;       /* update step: of a pack, at most */
-    int update_rows;        /* ... batch rows per thread, at most */
-    int64_t update_threads; /* ... packs and rows are cut until there are so many threads */
+    int update_rows;        /* ... batch rows per thread, or 1 */
+    int64_t update_threads; /* ... where there would not be so many threads */
 } cc1d_tuning;
 
 const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p);
@@ -35,6 +35,13 @@ static inline int64_t cc1d_ceil_div(int64_t a, int64_t b) { return a / b + (a % 
 
 static inline int64_t cc1d_clamp(int64_t value, int64_t low, int64_t high) {
     return value < low ? low : value > high ? high : value;
+}
+
+/* Of a power of two. */
+static inline int cc1d_log2(int64_t value) {
+    int bits = 0;
+    while (value >> bits > 1) bits++;
+    return bits;
 }
 
 cc1d_long cc1d_long_of(int64_t value);

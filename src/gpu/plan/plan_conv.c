@@ -33,8 +33,8 @@ static size_t real_size(const cc1d_problem *p) {
 
 /* A path's shape into the key. Registers are bounded only where that was measured: plain calls, no spills. */
 static void set_shape(const cc1d_problem *p, const struct cc1d_shape *shape, cc1d_launch *launch) {
-    const bool plain = p->width <= 4 && p->view[CC1D_X].dtype != CC1D_FLOAT64 && !cc1d_has(p, CC1D_SEQ_IDX) &&
-                       !cc1d_has(p, CC1D_CU) && !cc1d_has(p, CC1D_RESIDUAL);
+    const bool plain = p->width <= 4 && p->view[CC1D_X].dtype != CC1D_FLOAT64 &&
+                       !cc1d_has(p, cc1d_sequences_role(p)) && !cc1d_has(p, CC1D_RESIDUAL);
     launch->key[CC1D_KEY_SIMD_GROUPS] = (uint8_t)shape->simd_groups;
     launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)(plain ? shape->min_blocks : 1);
     launch->key[CC1D_KEY_UNROLL] = (uint8_t)shape->unroll;
@@ -55,42 +55,48 @@ static bool shifted(const cc1d_view *target, int64_t vec) {
            (target->shape[1] > 1 && target->stride[1] % vec);
 }
 
-/* Cuts rows into segments of `most_blocks` blocks at most, and fewer if that gives too few teams. */
+/* Cuts rows into segments of `most_blocks` blocks at most (0: as many as are loaded at once), and fewer if
+ * that gives too few teams. Three texts do for all lengths: long rows, whose teams are SIMD-groups and whose
+ * segments are whole turns; aligned ones of any other length, block by block; and rows of partial packs. */
 static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_launch *launch,
                             const struct cc1d_shape *shape, int64_t most_blocks, cc1d_conv_params *params) {
     /* With packing, ids and their comparisons make up most of the text: one block keeps it short. */
-    const bool packed = cc1d_has(p, CC1D_SEQ_IDX) || cc1d_has(p, CC1D_CU);
-    int64_t unroll = packed ? 1 : shape->unroll;
-    const int64_t most_run = cc1d_ceil_div(most_blocks, unroll);
+    const bool packed = cc1d_has(p, cc1d_sequences_role(p));
+    const int64_t most_unroll = packed ? 1 : shape->unroll;
     set_shape(p, shape, launch);
     const cc1d_view *target = &p->view[r->target];
     const int64_t vec = LARGEST_PACK / item(p);
     uint8_t *key = launch->key;
     key[CC1D_KEY_VEC] = (uint8_t)vec;
-    key[CC1D_KEY_TARGET_SHIFTED] = shifted(target, vec);
     key[CC1D_KEY_X_SKEWED] = skewed(&p->view[CC1D_X], target, vec);
     key[CC1D_KEY_SIDE_SKEWED] = r->has_side && skewed(&p->view[r->side], target, vec);
-    key[CC1D_KEY_PARTIAL_PACKS] = p->seqlen % vec || key[CC1D_KEY_TARGET_SHIFTED] || key[CC1D_KEY_X_SKEWED] ||
-                                  key[CC1D_KEY_SIDE_SKEWED];
+    const bool is_shifted = shifted(target, vec);
+    const bool partial = p->seqlen % vec || is_shifted || key[CC1D_KEY_X_SKEWED] || key[CC1D_KEY_SIDE_SKEWED];
 
-    const int64_t most_shift = key[CC1D_KEY_TARGET_SHIFTED] ? vec - 1 : 0;
-    const int64_t packs = cc1d_ceil_div(p->seqlen + most_shift, vec);
-    int64_t lanes = 4;
-    while (lanes < 32 && lanes < packs) lanes *= 2;
-    const int64_t blocks = cc1d_ceil_div(packs, lanes);
+    const int64_t packs = cc1d_ceil_div(p->seqlen + (is_shifted ? vec - 1 : 0), vec);
+    int lane_bits = 2;
+    while (lane_bits < 5 && (1 << lane_bits) < packs) lane_bits++;
+    const int64_t lanes = (int64_t)1 << lane_bits, blocks = cc1d_ceil_div(packs, lanes);
+    int64_t unroll = most_unroll;
     while (unroll > 1 && cc1d_ceil_div(blocks, unroll) * unroll * 8 > blocks * 9)
         unroll /= 2; /* more than an eighth would be idle */
+    const bool whole = lanes == 32 && !partial && unroll == most_unroll;
+    const int64_t turn = whole ? most_unroll : partial && most_unroll > 1 ? 2 : 1;
+    if (!most_blocks && unroll > turn) unroll = turn; /* forward's segments are one turn */
     const int64_t loads = cc1d_ceil_div(blocks, unroll);
     const int64_t wanted = cc1d_ceil_div(cc1d_tuning_for(p)->threads / lanes, p->batch * p->dim);
-    int64_t segments = cc1d_ceil_div(loads, most_run);
-    segments = cc1d_clamp(wanted, segments, loads);
+    const int64_t most_run = most_blocks ? cc1d_ceil_div(most_blocks, most_unroll) : 1;
+    int64_t segments = cc1d_clamp(wanted, cc1d_ceil_div(loads, most_run), loads);
     const int64_t run = cc1d_ceil_div(loads, segments);
     segments = cc1d_ceil_div(loads, run);
 
-    key[CC1D_KEY_ROW_LANES] = (uint8_t)lanes;
-    key[CC1D_KEY_UNROLL] = (uint8_t)unroll;
-    key[CC1D_KEY_SEGMENTED] = segments > 1;
-    params->run = (int)run;
+    key[CC1D_KEY_ROW_LANES] = whole ? 32 : 0;
+    key[CC1D_KEY_UNROLL] = (uint8_t)turn;
+    key[CC1D_KEY_PARTIAL_PACKS] = partial;
+    if (partial) key[CC1D_KEY_MIN_BLOCKS] -= key[CC1D_KEY_MIN_BLOCKS] / 8; /* else a register is spilled */
+    key[CC1D_KEY_SEGMENTED] = most_blocks && (!whole || segments > 1);
+    params->lane_bits = lane_bits;
+    params->run = (int)(run * unroll);
     params->inner = cc1d_divisor_of(segments);
     params->middle = cc1d_divisor_of(p->dim);
     return cc1d_set_grid(launch, p->batch, p->dim * segments, 32 * key[CC1D_KEY_SIMD_GROUPS] / lanes,
@@ -148,8 +154,8 @@ static cc1d_status cut_columns(const cc1d_problem *p, const shape_roles *r, cc1d
     const int64_t groups = cc1d_ceil_div(runs, group);
     key[CC1D_KEY_VEC] = (uint8_t)vec;
     key[CC1D_KEY_CHANNEL_TAIL] = p->dim % vec != 0;
-    key[CC1D_KEY_GROUP_RUNS] = (uint8_t)group;
     params->run = (int)run;
+    params->column_bits = cc1d_log2(threads / group);
     params->inner = cc1d_divisor_of(tiles);
     params->middle = cc1d_divisor_of(groups);
     return cc1d_set_grid(launch, p->batch, tiles * groups, 1, &params->slab, &params->units);
@@ -185,7 +191,7 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     const cc1d_tuning *t = cc1d_tuning_for(p);
     cc1d_status status;
     if (way == PATH_TIME) {
-        status = cut_rows(p, &r, launch, &t->time, 1, &params); /* one load per team: forward has no loop */
+        status = cut_rows(p, &r, launch, &t->time, 0, &params);
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
         status = cut_columns(p, &r, launch, &t->channel, cut, &params);
@@ -283,12 +289,12 @@ static cc1d_status plan_reduce(const cc1d_problem *p, cc1d_plan *plan, bool taps
         .columns = (int)columns,
         .width = (int)p->width,
         .parts = (int)parts,
+        .taps_together = taps_together,
         .partials = cc1d_long_of(partials),
     };
     cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_BACKWARD_REDUCE, false);
     launch->key[CC1D_KEY_HAS_DWEIGHT] = cc1d_has(p, CC1D_DWEIGHT);
     launch->key[CC1D_KEY_HAS_DBIAS] = cc1d_has(p, CC1D_DBIAS);
-    launch->key[CC1D_KEY_TAPS_TOGETHER] = taps_together;
     launch->key[CC1D_KEY_SEQ] = launch->key[CC1D_KEY_SEQ_DTYPE] = 0;
     launch->key[CC1D_KEY_ACTIVATION] = CC1D_ACTIVATION_NONE;
     launch->waits_itself = true;

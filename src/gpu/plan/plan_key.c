@@ -9,7 +9,7 @@ const char *const cc1d_kernel_names[] = {CC1D_KERNELS(KERNEL_NAME)};
 _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
 
 /* Every kernel's buffers, in order; the ones that a key says are absent are left out. */
-#define TAPS CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL
+#define TAPS CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL
 #define FORWARD \
     { TAPS, CC1D_RESIDUAL, CC1D_OUT, END }
 #define BACKWARD \
@@ -27,37 +27,61 @@ static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
     [CC1D_KERNEL_BACKWARD_TIME] = BACKWARD,
     [CC1D_KERNEL_BACKWARD_CHANNEL] = BACKWARD,
     [CC1D_KERNEL_BACKWARD_WIDE_DPRE] = {TAPS, CC1D_DOUT, CC1D_SCRATCH, END},
-    [CC1D_KERNEL_BACKWARD_WIDE_DX] = {CC1D_WEIGHT, CC1D_SEQ_IDX, CC1D_CU, CC1D_DFINAL, CC1D_DX, CC1D_SCRATCH,
-                                      END},
-    [CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_SCRATCH, END},
+    [CC1D_KERNEL_BACKWARD_WIDE_DX] = {CC1D_WEIGHT, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_DFINAL, CC1D_DX,
+                                      CC1D_SCRATCH, END},
+    [CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL,
+                                           CC1D_SCRATCH, END},
     [CC1D_KERNEL_BACKWARD_REDUCE] = {CC1D_SCRATCH, CC1D_DWEIGHT, CC1D_DBIAS, END},
-    [CC1D_KERNEL_VARLEN_STATES] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_INITIAL, CC1D_FINAL, END},
+    [CC1D_KERNEL_VARLEN_STATES] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL, CC1D_FINAL,
+                                   END},
     [CC1D_KERNEL_BACKWARD_INITIAL] = {TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DINITIAL, END},
     [CC1D_KERNEL_UPDATE] = UPDATE,
     [CC1D_KERNEL_UPDATE_STEP] = UPDATE,
 };
 
+#define ALWAYS -1
+const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1] = {
+    [CC1D_X] = {"IN", "cc1d_x_t", "x", ALWAYS, 0},
+    [CC1D_WEIGHT] = {"IN", "cc1d_weight_t", "weight", ALWAYS, 0},
+    [CC1D_BIAS] = {"IN", "cc1d_bias_t", "bias", CC1D_KEY_HAS_BIAS, 0},
+    [CC1D_SEQ_IDX] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 1},
+    [CC1D_CU] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 2},
+    [CC1D_LENGTHS] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 3},
+    [CC1D_INITIAL] = {"IN", "cc1d_x_t", "initial", CC1D_KEY_HAS_INITIAL, 0},
+    [CC1D_RESIDUAL] = {"IN", "cc1d_x_t", "side", CC1D_KEY_HAS_RESIDUAL, 0},
+    [CC1D_OUT] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
+    [CC1D_FINAL] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
+    [CC1D_DOUT] = {"IN", "cc1d_x_t", "side", ALWAYS, 0},
+    [CC1D_DFINAL] = {"IN", "cc1d_x_t", "last", CC1D_KEY_HAS_LAST_GRADIENT, 0},
+    [CC1D_DX] = {"OUT", "cc1d_x_t", "target", CC1D_KEY_HAS_DX, 0},
+    [CC1D_DWEIGHT] = {"OUT", "cc1d_weight_t", "dweight", CC1D_KEY_HAS_DWEIGHT, 0},
+    [CC1D_DBIAS] = {"OUT", "cc1d_bias_t", "dbias", CC1D_KEY_HAS_DBIAS, 0},
+    [CC1D_DINITIAL] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
+    [CC1D_STATE] = {"OUT", "cc1d_state_t", "state", ALWAYS, 0},
+    [CC1D_CACHE] = {"IN", "JOIN(cc1d_index_, CC1D_CACHE_DTYPE)", "cache", CC1D_KEY_CACHE_DTYPE, 0},
+    [CC1D_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_INDICES_DTYPE)", "indices", CC1D_KEY_INDICES_DTYPE, 0},
+    [CC1D_OUT_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE)", "out_indices",
+                          CC1D_KEY_OUT_INDICES_DTYPE, 0},
+    [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens",
+                       CC1D_KEY_ACCEPTED_DTYPE, 0},
+    [CC1D_SCRATCH] = {"OUT", "cc1d_real", "scratch", ALWAYS, 0},
+};
+
 static bool key_has(int kernel, const uint8_t *key, int role) {
-    switch (role) {
-    case CC1D_X: return !key[CC1D_KEY_IN_PLACE];
-    case CC1D_BIAS: return key[CC1D_KEY_HAS_BIAS];
-    case CC1D_SEQ_IDX: return key[CC1D_KEY_SEQ] == 1;
-    case CC1D_CU: return key[CC1D_KEY_SEQ] == 2;
-    case CC1D_INITIAL: return key[CC1D_KEY_HAS_INITIAL];
-    case CC1D_RESIDUAL: return key[CC1D_KEY_HAS_RESIDUAL];
-    case CC1D_DFINAL: return key[CC1D_KEY_HAS_LAST_GRADIENT];
-    case CC1D_DX: return key[CC1D_KEY_HAS_DX];
-    case CC1D_DWEIGHT: return key[CC1D_KEY_HAS_DWEIGHT];
-    case CC1D_DBIAS: return key[CC1D_KEY_HAS_DBIAS];
-    case CC1D_CACHE: return key[CC1D_KEY_CACHE_DTYPE];
-    case CC1D_INDICES: return key[CC1D_KEY_INDICES_DTYPE];
-    case CC1D_ACCEPTED: return key[CC1D_KEY_ACCEPTED_DTYPE];
-    case CC1D_OUT_INDICES: return key[CC1D_KEY_OUT_INDICES_DTYPE];
-    case CC1D_SCRATCH:
-        return key[CC1D_KEY_HAS_DWEIGHT] ||
-               (kernel != CC1D_KERNEL_BACKWARD_TIME && kernel != CC1D_KERNEL_BACKWARD_CHANNEL);
-    default: return true;
-    }
+    const cc1d_buffer *buffer = &cc1d_buffers[role];
+    if (role == CC1D_SCRATCH &&
+        (kernel == CC1D_KERNEL_BACKWARD_TIME || kernel == CC1D_KERNEL_BACKWARD_CHANNEL))
+        return key[CC1D_KEY_HAS_DWEIGHT];
+    if (role == CC1D_X && key[CC1D_KEY_IN_PLACE]) return false;
+    if (buffer->field == ALWAYS) return true;
+    return buffer->value ? key[buffer->field] == buffer->value : key[buffer->field] != 0;
+}
+
+cc1d_role cc1d_sequences_role(const cc1d_problem *p) {
+    static const cc1d_role roles[] = {CC1D_SEQ_IDX, CC1D_LENGTHS, CC1D_CU};
+    size_t i = 0;
+    while (i + 1 < sizeof roles / sizeof *roles && !cc1d_has(p, roles[i])) i++;
+    return roles[i];
 }
 
 int cc1d_kernel_index(const char *name) {

@@ -6,46 +6,43 @@
 #include "plan.h"
 
 /* Dtypes are cc1d_dtype's numbers; an index tensor that is absent has 0. Flags are 0 or 1. */
-#define CC1D_KEY_FIELDS(F)                                                                                \
-    F(X_DTYPE)                                                                                            \
-    F(WEIGHT_DTYPE)                                                                                       \
-    F(BIAS_DTYPE)                                                                                         \
-    F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                            \
-    F(ACTIVATION) /* cc1d_activation's number */                                                          \
-    F(SEQ)        /* 0 none, 1 seq_idx, 2 cu_seqlens */                                                   \
-    F(SEQ_DTYPE)                                                                                          \
-    F(HAS_BIAS)                                                                                           \
-    F(HAS_INITIAL)                                                                                        \
-    F(HAS_RESIDUAL)                                                                                       \
-    F(HAS_DOUT)                                                                                           \
-    F(HAS_LAST_GRADIENT)                                                                                  \
-    F(HAS_DX)                                                                                             \
-    F(HAS_DWEIGHT) /* in a first pass: partial sums are written */                                        \
-    F(HAS_DBIAS)                                                                                          \
-    F(OFFSET64)       /* a tensor is too large for 32-bit offsets */                                      \
-    F(SIMD_GROUPS)    /* of 32 threads, per group */                                                      \
-    F(MIN_BLOCKS)     /* CUDA: groups that a multiprocessor must be able to hold: bounds the registers */ \
-    F(VEC)            /* elements per pack */                                                             \
-    F(UNROLL)         /* packs (time: blocks of packs, update: batch rows) in flight per thread */        \
-    F(WEIGHT_WORDS)   /* a channel's taps as one aligned load of 1, 2 or 4 words; 0: one by one */        \
-    F(ROW_LANES)      /* time path: lanes of a team */                                                    \
-    F(SEGMENTED)      /* time path: a row has several segments */                                         \
-    F(PARTIAL_PACKS)  /* time path: some packs are cut by a row's ends, or skewed */                      \
-    F(TARGET_SHIFTED) /* time path: rows of the target start between 16-byte boundaries */                \
-    F(X_SKEWED)       /* time path: packs of x lie differently from the target's */                       \
-    F(SIDE_SKEWED)                                                                                        \
-    F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                          \
-    F(GROUP_RUNS)    /* channel path: runs of time steps per group; update step: bundles of batch rows */ \
-    F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */          \
-    F(STATE_LEN)     /* update step: steps of a state row */                                              \
-    F(STATE_ROWS)    /* update step: the steps of a channel are contiguous */                             \
-    F(CACHE_DTYPE)   /* update */                                                                         \
-    F(INDICES_DTYPE) /* update */                                                                         \
-    F(ACCEPTED_DTYPE)                                                                                     \
-    F(STATE_DTYPE) /* update */                                                                           \
-    F(OUT_INDICES_DTYPE)                                                                                  \
-    F(IN_PLACE)      /* update: out is x */                                                               \
-    F(TAPS_TOGETHER) /* reduction: the sums of a channel lie together */
+#define CC1D_KEY_FIELDS(F)                                                                               \
+    F(X_DTYPE)                                                                                           \
+    F(WEIGHT_DTYPE)                                                                                      \
+    F(BIAS_DTYPE)                                                                                        \
+    F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                           \
+    F(ACTIVATION) /* cc1d_activation's number */                                                         \
+    F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                  \
+    F(SEQ_DTYPE)                                                                                         \
+    F(HAS_BIAS)                                                                                          \
+    F(HAS_INITIAL)                                                                                       \
+    F(HAS_RESIDUAL)                                                                                      \
+    F(HAS_DOUT)                                                                                          \
+    F(HAS_LAST_GRADIENT)                                                                                 \
+    F(HAS_DX)                                                                                            \
+    F(HAS_DWEIGHT) /* in a first pass: partial sums are written */                                       \
+    F(HAS_DBIAS)                                                                                         \
+    F(OFFSET64)      /* a tensor is too large for 32-bit offsets */                                      \
+    F(SIMD_GROUPS)   /* of 32 threads, per group */                                                      \
+    F(MIN_BLOCKS)    /* CUDA: groups that a multiprocessor must be able to hold: bounds the registers */ \
+    F(VEC)           /* elements per pack */                                                             \
+    F(UNROLL)        /* packs (time: blocks of packs, update: batch rows) in flight per thread */        \
+    F(WEIGHT_WORDS)  /* a channel's taps as one aligned load of 1, 2 or 4 words; 0: one by one */        \
+    F(ROW_LANES)     /* time path: lanes of a team, 32; 0: the params say */                             \
+    F(SEGMENTED)     /* time path, backward: rows may have several segments */                           \
+    F(PARTIAL_PACKS) /* time path: packs may be cut by a row's ends, or skewed */                        \
+    F(X_SKEWED)      /* time path: packs of x lie differently from the target's */                       \
+    F(SIDE_SKEWED)                                                                                       \
+    F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                         \
+    F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */         \
+    F(STATE_LEN)     /* update step: steps of a state row */                                             \
+    F(STATE_ROWS)    /* update step: the steps of a channel are contiguous */                            \
+    F(CACHE_DTYPE)   /* update */                                                                        \
+    F(INDICES_DTYPE) /* update */                                                                        \
+    F(ACCEPTED_DTYPE)                                                                                    \
+    F(OUT_INDICES_DTYPE)                                                                                 \
+    F(STATE_DTYPE) /* update */                                                                          \
+    F(IN_PLACE)    /* update: out is x */
 
 #define CC1D_KEY_ENUM(field) CC1D_KEY_##field,
 enum cc1d_key_field { CC1D_KEY_FIELDS(CC1D_KEY_ENUM) CC1D_KEY_SIZE };
@@ -76,6 +73,19 @@ extern const char *const cc1d_kernel_names[];
 
 /* The cc1d_kernel of one of these names. */
 int cc1d_kernel_index(const char *name);
+
+/* A buffer's type and name in the kernels' text, and whether they write it (OUT). Roles that no kernel sees
+ * together share a name. It is there where the key's field has the value (0: any but 0). */
+typedef struct cc1d_buffer {
+    const char *qualifier, *type, *name;
+    int8_t field; /* -1: it is always there */
+    uint8_t value;
+} cc1d_buffer;
+
+extern const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1]; /* by cc1d_role */
+
+/* The tensor that says which sequence a step is of, or one that is absent. */
+cc1d_role cc1d_sequences_role(const cc1d_problem *p);
 
 /* The roles that the kernel with this key takes as buffers, in order; returns their number. */
 int cc1d_key_buffers(const char *kernel, const uint8_t *key, uint8_t roles[CC1D_PLAN_BUFFERS]);

@@ -13,34 +13,6 @@ static const char *const kernel_suffixes[] = {CC1D_KERNELS(KERNEL_SUFFIX)};
 #define FIELD_NAME(field) #field,
 static const char *const field_names[] = {CC1D_KEY_FIELDS(FIELD_NAME)};
 
-/* A buffer's name and type in the kernels' text, and whether they write it. Roles that no kernel sees
- * together share one. */
-static const struct {
-    const char *qualifier, *type, *name;
-} buffers[] = {
-    [CC1D_X] = {"IN", "cc1d_x_t", "x"},
-    [CC1D_WEIGHT] = {"IN", "cc1d_weight_t", "weight"},
-    [CC1D_BIAS] = {"IN", "cc1d_bias_t", "bias"},
-    [CC1D_SEQ_IDX] = {"IN", "cc1d_seq_t", "seq"},
-    [CC1D_CU] = {"IN", "cc1d_seq_t", "seq"},
-    [CC1D_INITIAL] = {"IN", "cc1d_x_t", "initial"},
-    [CC1D_RESIDUAL] = {"IN", "cc1d_x_t", "side"},
-    [CC1D_OUT] = {"OUT", "cc1d_x_t", "target"},
-    [CC1D_FINAL] = {"OUT", "cc1d_x_t", "target"},
-    [CC1D_DOUT] = {"IN", "cc1d_x_t", "side"},
-    [CC1D_DFINAL] = {"IN", "cc1d_x_t", "last"},
-    [CC1D_DX] = {"OUT", "cc1d_x_t", "target"},
-    [CC1D_DWEIGHT] = {"OUT", "cc1d_weight_t", "dweight"},
-    [CC1D_DBIAS] = {"OUT", "cc1d_bias_t", "dbias"},
-    [CC1D_DINITIAL] = {"OUT", "cc1d_x_t", "target"},
-    [CC1D_STATE] = {"OUT", "cc1d_state_t", "state"},
-    [CC1D_CACHE] = {"IN", "JOIN(cc1d_index_, CC1D_CACHE_DTYPE)", "cache"},
-    [CC1D_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_INDICES_DTYPE)", "indices"},
-    [CC1D_OUT_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE)", "out_indices"},
-    [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens"},
-    [CC1D_SCRATCH] = {"OUT", "cc1d_real", "scratch"},
-};
-
 /* Text that is cut where the room ends, while its full length is still counted. */
 typedef struct writer {
     char *text;
@@ -81,8 +53,8 @@ static void add_defines(writer *w, const cc1d_launch *launch) {
     uint8_t roles[CC1D_PLAN_BUFFERS];
     const int count = cc1d_key_buffers(launch->kernel, launch->key, roles);
     for (int i = 0; i < count; i++) {
-        const int role = roles[i];
-        add_line(w, " %s(%s, %s, %d)", buffers[role].qualifier, buffers[role].type, buffers[role].name, i);
+        const cc1d_buffer *buffer = &cc1d_buffers[roles[i]];
+        add_line(w, " %s(%s, %s, %d)", buffer->qualifier, buffer->type, buffer->name, i);
     }
     add_line(w, "\n#define CC1D_PARAMS_INDEX %d\n", count);
 }

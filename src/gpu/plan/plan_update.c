@@ -13,7 +13,7 @@ static bool state_in_rows(const cc1d_problem *p) {
     return p->state_len > 1 && s->stride[2] == 1 && (p->dim == 1 || s->stride[1] == p->state_len);
 }
 
-/* Channels per pack: as many as lie together, aligned, in every tensor, unless that gives too few threads. */
+/* Channels per pack: as many as lie together, aligned, in every tensor. */
 static int pack_of(const cc1d_problem *p, const cc1d_tuning *tuning) {
     const cc1d_view *state = &p->view[CC1D_STATE];
     int vec = (int)(tuning->update_bytes / (int)cc1d_itemsize(p->view[CC1D_X].dtype));
@@ -26,7 +26,7 @@ static int pack_of(const cc1d_problem *p, const cc1d_tuning *tuning) {
     } else if (p->state_len > 0) {
         vec = cc1d_pack_size(state, 1, vec);
     }
-    while (vec > 1 && (p->dim % vec || p->batch * p->dim / vec < tuning->update_threads)) vec /= 2;
+    while (vec > 1 && p->dim % vec) vec /= 2;
     return vec;
 }
 
@@ -70,9 +70,11 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
         cc1d_finish_launch(launch, &params, sizeof params);
         return status;
     }
-    const int64_t vec = pack_of(p, tuning), packs = p->dim / vec;
-    int64_t rows = 1;
-    while (rows < tuning->update_rows && p->batch * packs / (2 * rows) >= tuning->update_threads) rows *= 2;
+    /* Packs of several rows, packs of one, or single channels, as there are threads: three texts. */
+    int64_t vec = pack_of(p, tuning), rows = tuning->update_rows;
+    if (p->batch * p->dim / vec / rows < tuning->update_threads) rows = 1;
+    if (p->batch * p->dim / vec < tuning->update_threads) vec = 1;
+    const int64_t packs = p->dim / vec;
     /* A group's threads: `bundles` of rows, as many as there are up to 8, by packs. */
     const int64_t threads = 32 * key[CC1D_KEY_SIMD_GROUPS];
     int64_t bundles = 1;
@@ -80,9 +82,9 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
     const int64_t tiles = cc1d_ceil_div(packs, threads / bundles);
     key[CC1D_KEY_VEC] = (uint8_t)vec;
     key[CC1D_KEY_UNROLL] = (uint8_t)rows;
-    key[CC1D_KEY_GROUP_RUNS] = (uint8_t)bundles;
     key[CC1D_KEY_STATE_LEN] = (uint8_t)p->state_len;
     key[CC1D_KEY_STATE_ROWS] = vec > 1 && state_in_rows(p);
+    params.column_bits = cc1d_log2(threads / bundles);
     params.inner = cc1d_divisor_of(tiles);
     const cc1d_status status =
         cc1d_set_grid(launch, cc1d_ceil_div(p->batch, rows * bundles), tiles, 1, &params.slab, &params.units);

@@ -3,11 +3,15 @@
  * CC1D_ACTIVATION is a number of cc1d_activation: 0 none, 1 silu. */
 
 #if CC1D_ACTIVATION == 0
+#define SLOPE_SHOWS_INFINITY 0
 FN cc1d_real cc1d_activate(cc1d_real acc) { return acc; }
 /* The derivative of activate at acc, times dout. */
 FN cc1d_real cc1d_activation_gradient(cc1d_real dout, cc1d_real acc) { return dout; }
 
 #elif CC1D_ACTIVATION == 1
+/* Where a tap is infinite, so is the acc of its own step, and the slope is no number. So are then the
+ * gradients of the channel's weights, whatever the taps are multiplied by elsewhere. */
+#define SLOPE_SHOWS_INFINITY 1
 /* silu is acc * s with s = 1 / (1 + e), e = e^-acc; slope, its derivative, is s * (1 + acc * (1 - s)). There
  * 1 - s is e * s: 1 minus a rounded s has lost the bits that large acc multiplies. Where e is infinite s is
  * 0, and fmin turns their product, a NaN, into the 1 that 1 - s is. */
@@ -35,9 +39,9 @@ FN float cc1d_quarter_exp_of_minus(float acc) {
     float e = fma(r * r, q, r) + 1.0f;
     return e * AS_FLOAT((AS_UINT(shifted) << 23) + 0x3e800000u);
 }
-/* value / d, r being about 1 / d, within 0.5 ulp + 2^-40 by one correction step. Where the step is not finite
- * (value or d infinite) the plain product already is the limit: inf, -0, or NaN for -inf; where it is 0 the
- * product has the right sign. */
+/* value / d, r being 1 / d within 3 ulp, within 0.5 ulp + 2^-40 by one correction step. Where the step is not
+ * finite (value or d infinite) the plain product already is the limit: inf, -0, or NaN for -inf; where it is
+ * 0 the product has the right sign. */
 FN float cc1d_corrected_quotient(float value, float d, float r) {
     float y = value * r;
     float rest = fma(-y, d, value);
@@ -57,21 +61,23 @@ FN float cc1d_silu(float acc) {
 FN float cc1d_slope(float acc) {
     float q = cc1d_quarter_exp_of_minus(acc);
     float d = q + 0.25f;
-    float r = cc1d_reciprocal_approximate(d);
+    float r = cc1d_reciprocal(d);
     return cc1d_corrected_quotient(0.25f, d, r) * fma(acc, fmin(q * r, 1.0f), 1.0f);
 }
 #else
-/* 16-bit results need 2^-12; the approximations have 2^-21, and the rounding of acc * log2(e) costs at most
- * 2^-17 where the result is in range. e^-acc is scaled by 2^-24, so r = 2^24 s is a normal number until the
- * result is below the smallest 16-bit number (acc = -105). acc * r is subnormal only where the result is too,
- * so a GPU that flushes subnormals loses no normal result; it would overflow for large acc, which are their
- * own silu: s is 1 - 2^-92 there. */
+/* 16-bit results need 2^-12; the approximations have 2^-21 (by Metal's specification 2^-15.2 where acc < -50
+ * and the result is below 1e-20), and the rounding of acc * log2(e) costs at most 2^-17 where the result is
+ * in range. e^-acc is scaled by 2^-24, so r = 2^24 s is a normal number until the result is below the
+ * smallest 16-bit number (acc = -105). acc * r is subnormal only where the result is too, so a GPU that
+ * flushes subnormals loses no normal result; it would overflow for large acc, which are their own silu: s is
+ * 1 - 2^-92 there. */
 FN cc1d_real cc1d_silu(cc1d_real acc) {
     float r =
         cc1d_reciprocal_approximate(cc1d_exp2_approximate(fma(acc, -1.44269504f, -24.0f)) + 5.96046448e-8f);
     return acc > 64.0f ? acc : acc * r * 5.96046448e-8f;
 }
-/* Within 2^-16 of s * (1 + |acc| (1 - s)). Flushed, it is 0 for acc < -87, where it is below 2^-118. */
+/* Within 2^-16 of s * (1 + |acc| (1 - s)), by Metal's specification 2^-15 where acc < -40. Flushed, it is 0
+ * for acc < -87, where it is below 2^-118. */
 FN cc1d_real cc1d_slope(cc1d_real acc) {
     float e = cc1d_exp2_approximate(acc * -1.44269504f);
     float s = cc1d_reciprocal_approximate(1.0f + e);

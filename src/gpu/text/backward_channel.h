@@ -3,7 +3,7 @@
  * when step t's gradient is known.
  *
  * Reads x and dout once (HISTORY steps at either end of a run twice), writes dx once, and WIDTH + 1 sums per
- * channel and group of CC1D_GROUP_RUNS runs into scratch[part][tap][channel]. */
+ * channel and group of runs into scratch[part][tap][channel]. */
 #ifdef CC1D_KERNEL_BACKWARD_CHANNEL
 ENTRY(cc1d_backward_channel, cc1d_conv_params) {
     cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
@@ -12,15 +12,15 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
     bool live = m.live;
     int read_end = live ? (end + HISTORY < p.seqlen ? end + HISTORY : p.seqlen) : first;
     int count = cc1d_channels_of(p, d);
-    DEVICE const cc1d_x_t *x_column = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
-    DEVICE const cc1d_x_t *dout_column = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
+    cc1d_column x_column = cc1d_find_column(x, p.x, b, d);
+    cc1d_column dout_column = cc1d_find_column(side, p.side, b, d);
 #if CC1D_HAS_DWEIGHT
     SHARED cc1d_real sums[(WIDTH + 1) * VEC * CC1D_GROUP_SIZE]; /* [tap][channel][thread] */
 #endif
 #if CC1D_HAS_DX
     /* Step t - HISTORY, which may lie before the tensor: only steps of this run are written. */
-    DEVICE cc1d_x_t *dx_at = target + b * STRIDE(p.target, 0) + d * STRIDE(p.target, 1) +
-                             ((cc1d_i64)first - HISTORY) * (cc1d_i64)STRIDE(p.target, 2);
+    cc1d_column dx_column = cc1d_find_column(target, p.target, b, d);
+    cc1d_move_column(dx_column, p.target, first - HISTORY);
 #endif
 
     cc1d_pack next_x[CC1D_UNROLL], next_dout[CC1D_UNROLL];
@@ -29,8 +29,9 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
         next_x[u] = cc1d_load_column(x_column, p.x, first + u, read_end, count);
         next_dout[u] = cc1d_load_column(dout_column, p.side, first + u, read_end, count);
     }
-    DEVICE const cc1d_x_t *x_next = x_column + (uint)(first + CC1D_UNROLL) * STRIDE(p.x, 2);
-    DEVICE const cc1d_x_t *dout_next = dout_column + (uint)(first + CC1D_UNROLL) * STRIDE(p.side, 2);
+    cc1d_column x_next = x_column, dout_next = dout_column;
+    cc1d_move_column(x_next, p.x, first + CC1D_UNROLL);
+    cc1d_move_column(dout_next, p.side, first + CC1D_UNROLL);
     cc1d_real tap[HISTORY + CC1D_UNROLL][VEC], dpre[HISTORY + CC1D_UNROLL][VEC], dweight[WIDTH + 1][VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) {
@@ -87,17 +88,19 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
         if (t + 2 * CC1D_UNROLL <= read_end) {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++) {
-                next_x[u] = cc1d_load_channels(x_next, count);
-                next_dout[u] = cc1d_load_channels(dout_next, count);
-                x_next += STRIDE(p.x, 2);
-                dout_next += STRIDE(p.side, 2);
+                next_x[u] = cc1d_load_channels(x_next, p.x, 0, count);
+                next_dout[u] = cc1d_load_channels(dout_next, p.side, 0, count);
+                cc1d_move_column(x_next, p.x, 1);
+                cc1d_move_column(dout_next, p.side, 1);
             }
         } else {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++) {
-                next_x[u] = cc1d_load_column(x_column, p.x, t + CC1D_UNROLL + u, read_end, count);
-                next_dout[u] = cc1d_load_column(dout_column, p.side, t + CC1D_UNROLL + u, read_end, count);
+                next_x[u] = cc1d_load_column(x_next, p.x, u, read_end - t - CC1D_UNROLL, count);
+                next_dout[u] = cc1d_load_column(dout_next, p.side, u, read_end - t - CC1D_UNROLL, count);
             }
+            cc1d_move_column(x_next, p.x, CC1D_UNROLL);
+            cc1d_move_column(dout_next, p.side, CC1D_UNROLL);
         }
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
@@ -121,10 +124,12 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
                 cc1d_real gradient = cc1d_activation_gradient(cc1d_pack_get(now_dout[u], c), acc);
 #if CC1D_SEQ
                 if (id[HISTORY + u] < 0) gradient = 0;
+#else
+                if (t + u >= p.seqlen) gradient = 0; /* a slope beyond the last step may be no number */
 #endif
                 dpre[HISTORY + u][c] = gradient;
 #if CC1D_HAS_DWEIGHT
-                if (t + u < p.seqlen) { /* after the last step gradients are 0, but 0 * infinity is not */
+                if (SLOPE_SHOWS_INFINITY || t + u < p.seqlen) { /* 0 * infinity is not 0 */
 #pragma unroll
                     for (int k = 0; k < WIDTH; k++) dweight[k][c] = fma(gradient, counted[k], dweight[k][c]);
                     dweight[WIDTH][c] += gradient;
@@ -162,14 +167,14 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
         if (t - HISTORY >= first && t + CC1D_UNROLL - HISTORY <= end) {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++)
-                cc1d_store_column(dx_at, count, (cc1d_offset_t)u * STRIDE(p.target, 2), done[u]);
+                cc1d_store_column(dx_column, p.target, (uint)u, count, done[u]);
         } else {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++)
                 if (t + u - HISTORY >= first && t + u - HISTORY < end)
-                    cc1d_store_column(dx_at, count, (cc1d_offset_t)u * STRIDE(p.target, 2), done[u]);
+                    cc1d_store_column(dx_column, p.target, (uint)u, count, done[u]);
         }
-        dx_at += (cc1d_i64)CC1D_UNROLL * (cc1d_i64)STRIDE(p.target, 2);
+        cc1d_move_column(dx_column, p.target, CC1D_UNROLL);
 #endif
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {
@@ -187,19 +192,25 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #if CC1D_HAS_DWEIGHT
     BARRIER();
     cc1d_offset_t part = (cc1d_offset_t)b * (uint)p.middle.divisor + m.runs;
-    if (live && THREAD < GROUP_COLUMNS)
+    if (live && THREAD < GROUP_COLUMNS) {
+#pragma unroll
+        for (int k = 0; k <= WIDTH; k++) cc1d_unpack(cc1d_zero_pack(), dweight[k]);
+        int t = (int)(m.runs * GROUP_RUNS) * p.run, group_end = t + (int)GROUP_RUNS * p.run;
+        if (group_end > p.seqlen) group_end = p.seqlen;
+#pragma unroll 1
+        for (uint at = THREAD; t < group_end; t += p.run, at += GROUP_COLUMNS)
+#pragma unroll
+            for (int k = 0; k <= WIDTH; k++)
+#pragma unroll
+                for (int c = 0; c < VEC; c++) dweight[k][c] += sums[(k * VEC + c) * CC1D_GROUP_SIZE + at];
 #pragma unroll
         for (int k = 0; k <= WIDTH; k++)
 #pragma unroll
-            for (int c = 0; c < VEC; c++) {
-                cc1d_real sum = 0;
-                for (uint other = 0; other < CC1D_GROUP_RUNS; other++)
-                    if ((int)(m.runs * CC1D_GROUP_RUNS + other) * p.run < p.seqlen)
-                        sum += sums[(k * VEC + c) * CC1D_GROUP_SIZE + THREAD + other * GROUP_COLUMNS];
+            for (int c = 0; c < VEC; c++)
                 if (c < count)
                     scratch[LONG(p.partials) + (part * (WIDTH + 1) + (uint)k) * (uint)p.dim + d + (uint)c] =
-                        sum;
-            }
+                        dweight[k][c];
+    }
 #endif
 }
 #endif

@@ -5,9 +5,9 @@
  * Reads x and dout once (a few packs per segment twice), recomputes the pre-activation, writes dx once, and
  * WIDTH + 1 sums per segment into scratch[part][channel][tap]. */
 #ifdef CC1D_KERNEL_BACKWARD_TIME
-/* dpre[i] = the gradient of step t + i's pre-activation; 0 at padding and outside the row, where dout is 0.
- */
-FN void cc1d_find_dpre(cc1d_pack dout, LOCAL const cc1d_real *w, cc1d_real start,
+/* dpre[i] = the gradient of step t + i's pre-activation; 0 at padding and outside the row: dout is 0 there,
+ * but the slope may be no number, since the taps are those of real steps. */
+FN void cc1d_find_dpre(int t, int seqlen, cc1d_pack dout, LOCAL const cc1d_real *w, cc1d_real start,
                        LOCAL const cc1d_real *counted, ID_PARAMETER LOCAL cc1d_real *dpre) {
 #pragma unroll
     for (int i = 0; i < VEC; i++) {
@@ -16,17 +16,29 @@ FN void cc1d_find_dpre(cc1d_pack dout, LOCAL const cc1d_real *w, cc1d_real start
 #if CC1D_SEQ
         if (id[i + HISTORY] < 0) dpre[i] = 0;
 #endif
+#if CC1D_PARTIAL_PACKS
+        if ((uint)(t + i) >= (uint)seqlen) dpre[i] = 0;
+#endif
     }
 }
 
-/* Adds the pack at step t to the sums; only steps of the row, because 0 * infinity is not 0. */
+/* A pack after a row of whole packs sees no tap, so its slopes are numbers. */
+FN void cc1d_forget_taps(int t, int seqlen, LOCAL cc1d_real *tap) {
+#if !CC1D_SEQ && !CC1D_PARTIAL_PACKS
+#pragma unroll
+    for (int i = 0; i < HISTORY; i++)
+        if (t >= seqlen) tap[i] = 0;
+#endif
+}
+
+/* Adds the pack at step t to the sums; only steps of the row, where 0 * infinity would not be 0. */
 FN void cc1d_add_dweight(int t, int seqlen, LOCAL const cc1d_real *dpre, LOCAL const cc1d_real *counted,
                          LOCAL cc1d_real *dweight) {
     if (t >= seqlen || t + VEC <= 0) return;
 #pragma unroll
     for (int i = 0; i < VEC; i++) {
 #if CC1D_PARTIAL_PACKS
-        if (t + i < 0 || t + i >= seqlen) continue;
+        if (!SLOPE_SHOWS_INFINITY && (uint)(t + i) >= (uint)seqlen) continue;
 #endif
 #pragma unroll
         for (int k = 0; k < WIDTH; k++) dweight[k] = fma(dpre[i], counted[i * WIDTH + k], dweight[k]);
@@ -36,16 +48,19 @@ FN void cc1d_add_dweight(int t, int seqlen, LOCAL const cc1d_real *dpre, LOCAL c
 
 ENTRY(cc1d_backward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
-    uint lane = LANE & (TEAM - 1);
+    uint lane = LANE & (uint)(TEAM - 1);
     int seqlen = m.live ? p.seqlen : 0;
-    DEVICE const cc1d_x_t *x_row = x + cc1d_row_start(p.x, m);
-    DEVICE const cc1d_x_t *dout_row = side + cc1d_row_start(p.side, m);
-    uint shift = CC1D_TARGET_SHIFTED ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
+    uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
     uint x_skew = CC1D_X_SKEWED ? (cc1d_row_skew(p.x, p.x_offset, m) - shift) & (VEC - 1) : 0u;
     uint dout_skew = CC1D_SIDE_SKEWED ? (cc1d_row_skew(p.side, p.side_offset, m) - shift) & (VEC - 1) : 0u;
     const int block = TEAM * VEC;
-    int first = (int)m.segment * p.run * CC1D_UNROLL * block + (int)lane * VEC - (int)shift;
-    int t = first + p.run * CC1D_UNROLL * block;
+    int first = (int)m.segment * p.run * block + (int)lane * VEC - (int)shift;
+    int t = first + p.run * block;
+    cc1d_row x_row = cc1d_find_row(x, p.x, p.x_offset, m, t);
+    cc1d_row dout_row = cc1d_find_row(side, p.side, p.side_offset, m, t);
+#if CC1D_HAS_DX
+    cc1d_row dx_row = cc1d_find_row(target, p.target, p.target_offset, m, t);
+#endif
 
     cc1d_real w[WIDTH];
     cc1d_load_weights(weight + m.d * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w);
@@ -66,47 +81,68 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
     for (int k = 0; k <= WIDTH; k++) dweight[k] = 0;
 
 #if CC1D_SEGMENTED && HISTORY > 0
-    { /* the first steps of the next segment, whose gradients reach back into this one */
+    if (CC1D_ROW_LANES || p.inner.divisor > 1) {
+        /* the first steps of the next segment, whose gradients reach back into this one */
         cc1d_pack before = cc1d_zero_pack(), now = cc1d_zero_pack(), dout = cc1d_zero_pack();
         if (lane >= (uint)(TEAM - HALO))
-            before = ADD_INITIAL(cc1d_load_steps(x_row, t - block, seqlen, x_skew), t - block);
+            before = ADD_INITIAL(cc1d_load_steps(x_row, t, -TEAM, seqlen, x_skew), t - block);
         if (lane < (uint)HALO) {
-            now = cc1d_load_steps(x_row, t, seqlen, x_skew);
-            dout = cc1d_load_steps(dout_row, t, seqlen, dout_skew);
+            now = cc1d_load_steps(x_row, t, 0, seqlen, x_skew);
+            dout = cc1d_load_steps(dout_row, t, 0, seqlen, dout_skew);
         }
         cc1d_real tap[HISTORY + VEC], counted[VEC * WIDTH];
-        cc1d_gather_taps(before, now, LANE, tap);
+        cc1d_gather_taps(before, now, LANE, p, tap);
+        cc1d_forget_taps(t, seqlen, tap);
 #if CC1D_SEQ
         cc1d_id_t id[HISTORY + VEC];
         cc1d_find_ids(seq, p, m.b, t - HISTORY, HISTORY + VEC, id);
 #endif
         cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t, counted);
-        cc1d_find_dpre(dout, w, start, counted, ID_ARGUMENT later);
+        cc1d_find_dpre(t, seqlen, dout, w, start, counted, ID_ARGUMENT later);
     }
 #endif
 
-    for (int j = 0; j < p.run; j++) {
+    /* With partial packs the last blocks of the first turn may lie after the segment. */
+    int turns = (p.run + CC1D_UNROLL - 1) / CC1D_UNROLL, spare = 0;
+#if CC1D_PARTIAL_PACKS
+    spare = turns * CC1D_UNROLL - p.run;
+    t += spare * block;
+    cc1d_move_row(x_row, spare * TEAM);
+    cc1d_move_row(dout_row, spare * TEAM);
+#if CC1D_HAS_DX
+    cc1d_move_row(dx_row, spare * TEAM);
+#endif
+#endif
+    for (int j = 0; j < turns; j++, spare = 0) {
         t -= CC1D_UNROLL * block;
+        cc1d_move_row(x_row, -CC1D_UNROLL * TEAM);
+        cc1d_move_row(dout_row, -CC1D_UNROLL * TEAM);
+#if CC1D_HAS_DX
+        cc1d_move_row(dx_row, -CC1D_UNROLL * TEAM);
+#endif
         cc1d_pack steps[CC1D_UNROLL + 1], dout[CC1D_UNROLL];
         steps[0] = cc1d_zero_pack();
         if (lane >= (uint)(TEAM - HALO))
-            steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t - block, seqlen, x_skew), t - block);
+            steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t, -TEAM, seqlen, x_skew), t - block);
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
-            steps[u + 1] = ADD_INITIAL(cc1d_load_steps(x_row, t + u * block, seqlen, x_skew), t + u * block);
-            dout[u] = cc1d_load_steps(dout_row, t + u * block, seqlen, dout_skew);
+            if (u >= CC1D_UNROLL - spare) break;
+            steps[u + 1] = ADD_INITIAL(cc1d_load_steps(x_row, t, u * TEAM, seqlen, x_skew), t + u * block);
+            dout[u] = cc1d_load_steps(dout_row, t, u * TEAM, seqlen, dout_skew);
         }
 #pragma unroll
         for (int u = CC1D_UNROLL - 1; u >= 0; u--) {
+            if (u >= CC1D_UNROLL - spare) continue;
             int at = t + u * block;
             cc1d_real tap[HISTORY + VEC], counted[VEC * WIDTH], dpre[VEC + HISTORY];
-            cc1d_gather_taps(steps[u], steps[u + 1], LANE, tap);
+            cc1d_gather_taps(steps[u], steps[u + 1], LANE, p, tap);
+            cc1d_forget_taps(at, seqlen, tap);
 #if CC1D_SEQ
             cc1d_id_t id[HISTORY + VEC + HISTORY];
             cc1d_find_ids(seq, p, m.b, at - HISTORY, HISTORY + VEC + HISTORY, id);
 #endif
             cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, at, counted);
-            cc1d_find_dpre(dout[u], w, start, counted, ID_ARGUMENT dpre);
+            cc1d_find_dpre(at, seqlen, dout[u], w, start, counted, ID_ARGUMENT dpre);
 #if CC1D_HAS_DWEIGHT
             cc1d_add_dweight(at, seqlen, dpre, counted, dweight);
 #endif
@@ -115,7 +151,7 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
             for (int i = 0; i < HISTORY; i++) { /* from the lanes after this one */
                 int ahead = i / VEC + 1;
                 dpre[VEC + i] =
-                    SHUFFLE(lane < (uint)ahead ? later[i % VEC] : dpre[i % VEC], cc1d_team_lane(LANE, ahead));
+                    SHUFFLE_ROTATE(lane < (uint)ahead ? later[i % VEC] : dpre[i % VEC], LANE, ahead, TEAM);
             }
             cc1d_real dx[VEC];
 #pragma unroll
@@ -146,7 +182,7 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
                 if (id[HISTORY + i] < 0) dx[i] = 0;
 #endif
             }
-            cc1d_store_steps(target + cc1d_row_start(p.target, m), at, seqlen, cc1d_pack_reals(dx));
+            cc1d_store_steps(dx_row, t, u * TEAM, seqlen, cc1d_pack_reals(dx));
 #pragma unroll
             for (int i = 0; i < VEC; i++) later[i] = dpre[i];
 #endif
@@ -156,9 +192,13 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
 #if CC1D_HAS_DWEIGHT
 #pragma unroll
     for (int k = 0; k <= WIDTH; k++) {
+#if CC1D_ROW_LANES
 #pragma unroll
+#else
+#pragma unroll 1
+#endif
         for (uint half_team = TEAM / 2; half_team > 0; half_team /= 2)
-            dweight[k] += SHUFFLE(dweight[k], LANE ^ half_team);
+            dweight[k] += SHUFFLE_XOR(dweight[k], half_team);
         if (lane == 0 && m.live) {
             cc1d_offset_t part = (cc1d_offset_t)m.b * (uint)p.inner.divisor + m.segment;
             scratch[LONG(p.partials) + (part * (uint)p.dim + m.d) * (WIDTH + 1) + (uint)k] = dweight[k];

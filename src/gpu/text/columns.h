@@ -1,9 +1,10 @@
 /* columns.h - the channel path: packs of neighbouring channels of one time step. With CC1D_VEC 1, any
  * strides. */
 #if defined(CC1D_KERNEL_FORWARD_CHANNEL) || defined(CC1D_KERNEL_BACKWARD_CHANNEL)
-/* A thread's pack of channels and run of steps. A group is CC1D_GROUP_RUNS neighbouring runs of as many packs
+/* A thread's pack of channels and run of steps. A group is some neighbouring runs of as many packs
  * as fit, so that the steps which one run reads for the next, and the weights, are still in the cache. */
-#define GROUP_COLUMNS (CC1D_GROUP_SIZE / CC1D_GROUP_RUNS)
+#define GROUP_COLUMNS (1u << p.column_bits)
+#define GROUP_RUNS ((uint)CC1D_GROUP_SIZE >> p.column_bits)
 struct cc1d_walk {
     uint b, d, runs; /* runs: the group's index among those of its time line */
     int first, end;
@@ -16,8 +17,9 @@ FN cc1d_walk cc1d_find_walk(CONSTANT cc1d_conv_params &p, uint group_x, uint gro
     uint slab_row = cc1d_divide(rest, p.middle);
     m.runs = rest - slab_row * (uint)p.middle.divisor;
     m.b = slab_row + group_y * (uint)p.slab;
-    m.d = ((group_x - rest * (uint)p.inner.divisor) * GROUP_COLUMNS + index % GROUP_COLUMNS) * VEC;
-    m.first = (int)(m.runs * CC1D_GROUP_RUNS + index / GROUP_COLUMNS) * p.run;
+    uint column = index & (GROUP_COLUMNS - 1);
+    m.d = ((group_x - rest * (uint)p.inner.divisor) * GROUP_COLUMNS + column) * VEC;
+    m.first = (int)(m.runs * GROUP_RUNS + (index >> p.column_bits)) * p.run;
     m.live = m.b < (uint)p.batch && m.d < (uint)p.dim && m.first < p.seqlen;
     if (!m.live) m.b = m.d = 0;
     m.end = !m.live ? m.first : m.first + p.run < p.seqlen ? m.first + p.run : p.seqlen;
@@ -36,30 +38,76 @@ FN int cc1d_channels_of(CONSTANT cc1d_conv_params &p, uint d) {
 /* The channel of element c of a pack at d; d itself where the pack is shorter. */
 FN uint cc1d_channel_of(uint d, int c, int count) { return d + (c < count ? (uint)c : 0u); }
 
-FN cc1d_pack cc1d_load_channels(DEVICE const cc1d_x_t *source, int count) {
-#if CC1D_CHANNEL_TAIL
-    if (count < VEC) return cc1d_load_some(source, 0, count);
+/* The packs of a tensor at the same channels, from step to step. */
+struct cc1d_column {
+#if NUMBERED_PACKS
+    DEVICE const cc1d_x_t *tensor;
+    uint first, step; /* the number of step 0's pack, and how many packs further the next step's is */
+#else
+    DEVICE const cc1d_x_t *first; /* step 0 */
 #endif
-    return cc1d_load_pack(source);
+};
+
+FN cc1d_column cc1d_find_column(DEVICE const cc1d_x_t *tensor, CONSTANT cc1d_place &place, uint b, uint d) {
+    cc1d_column column;
+#if NUMBERED_PACKS
+    column.tensor = tensor;
+    column.first = (b * STRIDE(place, 0) + d * STRIDE(place, 1)) / VEC;
+    column.step = STRIDE(place, 2) / VEC;
+#else
+    column.first = tensor + b * STRIDE(place, 0) + d * STRIDE(place, 1);
+#endif
+    return column;
 }
 
-/* Step t of a column of packs; zeros from step `end` on. */
-FN cc1d_pack cc1d_load_column(DEVICE const cc1d_x_t *column, CONSTANT cc1d_place &place, int t, int end,
-                              int count) {
+/* Counts the steps from another one. */
+FN void cc1d_move_column(LOCAL cc1d_column &column, CONSTANT cc1d_place &place, int steps) {
+#if NUMBERED_PACKS
+    column.first += (uint)steps * column.step;
+#else
+    column.first += (cc1d_i64)steps * (cc1d_i64)STRIDE(place, 2);
+#endif
+}
+
+FN DEVICE const cc1d_x_t *cc1d_step_of_column(cc1d_column column, CONSTANT cc1d_place &place, uint t) {
+#if NUMBERED_PACKS
+    return column.tensor + (column.first + t * column.step) * VEC;
+#else
+    return column.first + t * STRIDE(place, 2);
+#endif
+}
+
+FN cc1d_pack cc1d_load_channels(cc1d_column column, CONSTANT cc1d_place &place, uint t, int count) {
+#if CC1D_CHANNEL_TAIL
+    if (count < VEC) return cc1d_load_some(cc1d_step_of_column(column, place, t), 0, count);
+#endif
+#if NUMBERED_PACKS
+    return cc1d_load_numbered(column.tensor, column.first + t * column.step);
+#else
+    return cc1d_load_pack(cc1d_step_of_column(column, place, t));
+#endif
+}
+
+/* Zeros from step `end` on. */
+FN cc1d_pack cc1d_load_column(cc1d_column column, CONSTANT cc1d_place &place, int t, int end, int count) {
     cc1d_pack v = cc1d_zero_pack();
-    if (t < end) v = cc1d_load_channels(column + (uint)t * STRIDE(place, 2), count);
+    if (t < end) v = cc1d_load_channels(column, place, (uint)t, count);
     return v;
 }
 
-FN void cc1d_store_column(DEVICE cc1d_x_t *column, int count, cc1d_offset_t offset, cc1d_pack v) {
-    DEVICE cc1d_x_t *target = column + offset;
+/* Of the tensor that is written, whose column is found as the others are. */
+FN void cc1d_store_column(cc1d_column column, CONSTANT cc1d_place &place, uint t, int count, cc1d_pack v) {
 #if CC1D_CHANNEL_TAIL
     if (count < VEC) {
-        cc1d_store_some(target, v, 0, count);
+        cc1d_store_some((DEVICE cc1d_x_t *)cc1d_step_of_column(column, place, t), v, 0, count);
         return;
     }
 #endif
-    cc1d_store_pack(target, v);
+#if NUMBERED_PACKS
+    cc1d_store_numbered((DEVICE cc1d_x_t *)column.tensor, column.first + t * column.step, v);
+#else
+    cc1d_store_pack((DEVICE cc1d_x_t *)cc1d_step_of_column(column, place, t), v);
+#endif
 }
 
 FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
@@ -69,8 +117,8 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
 
 /* Step s, which may lie before the first: then the initial states (0 for packed sequences: OUTSIDE has
  * theirs). */
-FN cc1d_pack cc1d_history_pack(DEVICE const cc1d_x_t *column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p,
-                               uint b, uint d, int s, int count) {
+FN cc1d_pack cc1d_history_pack(cc1d_column column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
+                               uint d, int s, int count) {
     if (s >= 0) return cc1d_load_column(column, p.x, s, p.seqlen, count);
     cc1d_pack v = cc1d_zero_pack();
 #if CC1D_HAS_INITIAL && CC1D_SEQ != 2

@@ -47,6 +47,10 @@ typedef uint cc1d_offset_t;
 #endif
 #define STRIDE(place, dimension) LONG((place).stride[dimension])
 
+/* Packs are found by their number, counted from a 16-byte boundary at or before the tensor; else by pointers.
+ */
+#define NUMBERED_PACKS (LOADS_INDEXED && !CC1D_OFFSET64)
+
 FN uint cc1d_divide(uint n, CONSTANT cc1d_divisor &by) { return (MULHI(n, by.multiplier) + n) >> by.shift; }
 
 /* ---- Packs: VEC neighbouring elements of x's dtype, as 32-bit words ---- */
@@ -104,12 +108,16 @@ FN cc1d_pack cc1d_load_pack(DEVICE const cc1d_x_t *source) {
     return cc1d_from_memory(LOAD(cc1d_memory_pack, source));
 }
 
+FN cc1d_pack cc1d_load_numbered(DEVICE const cc1d_x_t *boundary, uint number) {
+    return cc1d_from_memory(LOAD(cc1d_memory_pack, (DEVICE const cc1d_memory_pack *)boundary + number));
+}
+
 /* Like load_pack, from a tensor that the kernel writes too. */
 FN cc1d_pack cc1d_read_pack(DEVICE const cc1d_x_t *source) {
     return cc1d_from_memory(*(DEVICE const cc1d_memory_pack *)source);
 }
 
-FN void cc1d_store_pack(DEVICE cc1d_x_t *target, cc1d_pack v) {
+FN cc1d_memory_pack cc1d_to_memory(cc1d_pack v) {
     cc1d_memory_pack u;
 #if PACK_BYTES == 16
     u.x = v.word[0];
@@ -122,7 +130,15 @@ FN void cc1d_store_pack(DEVICE cc1d_x_t *target, cc1d_pack v) {
 #else
     u = (cc1d_memory_pack)v.word[0];
 #endif
-    STORE(cc1d_memory_pack, target, u);
+    return u;
+}
+
+FN void cc1d_store_pack(DEVICE cc1d_x_t *target, cc1d_pack v) {
+    STORE(cc1d_memory_pack, target, cc1d_to_memory(v));
+}
+
+FN void cc1d_store_numbered(DEVICE cc1d_x_t *boundary, uint number, cc1d_pack v) {
+    STORE(cc1d_memory_pack, (DEVICE cc1d_memory_pack *)boundary + number, cc1d_to_memory(v));
 }
 
 /* Element i; i is a constant after unrolling. */

@@ -11,10 +11,10 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     uint b = m.b, d = m.d;
     int first = m.first, end = m.end;
     int count = cc1d_channels_of(p, d);
-    DEVICE const cc1d_x_t *x_column = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
-    DEVICE cc1d_x_t *y_column = target + b * STRIDE(p.target, 0) + d * STRIDE(p.target, 1);
+    cc1d_column x_column = cc1d_find_column(x, p.x, b, d);
+    cc1d_column y_column = cc1d_find_column(target, p.target, b, d);
 #if CC1D_HAS_RESIDUAL
-    DEVICE const cc1d_x_t *side_column = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
+    cc1d_column side_column = cc1d_find_column(side, p.side, b, d);
     cc1d_pack residual[CC1D_UNROLL];
 #endif
 
@@ -82,8 +82,7 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
                 if (id[u + HISTORY] < 0) y[c] = 0;
 #endif
             }
-            if (t + u < end)
-                cc1d_store_column(y_column, count, (uint)(t + u) * STRIDE(p.target, 2), cc1d_pack_reals(y));
+            if (t + u < end) cc1d_store_column(y_column, p.target, (uint)(t + u), count, cc1d_pack_reals(y));
         }
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {

@@ -1,34 +1,46 @@
-/* forward_time.h - y where time is contiguous: a team of lanes computes CC1D_UNROLL blocks of packs of one
- * row.
+/* forward_time.h - y where time is contiguous: a team of lanes computes up to CC1D_UNROLL blocks of packs of
+ * one row.
  *
  * Reads x (and residual) once, the packs before a segment's first once more, weights and bias per team;
  * writes y once. */
 #ifdef CC1D_KERNEL_FORWARD_TIME
 ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
-    uint lane = LANE & (TEAM - 1);
+    uint lane = LANE & (uint)(TEAM - 1);
     int seqlen = m.live ? p.seqlen : 0;
-    DEVICE const cc1d_x_t *x_row = x + cc1d_row_start(p.x, m);
-    DEVICE cc1d_x_t *y_row = target + cc1d_row_start(p.target, m);
-    uint shift = CC1D_TARGET_SHIFTED ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
+    uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
     uint x_skew = CC1D_X_SKEWED ? (cc1d_row_skew(p.x, p.x_offset, m) - shift) & (VEC - 1) : 0u;
-    int block = TEAM * VEC;
-    int t = ((int)m.segment * CC1D_UNROLL * TEAM + (int)lane) * VEC - (int)shift;
+    int blocks = CC1D_PARTIAL_PACKS ? p.run : CC1D_UNROLL;
+    int t = ((int)m.segment * blocks * TEAM + (int)lane) * VEC - (int)shift;
+    cc1d_row x_row = cc1d_find_row(x, p.x, p.x_offset, m, t);
+    cc1d_row y_row = cc1d_find_row(target, p.target, p.target_offset, m, t);
 
-    cc1d_pack steps[CC1D_UNROLL + 1];
+    cc1d_pack steps[CC1D_UNROLL + 1]; /* the first are those before the segment */
     steps[0] = cc1d_zero_pack();
-    if (lane >= (uint)(TEAM - HALO))
-        steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t - block, seqlen, x_skew), t - block);
+    if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO))
+        steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t, -TEAM, seqlen, x_skew), t - TEAM * VEC);
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
-        steps[u + 1] = ADD_INITIAL(cc1d_load_steps(x_row, t + u * block, seqlen, x_skew), t + u * block);
+        if (u < blocks)
+            steps[u + 1] =
+                ADD_INITIAL(cc1d_load_steps(x_row, t, u * TEAM, seqlen, x_skew), t + u * TEAM * VEC);
+#if LOADS_NEIGHBOURS
+    cc1d_pack before[CC1D_UNROLL][HALO + 1];
+#pragma unroll
+    for (int u = 0; u < CC1D_UNROLL; u++)
+#pragma unroll
+        for (int back = 1; back <= HALO && u < blocks; back++) {
+            int ahead = u * TEAM - back;
+            before[u][back] = ADD_INITIAL(cc1d_load_steps(x_row, t, ahead, seqlen, x_skew), t + ahead * VEC);
+        }
+#endif
 #if CC1D_HAS_RESIDUAL
-    DEVICE const cc1d_x_t *side_row = side + cc1d_row_start(p.side, m);
+    cc1d_row side_row = cc1d_find_row(side, p.side, p.side_offset, m, t);
     uint side_skew = CC1D_SIDE_SKEWED ? (cc1d_row_skew(p.side, p.side_offset, m) - shift) & (VEC - 1) : 0u;
     cc1d_pack residual[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
-        residual[u] = cc1d_load_steps(side_row, t + u * block, seqlen, side_skew);
+        if (u < blocks) residual[u] = cc1d_load_steps(side_row, t, u * TEAM, seqlen, side_skew);
 #endif
     cc1d_real w[WIDTH];
     cc1d_load_weights(weight + m.d * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w);
@@ -39,14 +51,21 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #endif
 
 #pragma unroll
-    for (int u = 0; u < CC1D_UNROLL; u++, t += block) {
+    for (int u = 0; u < CC1D_UNROLL; u++) {
+        if (u >= blocks) break;
         cc1d_real tap[HISTORY + VEC], counted[VEC * WIDTH], y[VEC];
-        cc1d_gather_taps(steps[u], steps[u + 1], LANE, tap);
+#if LOADS_NEIGHBOURS
+#pragma unroll
+        for (int back = 1; back <= HALO; back++) cc1d_place_taps(before[u][back], back, tap);
+        cc1d_place_taps(steps[u + 1], 0, tap);
+#else
+        cc1d_gather_taps(steps[u], steps[u + 1], LANE, p, tap);
+#endif
 #if CC1D_SEQ
         cc1d_id_t id[HISTORY + VEC];
-        cc1d_find_ids(seq, p, m.b, t - HISTORY, HISTORY + VEC, id);
+        cc1d_find_ids(seq, p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);
 #endif
-        cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t, counted);
+        cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t + u * TEAM * VEC, counted);
 #pragma unroll
         for (int i = 0; i < VEC; i++) {
             y[i] = cc1d_activate(cc1d_accumulate(start, w, counted + i * WIDTH));
@@ -57,7 +76,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
             if (id[i + HISTORY] < 0) y[i] = 0;
 #endif
         }
-        cc1d_store_steps(y_row, t, seqlen, cc1d_pack_reals(y));
+        cc1d_store_steps(y_row, t, u * TEAM, seqlen, cc1d_pack_reals(y));
     }
 }
 #endif

@@ -31,8 +31,10 @@ typedef struct cc1d_conv_params {
     int slab, units;
     cc1d_divisor inner;  /* time path: segments of a row; channel path: tiles of a time step's packs */
     cc1d_divisor middle; /* time path: channels; channel path: groups of runs of time steps */
-    int run;   /* time path: loads of a segment; channel path: time steps of a run; wide path: of a part */
-    int parts; /* weight gradients: partial sums per channel and tap */
+    int run; /* time path: blocks of a segment; channel path: time steps of a run; wide path: of a part */
+    int lane_bits;                            /* time path: log2 of a team's lanes */
+    int column_bits;                          /* channel path: log2 of a group's packs of channels */
+    int parts;                                /* weight gradients: partial sums per channel and tap */
     cc1d_long partials;                       /* where they start in scratch, in elements */
     int x_offset, target_offset, side_offset; /* elements from a 16-byte boundary to the first one */
 } cc1d_conv_params;
@@ -41,13 +43,15 @@ typedef struct cc1d_reduce_params {
     cc1d_place dweight, dbias;
     int columns; /* dim * (width + 1) */
     int width, parts;
+    int taps_together; /* whether the sums of a channel lie together, not those of a tap */
     cc1d_long partials;
 } cc1d_reduce_params;
 
 typedef struct cc1d_update_params {
     cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices;
     int batch, dim, seqlen, width, state_len;
-    int rows; /* of conv_state */
+    int rows;        /* of conv_state */
+    int column_bits; /* log2 of a group's packs of channels */
     cc1d_long pad_slot_id;
     int slab, units;    /* as above; rows are batch rows, or a group's bundles of them */
     cc1d_divisor inner; /* channels, or tiles of a group's packs of them */

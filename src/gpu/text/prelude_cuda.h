@@ -19,7 +19,12 @@ typedef unsigned long long cc1d_u64;
 #define THREAD threadIdx.x
 #define LANE (threadIdx.x & 31u)
 #define BARRIER() __syncthreads()
-#define SHUFFLE(value, source) __shfl_sync(0xffffffffu, value, (int)(source))
+#define SHUFFLE_XOR(value, mask) __shfl_xor_sync(0xffffffffu, value, (int)(mask))
+#define SHUFFLE_ROTATE(value, lane, ahead, team) \
+    __shfl_sync(0xffffffffu, value,              \
+                (int)(((lane) & ~(uint)((team)-1)) | (((lane) + (uint)(ahead)) & (uint)((team)-1))))
+#define LOADS_NEIGHBOURS 0
+#define LOADS_INDEXED 0
 #define MULHI(a, b) __umulhi((uint)(a), (uint)(b))
 #define AS_UINT(value) __float_as_uint(value)
 #define AS_FLOAT(value) __uint_as_float(value)
@@ -53,6 +58,7 @@ FN float cc1d_reciprocal_approximate(float value) {
     PTX("=f"(f), "rcp.approx.ftz.f32 %0, %1;", "f"(value));
     return f;
 }
+FN float cc1d_reciprocal(float value) { return cc1d_reciprocal_approximate(value); }
 FN uint cc1d_float_to_bfloat_bits(float value) {
     uint bits = __float_as_uint(value); /* to nearest even; a NaN stays one */
     return value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fffu;

@@ -29,7 +29,14 @@ typedef ulong cc1d_u64;
 #define LANE lane_in_simd
 #define BARRIER() threadgroup_barrier(mem_flags::mem_threadgroup)
 #define WAIT_FOR_EARLIER_LAUNCH() /* launches on an encoder follow each other */
-#define SHUFFLE(value, source) simd_shuffle(value, (ushort)(source))
+#define SHUFFLE_XOR(value, mask) simd_shuffle_xor(value, (ushort)(mask))
+/* On Apple GPUs a shuffle from any lane is some 30 instructions, the other two are one each. */
+#define SHUFFLE_ROTATE(value, lane, ahead, team)                                \
+    ((team) == 32 ? simd_shuffle_rotate_down(value, (ushort)((ahead)&31))       \
+                  : simd_shuffle(value, (ushort)(((lane) & ~(uint)((team)-1)) | \
+                                                 (((lane) + (uint)(ahead)) & (uint)((team)-1)))))
+#define LOADS_NEIGHBOURS 1 /* forward loads what another lane has too: it is in the cache */
+#define LOADS_INDEXED 1    /* a load adds a 32-bit index to its 64-bit base by itself */
 #define MULHI(a, b) mulhi((uint)(a), (uint)(b))
 #define AS_UINT(value) as_type<uint>(value)
 #define AS_FLOAT(value) as_type<float>(value)
@@ -49,5 +56,8 @@ FN uint cc1d_float_to_bfloat_bits(float value) {
 FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
     return cc1d_float_to_bfloat_bits(low) | (cc1d_float_to_bfloat_bits(high) << 16);
 }
-FN float cc1d_exp2_approximate(float value) { return exp2(value); }
-FN float cc1d_reciprocal_approximate(float value) { return 1.0f / value; }
+/* For results of 16 bits: one instruction each. Apple promises 3 + 2 |value| ulp, and 2.5 up to 2^126. */
+FN float cc1d_exp2_approximate(float value) { return fast::exp2(value); }
+FN float cc1d_reciprocal_approximate(float value) { return fast::divide(1.0f, value); }
+/* Within 1 ulp. */
+FN float cc1d_reciprocal(float value) { return 1.0f / value; }

@@ -1,6 +1,6 @@
 /* reduce.h - weight gradients: adds the partial sums of a channel and tap, in a fixed order, and rounds once.
  *
- * Reads scratch[part][tap][channel], or [part][channel][tap] with CC1D_TAPS_TOGETHER: either way a part is a
+ * Reads scratch[part][tap][channel], or [part][channel][tap] with taps_together: either way a part is a
  * row of columns. A group owns 32 columns; its 8 rows of threads take every 8th part, each with a compensated
  * sum (the error does not grow with the number of parts), and the rows are added in order. */
 #ifdef CC1D_KERNEL_BACKWARD_REDUCE
@@ -28,8 +28,8 @@ ENTRY(cc1d_backward_reduce, cc1d_reduce_params) {
     if (row == 0 && column < (uint)p.columns) {
         for (uint other = 1; other < ROWS; other++) sum += sums[other * COLUMNS + THREAD];
         uint dim = (uint)p.columns / taps;
-        uint d = CC1D_TAPS_TOGETHER ? column / taps : column % dim;
-        uint k = CC1D_TAPS_TOGETHER ? column % taps : column / dim;
+        uint d = p.taps_together ? column / taps : column % dim;
+        uint k = p.taps_together ? column % taps : column / dim;
 #if CC1D_HAS_DWEIGHT
         if (k < (uint)p.width)
             STORE(cc1d_weight_t, dweight + d * STRIDE(p.dweight, 0) + k * STRIDE(p.dweight, 1),

@@ -1,11 +1,16 @@
 /* rows.h - the time path: rows of contiguous time steps, 16 bytes per lane, the halo from the neighbour lane.
  *
- * A team of CC1D_ROW_LANES lanes (a SIMD-group, or a part of one where rows are short) covers neighbouring
+ * A team of lanes (a SIMD-group, or a part of one where rows are short) covers neighbouring
  * packs of one row. Packs lie on 16-byte boundaries of the row that is written; where a row starts between
  * boundaries, its first and last pack are partial. A row that is read and lies differently (its CC1D_*_SKEWED
  * is 1) is read as two aligned packs that are shifted together. */
 #if defined(CC1D_KERNEL_FORWARD_TIME) || defined(CC1D_KERNEL_BACKWARD_TIME)
-#define TEAM CC1D_ROW_LANES
+#if CC1D_ROW_LANES
+#define LANE_BITS 5
+#else
+#define LANE_BITS p.lane_bits
+#endif
+#define TEAM (1 << LANE_BITS)            /* lanes */
 #define HALO ((HISTORY + VEC - 1) / VEC) /* packs before a pack that its taps reach */
 
 /* The segment of a row that this team works on. */
@@ -16,7 +21,7 @@ struct cc1d_team {
 
 FN cc1d_team cc1d_find_team(CONSTANT cc1d_conv_params &p, uint group_x, uint group_y, uint thread_index) {
     cc1d_team m;
-    uint unit = group_x * (CC1D_GROUP_SIZE / TEAM) + thread_index / TEAM;
+    uint unit = group_x * (CC1D_GROUP_SIZE >> LANE_BITS) + (thread_index >> LANE_BITS);
     uint rest = cc1d_divide(unit, p.inner);
     uint slab_row = cc1d_divide(rest, p.middle);
     m.segment = unit - rest * (uint)p.inner.divisor;
@@ -55,57 +60,121 @@ FN cc1d_pack cc1d_join_packs(cc1d_pack low, cc1d_pack high, uint skew) {
     return low;
 }
 
-/* Steps t..t+VEC-1 of a row; zeros outside 0..seqlen-1. skew: elements from a 16-byte boundary to step t.
- * Without CC1D_PARTIAL_PACKS, seqlen and every row's start are multiples of VEC. */
-FN cc1d_pack cc1d_load_steps(DEVICE const cc1d_x_t *row, int t, int seqlen, uint skew) {
+/* A row of a tensor, for the lane whose pack starts at step t. */
+struct cc1d_row {
+#if NUMBERED_PACKS
+    DEVICE const cc1d_x_t *boundary; /* of 16 bytes, at or before the tensor's first element */
+    uint pack;                       /* of step t, counted from there */
+#else
+    DEVICE const cc1d_x_t *start; /* step 0 */
+#endif
+};
+
+FN cc1d_row cc1d_find_row(DEVICE const cc1d_x_t *tensor, CONSTANT cc1d_place &place, int offset, cc1d_team m,
+                          int t) {
+    cc1d_row row;
+#if NUMBERED_PACKS
+    row.boundary = tensor - offset;
+    /* t may be less than 0, and the pack the one before the boundary: -1. */
+    row.pack = ((uint)offset + cc1d_row_start(place, m) + (uint)(t + VEC)) / VEC - 1u;
+#else
+    row.start = tensor + cc1d_row_start(place, m);
+#endif
+    return row;
+}
+
+/* Where t moves on by some packs. */
+FN void cc1d_move_row(LOCAL cc1d_row &row, int packs) {
+#if NUMBERED_PACKS
+    row.pack += (uint)packs;
+#endif
+}
+
+/* Step t, skew elements after the start of its pack. */
+FN DEVICE const cc1d_x_t *cc1d_step_of(cc1d_row row, int t, uint skew) {
+#if NUMBERED_PACKS
+    return row.boundary + ((int)row.pack * VEC + (int)skew);
+#else
+    return row.start + t;
+#endif
+}
+
+/* The pack that starts at step t, a 16-byte boundary; `more` packs after row.pack. */
+FN cc1d_pack cc1d_load_aligned(cc1d_row row, int t, uint more) {
+#if NUMBERED_PACKS
+    return cc1d_load_numbered(row.boundary, row.pack + more);
+#else
+    return cc1d_load_pack(row.start + t);
+#endif
+}
+
+/* The VEC steps that are `ahead` packs after step t; zeros outside 0..seqlen-1. skew: elements from a 16-byte
+ * boundary to step t. Without CC1D_PARTIAL_PACKS, seqlen and every row's start are multiples of VEC. */
+FN cc1d_pack cc1d_load_steps(cc1d_row row, int t, int ahead, int seqlen, uint skew) {
+    t += ahead * VEC;
+    cc1d_move_row(row, ahead);
 #if CC1D_PARTIAL_PACKS
     int first = t - (int)skew;
-    if (skew == 0 && t >= 0 && t + VEC <= seqlen) return cc1d_load_pack(row + t);
+    if (skew == 0 && t >= 0 && t + VEC <= seqlen) return cc1d_load_aligned(row, t, 0);
     if (skew != 0 && first >= 0 && first + 2 * VEC <= seqlen)
-        return cc1d_join_packs(cc1d_load_pack(row + first), cc1d_load_pack(row + first + VEC), skew);
+        return cc1d_join_packs(cc1d_load_aligned(row, first, 0), cc1d_load_aligned(row, first + VEC, 1),
+                               skew);
     int begin = t < 0 ? -t : 0, end = seqlen - t < VEC ? seqlen - t : VEC;
-    return begin < end ? cc1d_load_some(row + t, begin, end) : cc1d_zero_pack();
+    return begin < end ? cc1d_load_some(cc1d_step_of(row, t, skew), begin, end) : cc1d_zero_pack();
 #else
     cc1d_pack v = cc1d_zero_pack();
-    if (t >= 0 && t < seqlen) v = cc1d_load_pack(row + t);
+#if NUMBERED_PACKS
+    bool inside = (uint)t < (uint)seqlen;
+#else
+    bool inside = t >= 0 && t < seqlen; /* in fewer registers than one comparison, by NVRTC */
+#endif
+    if (inside) v = cc1d_load_aligned(row, t, 0);
     return v;
 #endif
 }
 
-FN void cc1d_store_steps(DEVICE cc1d_x_t *row, int t, int seqlen, cc1d_pack v) {
+/* Writes the VEC steps that are `ahead` packs after step t, a 16-byte boundary of this row. */
+FN void cc1d_store_steps(cc1d_row row, int t, int ahead, int seqlen, cc1d_pack v) {
+    t += ahead * VEC;
+    cc1d_move_row(row, ahead);
+    DEVICE cc1d_x_t *start = (DEVICE cc1d_x_t *)cc1d_step_of(row, t, 0);
 #if CC1D_PARTIAL_PACKS
     if (t < 0 || t + VEC > seqlen) {
-        cc1d_store_some(row + t, v, -t, seqlen - t);
+        cc1d_store_some(start, v, -t, seqlen - t);
         return;
     }
 #endif
-    if (t < seqlen) cc1d_store_pack(row + t, v);
+#if NUMBERED_PACKS
+    if (t < seqlen) cc1d_store_numbered((DEVICE cc1d_x_t *)row.boundary, row.pack, v);
+#else
+    if (t < seqlen) cc1d_store_pack(start, v);
+#endif
 }
 
-/* The lane of this SIMD-group that is `ahead` lanes after `lane` in its team, around the end. */
-FN uint cc1d_team_lane(uint lane_in_simd, int ahead) {
-    return (lane_in_simd & ~(uint)(TEAM - 1)) | ((lane_in_simd + (uint)ahead) & (uint)(TEAM - 1));
+/* The taps that the pack `back` packs before this lane's holds. */
+FN void cc1d_place_taps(cc1d_pack v, int back, LOCAL cc1d_real *tap) {
+#pragma unroll
+    for (int i = 0; i < VEC; i++)
+        if (back * VEC - i <= HISTORY) tap[HISTORY - (back * VEC - i)] = cc1d_pack_get(v, i);
 }
 
 /* tap[i] = step t - HISTORY + i for the HISTORY + VEC taps of this lane's pack `now`. `before` is the pack
  * that this lane had (or would have had) in the block of TEAM packs before. All lanes of the SIMD-group must
  * come here. */
-FN void cc1d_gather_taps(cc1d_pack before, cc1d_pack now, uint lane_in_simd, LOCAL cc1d_real *tap) {
-    uint lane = lane_in_simd & (TEAM - 1);
+FN void cc1d_gather_taps(cc1d_pack before, cc1d_pack now, uint lane_in_simd, CONSTANT cc1d_conv_params &p,
+                         LOCAL cc1d_real *tap) {
+    uint lane = lane_in_simd & (uint)(TEAM - 1);
 #pragma unroll
     for (int back = 1; back <= HALO; back++) {
         cc1d_pack neighbour = cc1d_zero_pack();
 #pragma unroll
         for (int w = 0; w < PACK_WORDS; w++)
             if (back * VEC - (4 * w + 3) / ITEM_BYTES <= HISTORY) /* the word's last element is a tap */
-                neighbour.word[w] = SHUFFLE(lane >= (uint)(TEAM - back) ? before.word[w] : now.word[w],
-                                            cc1d_team_lane(lane_in_simd, -back));
-#pragma unroll
-        for (int i = 0; i < VEC; i++)
-            if (back * VEC - i <= HISTORY) tap[HISTORY - (back * VEC - i)] = cc1d_pack_get(neighbour, i);
+                neighbour.word[w] = SHUFFLE_ROTATE(lane >= (uint)(TEAM - back) ? before.word[w] : now.word[w],
+                                                   lane_in_simd, -back, TEAM);
+        cc1d_place_taps(neighbour, back, tap);
     }
-#pragma unroll
-    for (int i = 0; i < VEC; i++) tap[HISTORY + i] = cc1d_pack_get(now, i);
+    cc1d_place_taps(now, 0, tap);
 }
 
 #if CC1D_HAS_INITIAL && CC1D_SEQ != 2

@@ -1,7 +1,15 @@
 /* sequence.h - which taps count: the sequence that a time step belongs to, as an id that taps compare.
  *
- * CC1D_SEQ 0: one sequence per batch row. 1: ids are read from seq_idx. 2: ids are found in cu_seqlens.
- * Negative ids are padding. Whatever a GPU is given, these functions read inside the tensors only. */
+ * CC1D_SEQ 0: one sequence per batch row. 1: ids are read from seq_idx. 2: ids are found in cu_seqlens. 3: as
+ * 1, but an id is 0 up to the row's length and -1 from there. Negative ids are padding. Whatever a GPU is
+ * given, these functions read inside the tensors only. */
+#if CC1D_SEQ == 3
+#undef CC1D_SEQ
+#define CC1D_SEQ 1
+#define CC1D_LENGTHS 1
+#else
+#define CC1D_LENGTHS 0
+#endif
 #if CC1D_SEQ
 typedef JOIN(cc1d_index_, CC1D_SEQ_DTYPE) cc1d_seq_t;
 #define SEQ_PARAMETER DEVICE const cc1d_seq_t *seq,
@@ -75,6 +83,9 @@ FN cc1d_cursor cc1d_seek(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params
 FN cc1d_id_t cc1d_id_at(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t,
                         LOCAL cc1d_cursor &) {
     if (t >= p.seqlen) return NO_SEQUENCE;
+#if CC1D_LENGTHS
+    return t < 0 || LOAD(cc1d_seq_t, seq + (cc1d_offset_t)b * STRIDE(p.seq, 0)) > t ? 0 : -1;
+#endif
     return LOAD(cc1d_seq_t,
                 seq + (cc1d_offset_t)b * STRIDE(p.seq, 0) + (uint)(t < 0 ? 0 : t) * STRIDE(p.seq, 1));
 }

@@ -29,11 +29,11 @@ FN int cc1d_state_row(cc1d_i64 row, CONSTANT cc1d_update_params &p) {
 #if CC1D_IN_PLACE
 #define NEW_STEPS target
 #define LOAD_STEP(pointer) (*(pointer))
-#define LOAD_STEPS(pointer) cc1d_read_pack(pointer)
+#define LOAD_STEPS(tensor, spot) READ_SPOT(tensor, spot)
 #else
 #define NEW_STEPS x
 #define LOAD_STEP(pointer) LOAD(cc1d_x_t, pointer)
-#define LOAD_STEPS(pointer) cc1d_load_pack(pointer)
+#define LOAD_STEPS(tensor, spot) LOAD_SPOT(tensor, spot)
 #endif
 #endif
 
@@ -152,14 +152,29 @@ FN cc1d_x_t cc1d_state_bits(LOCAL const cc1d_pack *packs, int c, int i) {
 #endif
 }
 
+/* Where the pack of channels from d on of a row lies in a tensor: its number or its address. */
+#if NUMBERED_PACKS
+#define SPOT(tensor, place, row, d) (((row)*STRIDE(place, 0) + (d)*STRIDE(place, 1)) / VEC)
+#define SPOT_STEP(elements) ((elements) / VEC)
+#define LOAD_SPOT(tensor, spot) cc1d_load_numbered(tensor, spot)
+#define READ_SPOT(tensor, spot) cc1d_load_numbered(tensor, spot)
+#define STORE_SPOT(tensor, spot, v) cc1d_store_numbered(tensor, spot, v)
+#else
+#define SPOT(tensor, place, row, d) ((tensor) + (row)*STRIDE(place, 0) + (d)*STRIDE(place, 1))
+#define SPOT_STEP(elements) (elements)
+#define LOAD_SPOT(tensor, spot) cc1d_load_pack(spot)
+#define READ_SPOT(tensor, spot) cc1d_read_pack(spot)
+#define STORE_SPOT(tensor, spot, v) cc1d_store_pack((DEVICE cc1d_x_t *)(spot), v)
+#endif
+
 ENTRY(cc1d_update_step, cc1d_update_params) {
-    const uint columns = CC1D_GROUP_SIZE / CC1D_GROUP_RUNS;
+    uint columns = 1u << p.column_bits, bundles = (uint)CC1D_GROUP_SIZE >> p.column_bits;
     uint slab_row = cc1d_divide(GROUP_X, p.inner);
-    uint d = ((GROUP_X - slab_row * (uint)p.inner.divisor) * columns + THREAD % columns) * VEC;
-    uint first = (slab_row + GROUP_Y * (uint)p.slab) * CC1D_GROUP_RUNS + THREAD / columns;
+    uint d = ((GROUP_X - slab_row * (uint)p.inner.divisor) * columns + (THREAD & (columns - 1))) * VEC;
+    uint first = (slab_row + GROUP_Y * (uint)p.slab) * bundles + (THREAD >> p.column_bits);
     first *= CC1D_UNROLL;
     if (d >= (uint)p.dim || first >= (uint)p.batch) return;
-    cc1d_offset_t step = CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2);
+    cc1d_offset_t step = SPOT_STEP(CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2));
     cc1d_pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
     int row[CC1D_UNROLL], out_row[CC1D_UNROLL];
 #pragma unroll
@@ -171,7 +186,7 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
             row[u] = STATE_ROW(b);
             out_row[u] = OUT_ROW(b, row[u]);
             if (out_row[u] < 0) row[u] = -1;
-            now[u] = LOAD_STEPS(NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1));
+            now[u] = LOAD_STEPS(NEW_STEPS, SPOT(NEW_STEPS, p.x, b, d));
         }
     }
 #pragma unroll
@@ -179,8 +194,7 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
 #pragma unroll
         for (int i = 0; i < STATE_LEN; i++)
             old[u][i] = row[u] < 0 ? cc1d_zero_pack()
-                                   : cc1d_read_pack(state + (uint)row[u] * STRIDE(p.state, 0) +
-                                                    d * STRIDE(p.state, 1) + (uint)i * step);
+                                   : READ_SPOT(state, SPOT(state, p.state, (uint)row[u], d) + (uint)i * step);
     cc1d_real w[VEC][WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
@@ -218,14 +232,11 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
 #endif
             }
         }
-        if (b < (uint)p.batch)
-            cc1d_store_pack(target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1), cc1d_pack_reals(y));
+        if (b < (uint)p.batch) STORE_SPOT(target, SPOT(target, p.out, b, d), cc1d_pack_reals(y));
         if (row[u] >= 0)
 #pragma unroll
             for (int i = 0; i < STATE_LEN; i++)
-                cc1d_store_pack(state + (uint)out_row[u] * STRIDE(p.state, 0) + d * STRIDE(p.state, 1) +
-                                    (uint)i * step,
-                                moved[i]);
+                STORE_SPOT(state, SPOT(state, p.state, (uint)out_row[u], d) + (uint)i * step, moved[i]);
     }
 }
 #endif

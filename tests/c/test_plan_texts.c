@@ -1,0 +1,84 @@
+/* test_plan_texts.c - the texts of GPU launches: complete, and few for a model of any length and batch. */
+#include "plan_cover.h"
+
+/* Texts that some calls compile: kernels with different keys. */
+typedef struct texts {
+    int count;
+    cc1d_launch first[64]; /* of each */
+} texts;
+
+static void add_texts(texts *found, const cc1d_problem *p) {
+    static cc1d_plan plan;
+    CHECK_STATUS(cc1d_make_plan(p, &plan), CC1D_OK);
+    for (int l = 0; l < plan.launch_count; l++) {
+        int i = 0;
+        while (i < found->count && (found->first[i].kernel != plan.launch[l].kernel ||
+                                    memcmp(found->first[i].key, plan.launch[l].key, CC1D_PLAN_KEY)))
+            i++;
+        if (i == found->count && i < 64) found->first[found->count++] = plan.launch[l];
+    }
+}
+
+/* Each is compiled at its first use, so lengths and batches share them: at most 10 for training steps of all
+ * lengths, 5 for prefill, 3 for decoding of all batches. */
+static void check_few_texts(cc1d_device device, int dtype, layout how, int64_t dim) {
+    static texts training, prefill, decoding_steps;
+    training.count = prefill.count = decoding_steps.count = 0;
+    for (int64_t t = 1; t <= 4096; t++) {
+        cc1d_problem p = convolution(CC1D_OP_FORWARD, dtype, how, 8, dim, t, 4);
+        p.device = device;
+        add_texts(&training, &p);
+        add_states(&p, CC1D_FINAL, 3);
+        add_texts(&prefill, &p);
+        p = convolution(CC1D_OP_BACKWARD, dtype, how, 8, dim, t, 4);
+        p.device = device;
+        add_texts(&training, &p);
+    }
+    for (int64_t b = 1; b <= 1024; b++) {
+        cc1d_problem p = decoding(dtype, how, b, dim, 1, 4, 3);
+        p.device = device;
+        add_texts(&decoding_steps, &p);
+    }
+    CHECK(training.count <= 10 && prefill.count <= 5 && decoding_steps.count <= 3);
+}
+
+static void test_few_texts(void) {
+    for (int dtype = CC1D_FLOAT32; dtype <= CC1D_BFLOAT16; dtype++)
+        for (int how = TIME; how <= CHANNEL; how++)
+            for (int64_t dim = 33; dim <= 2048; dim += 2015) {
+                check_few_texts(CC1D_METAL, dtype, (layout)how, dim);
+                check_few_texts(CC1D_CUDA, dtype, (layout)how, dim);
+            }
+}
+
+static void test_source(void) {
+    const cc1d_problem p = convolution(CC1D_OP_FORWARD, CC1D_BFLOAT16, TIME, 2, 8, 300, 4);
+    cc1d_plan plan;
+    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+    for (int language = CC1D_LANGUAGE_METAL; language <= CC1D_LANGUAGE_CUDA; language++) {
+        const size_t length = cc1d_launch_source(plan.launch, (cc1d_language)language, NULL, 0);
+        char *text = malloc(length + 1), *cut = malloc(101);
+        CHECK(cc1d_launch_source(plan.launch, (cc1d_language)language, text, length + 1) == length);
+        CHECK(strlen(text) == length);
+        CHECK(cc1d_launch_source(plan.launch, (cc1d_language)language, cut, 101) == length);
+        CHECK(strlen(cut) == 100 && memcmp(cut, text, 100) == 0);
+        CHECK(strstr(text, "#define CC1D_KERNEL_FORWARD_TIME 1\n") != NULL);
+        CHECK(strstr(text, "#define CC1D_X_DTYPE 2\n") != NULL);
+        CHECK(strstr(text, "#define CC1D_BUFFERS IN(cc1d_x_t, x, 0) IN(cc1d_weight_t, weight, 1) "
+                           "IN(cc1d_bias_t, bias, 2) OUT(cc1d_x_t, target, 3)\n") != NULL);
+        CHECK(strstr(text, "#define CC1D_PARAMS_INDEX 4\n") != NULL);
+        CHECK(strstr(text, "ENTRY(cc1d_forward_time, cc1d_conv_params)") != NULL);
+        CHECK((strstr(text, "metal_stdlib") != NULL) == (language == CC1D_LANGUAGE_METAL));
+        for (size_t i = 0; i < length; i++) CHECK((text[i] >= 32 && text[i] < 127) || text[i] == '\n');
+        free(text);
+        free(cut);
+    }
+}
+
+int main(void) {
+    static const check_test tests[] = {
+        {"source", test_source},
+        {"few texts", test_few_texts},
+    };
+    return check_run(tests, sizeof tests / sizeof *tests);
+}
