@@ -204,20 +204,29 @@ CC1D_API cc1d_status cc1d_backward(const cc1d_backward_args *args, const cc1d_ex
 
 typedef struct cc1d_update_args {
     size_t size;
-    const cc1d_tensor *x;             /* (B, D) or (B, D, T) F */
-    const cc1d_tensor *conv_state;    /* (B or pool, D, S >= W-1) F, changed in place */
-    const cc1d_tensor *weight;        /* (D, W) G */
-    const cc1d_tensor *bias;          /* (D) G, or NULL */
+    const cc1d_tensor *x;          /* (B, D) or (B, D, T) F */
+    const cc1d_tensor *conv_state; /* (B or pool, D, S >= W-1), changed in place. float64 with float64 x; else
+                                      float32, float16 or bfloat16: steps are rounded when stored */
+    const cc1d_tensor *weight;     /* (D, W) G */
+    const cc1d_tensor *bias;       /* (D) G, or NULL */
     const cc1d_tensor *cache_seqlens; /* (B) I >= 0, or NULL. NULL: the state shifts left. Given: the state is
                                          a circular buffer, written from cache_seqlens % S */
     const cc1d_tensor
         *conv_state_indices; /* (B) I, or NULL: row of conv_state for each row of x. pad_slot_id or any
                                 negative value: y = 0, no state touched. Duplicates are refused on CPU */
-    const cc1d_tensor *num_accepted_tokens; /* (B) I in 1..T, or NULL: only that many of the T steps of the
-                                               previous call count; S >= W-1 + T-1. Not with cache_seqlens */
-    const cc1d_tensor *out;                 /* like x, written */
+    const cc1d_tensor
+        *num_accepted_tokens; /* (B) I a, or NULL: the row is a window, whatever T earlier calls had. Columns
+                                 a-1..a+W-3 are the W-1 steps before the new ones; afterwards columns
+                                 0..W-3+T hold the last W-2 of them and the new ones, later columns stay.
+                                 1 <= a <= S-W+2, S >= W-2+T. Not with cache_seqlens */
+    const cc1d_tensor *out;   /* like x, written; x itself will do */
     int64_t pad_slot_id;
     int32_t activation;
+    const cc1d_tensor
+        *conv_state_out_indices; /* (B) I, or NULL: row of conv_state that is written for each row of x, where
+                                    that is another than the one that is read; a row with pad_slot_id or a
+                                    negative value in either is padding. On CPU refused: a row that is written
+                                    twice, or written for one row of x and read for another */
 } cc1d_update_args;
 
 /* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on

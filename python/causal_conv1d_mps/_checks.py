@@ -210,7 +210,6 @@ def check_targets(operation, tensors, recorded, copied=False):
     if "conv_state" in given:
         refuse_recorded("conv_state", given["conv_state"])
         writable("conv_state", given["conv_state"])
-        return
     out, states = given.pop("out", None), given.pop("final_states", None)
     if out is not None and recorded:
         refuse_grad_with_out()

@@ -1,7 +1,7 @@
 """The operators that PyTorch's own machinery sees: compile, export, functorch, modes, subclasses.
 
 causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state. An operator's
-arguments are its operation's inputs (_tables.py), then numbers.
+arguments are its operation's inputs (_tables.py), then numbers, then inputs of later releases.
 """
 
 import torch
@@ -17,13 +17,13 @@ NAMESPACE = "causal_conv1d_mps"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 
-for _name, _numbers, _results in (
+for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
-    ("update", ["int pad_slot_id", "int activation"], "Tensor"),
+    ("update", ["int pad_slot_id", "int activation"], "Tensor", "conv_state_out_indices"),
     ("varlen_states", ["SymInt state_len"], "Tensor"),
 ):
-    _library.define(schema(_name, _numbers, _results))
+    _library.define(schema(_name, _numbers, _results, _added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
@@ -159,20 +159,27 @@ def backward_gradient(ctx, *cotangents):
 # --- update ----------------------------------------------------------------------------------
 
 
+def _update_inputs(arguments):
+    """In the table's order; the dispatcher leaves out what has its default."""
+    first = len(INPUTS["update"]) - 1
+    return (*arguments[:first], arguments[first + 2] if len(arguments) > first + 2 else None)
+
+
 @_implement("update")
 def _update(*arguments):
-    *inputs, pad_slot_id, activation = arguments
+    inputs = _update_inputs(arguments)
+    pad_slot_id, activation = arguments[len(inputs) - 1 :][:2]
     (y,) = _C.run("update", (*inputs, True), activation, pad_slot_id)
     return y
 
 
 @_fake("update")
 def _update_fake(*arguments):
-    x, *others = arguments[:-2]
+    x = arguments[0]
     torch._check_value(
         x.dim() in (2, 3), lambda: f"x: expected shape (B, D) or (B, D, T), got {tuple(x.shape)}"
     )
-    _check("update", (x, *others))
+    _check("update", _update_inputs(arguments))
     return torch.empty_like(x)
 
 

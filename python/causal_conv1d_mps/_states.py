@@ -25,18 +25,27 @@ def causal_conv1d_update(
     *,
     pad_slot_id=-1,
     num_accepted_tokens=None,
+    conv_state_out_indices=None,
+    out=None,
 ):
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
 
-    x: (B, D) or (B, D, T). conv_state: (B or pool, D, S) with S >= W-1, changed in place.
+    x: (B, D) or (B, D, T). conv_state: (B or pool, D, S) with S >= W-1, changed in place; of any
+        dtype but float64, which goes with float64 x.
     weight: (D, W) or (D, 1, W). bias: (D,) or None.
     cache_seqlens: (B,); conv_state is then a circular buffer written from cache_seqlens % S.
         Without it the state shifts left.
     conv_state_indices: (B,), the row of conv_state that belongs to each row of x; a row whose
         index is pad_slot_id or negative is skipped: y = 0 and no state changes. pad_slot_id is
         refused without them.
-    num_accepted_tokens: (B,), speculative decoding: the state is read as if only that many of the
-        previous call's steps had been kept.
+    num_accepted_tokens: (B,), speculative decoding: how many of the previous call's tokens were
+        accepted (1 after a prefill into columns 0 .. W-2), whatever its T was. The row is a window:
+        a says that columns a-1 .. a+W-3 come before x; then columns 0 .. W-3+T hold the last W-2 of
+        them and x. S >= W-2 + T.
+    conv_state_out_indices: (B,), the row of conv_state that is written, where that is another than
+        the one that is read (copy on write); a row whose index is pad_slot_id or negative in
+        either is skipped. Written rows must be distinct, and not be read for another row of x.
+    out: the tensor to write y to, of x's shape; x itself will do. Not where gradients are recorded.
     Returns y, of x's shape. Not differentiable.
     """
     tensors = (
@@ -47,21 +56,35 @@ def causal_conv1d_update(
         cache_seqlens,
         conv_state_indices,
         num_accepted_tokens,
+        conv_state_out_indices,
+        out,
     )
     if not is_dynamo_compiling():
-        y = _C.update(tensors, activation, pad_slot_id)
+        y = _update(tensors, activation, pad_slot_id)
         if y is not NotImplemented:
             return y
     code = _checks.activation_code(activation)
-    pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, conv_state_indices)
+    indices = conv_state_out_indices if conv_state_indices is None else conv_state_indices
+    pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, indices)
     _checks.require_tensors("update", tensors)
-    _checks.refuse_recorded("conv_state", conv_state)
     _checks.writable_state("conv_state", conv_state)
     refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias)
+    recorded = torch.is_grad_enabled() and any_requires_grad(x, weight, bias, out)
     if any_autocast():
         tensors = autocast("update", tensors)
+    _checks.check_targets("update", tensors, recorded, copied=True)
     require_operators("causal_conv1d_update")
-    return _ops.update(*tensors, pad_slot_id, code)
+    *inputs, out_indices, _ = tensors
+    y = _ops.update(*inputs, pad_slot_id, code, out_indices)
+    return y if out is None else out.copy_(y)
+
+
+def _update(tensors, *numbers):
+    """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
+    if tensors[-1] is None or not torch.autograd.profiler._is_profiler_enabled:
+        return _C.update(tensors, *numbers)
+    with torch.profiler.record_function("causal_conv1d_mps::update"):
+        return _C.update(tensors, *numbers)
 
 
 def causal_conv1d_varlen_states(x, cu_seqlens, state_len):

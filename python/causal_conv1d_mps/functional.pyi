@@ -91,5 +91,7 @@ def causal_conv1d_update(
     *,
     pad_slot_id: int = -1,
     num_accepted_tokens: Tensor | None = None,
+    conv_state_out_indices: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor: ...
 def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor: ...

@@ -76,6 +76,8 @@ class CausalConv1d(_Depthwise):
         conv_state_indices: Tensor | None = None,
         pad_slot_id: int = -1,
         num_accepted_tokens: Tensor | None = None,
+        conv_state_out_indices: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> Tensor: ...
 
 class ShortConvolution(_Depthwise):

@@ -1,4 +1,5 @@
 /* api.c - the public entry points: their structs become a call's arguments by role, here alone. */
+#include <stddef.h>
 #include <stdio.h>
 
 #include "run.h"
@@ -10,7 +11,8 @@
 static const size_t exec_sizes[] = {sizeof(cc1d_exec)};
 static const size_t forward_sizes[] = {offsetof(cc1d_forward_args, lengths), sizeof(cc1d_forward_args)};
 static const size_t backward_sizes[] = {offsetof(cc1d_backward_args, lengths), sizeof(cc1d_backward_args)};
-static const size_t update_sizes[] = {sizeof(cc1d_update_args)};
+static const size_t update_sizes[] = {offsetof(cc1d_update_args, conv_state_out_indices),
+                                      sizeof(cc1d_update_args)};
 static const size_t varlen_states_sizes[] = {sizeof(cc1d_varlen_states_args)};
 
 #define TAKE(name, to, from, sizes) \
@@ -95,6 +97,7 @@ cc1d_status cc1d_update(const cc1d_update_args *given, const cc1d_exec *exec) {
                                                  [CC1D_CACHE] = args.cache_seqlens,
                                                  [CC1D_INDICES] = args.conv_state_indices,
                                                  [CC1D_ACCEPTED] = args.num_accepted_tokens,
+                                                 [CC1D_OUT_INDICES] = args.conv_state_out_indices,
                                                  [CC1D_OUT] = args.out}};
     return run(&arguments, exec, NULL, 0);
 }

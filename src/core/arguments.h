@@ -12,7 +12,7 @@ enum { CC1D_TABLE_ARGUMENTS = 16 };
 /* Which dtypes an argument may have. */
 typedef enum cc1d_kind {
     CC1D_KIND_X = 'x',         /* x's; of x itself any float */
-    CC1D_KIND_STATE = 's',     /* x's; decides what autocast casts to */
+    CC1D_KIND_STATE = 's',     /* any float, float64 beside float64 x alone; what autocast casts x to */
     CC1D_KIND_PARAMETER = 'p', /* any float, float64 only beside float64 x; of a result that of its `like` */
     CC1D_KIND_INDEX = 'i'      /* int32 or int64 */
 } cc1d_kind;
@@ -22,9 +22,9 @@ typedef enum cc1d_meaning {
     CC1D_COMPARED,   /* with each other: nothing to steer */
     CC1D_BOUNDARIES, /* of sequences */
     CC1D_POOL_ROWS,
-    CC1D_COUNTS,      /* >= 0 */
-    CC1D_STEP_COUNTS, /* 0 to T */
-    CC1D_SOME_STEPS   /* 1 to T */
+    CC1D_COUNTS,       /* >= 0 */
+    CC1D_STEP_COUNTS,  /* 0 to T */
+    CC1D_WINDOW_STARTS /* 1 to S-W+2: W-1 steps of a state from there on */
 } cc1d_meaning;
 
 typedef struct cc1d_argument {

@@ -18,4 +18,20 @@ static inline int64_t cc1d_index_at(const cc1d_view *v, int64_t i, int64_t j) {
     return value;
 }
 
+/* The state row that is written for batch row b of an update. */
+static inline int64_t cc1d_row_written(const cc1d_problem *p, int64_t b) {
+    const cc1d_role role = p->view[CC1D_OUT_INDICES].present ? CC1D_OUT_INDICES : CC1D_INDICES;
+    return p->view[role].present ? cc1d_index_at(&p->view[role], b, 0) : b;
+}
+
+/* The one that is read; -1: the batch row is padding. */
+static inline int64_t cc1d_row_read(const cc1d_problem *p, int64_t b) {
+    const bool listed = p->view[CC1D_INDICES].present;
+    const int64_t row = listed ? cc1d_index_at(&p->view[CC1D_INDICES], b, 0) : b;
+    if (listed && (row < 0 || row == p->pad_slot_id)) return -1;
+    if (!p->view[CC1D_OUT_INDICES].present) return row;
+    const int64_t written = cc1d_row_written(p, b);
+    return written < 0 || written == p->pad_slot_id ? -1 : row;
+}
+
 #endif

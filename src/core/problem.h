@@ -20,26 +20,27 @@ enum { CC1D_OPERATIONS = CC1D_OP_VARLEN_STATES + 1 };
 
 /* Every tensor that an operation may have. The comment is the canonical view's dimensions. */
 typedef enum cc1d_role {
-    CC1D_X,        /* batch, dim, time */
-    CC1D_WEIGHT,   /* dim, tap, 1 */
-    CC1D_BIAS,     /* dim, 1, 1 */
-    CC1D_SEQ_IDX,  /* batch, time, 1 */
-    CC1D_CU,       /* sequence boundary, 1, 1 */
-    CC1D_INITIAL,  /* sequence, dim, step (W-1 of them) */
-    CC1D_RESIDUAL, /* batch, dim, time */
-    CC1D_OUT,      /* batch, dim, time */
-    CC1D_FINAL,    /* sequence, dim, step; varlen_states writes its states here too */
-    CC1D_DOUT,     /* batch, dim, time */
-    CC1D_DFINAL,   /* sequence, dim, step */
-    CC1D_DX,       /* batch, dim, time */
-    CC1D_DWEIGHT,  /* dim, tap, 1 */
-    CC1D_DBIAS,    /* dim, 1, 1 */
-    CC1D_DINITIAL, /* sequence, dim, step */
-    CC1D_STATE,    /* pool row, dim, step (S of them) */
-    CC1D_CACHE,    /* batch, 1, 1 */
-    CC1D_INDICES,  /* batch, 1, 1 */
-    CC1D_ACCEPTED, /* batch, 1, 1 */
-    CC1D_LENGTHS,  /* batch, 1, 1 */
+    CC1D_X,           /* batch, dim, time */
+    CC1D_WEIGHT,      /* dim, tap, 1 */
+    CC1D_BIAS,        /* dim, 1, 1 */
+    CC1D_SEQ_IDX,     /* batch, time, 1 */
+    CC1D_CU,          /* sequence boundary, 1, 1 */
+    CC1D_INITIAL,     /* sequence, dim, step (W-1 of them) */
+    CC1D_RESIDUAL,    /* batch, dim, time */
+    CC1D_OUT,         /* batch, dim, time */
+    CC1D_FINAL,       /* sequence, dim, step; varlen_states writes its states here too */
+    CC1D_DOUT,        /* batch, dim, time */
+    CC1D_DFINAL,      /* sequence, dim, step */
+    CC1D_DX,          /* batch, dim, time */
+    CC1D_DWEIGHT,     /* dim, tap, 1 */
+    CC1D_DBIAS,       /* dim, 1, 1 */
+    CC1D_DINITIAL,    /* sequence, dim, step */
+    CC1D_STATE,       /* pool row, dim, step (S of them) */
+    CC1D_CACHE,       /* batch, 1, 1 */
+    CC1D_INDICES,     /* batch, 1, 1 */
+    CC1D_ACCEPTED,    /* batch, 1, 1 */
+    CC1D_LENGTHS,     /* batch, 1, 1 */
+    CC1D_OUT_INDICES, /* batch, 1, 1 */
     CC1D_ROLES
 } cc1d_role;
 
@@ -62,6 +63,7 @@ typedef struct cc1d_problem {
     int64_t sequences; /* N with cu_seqlens, else batch: rows of the states */
     int64_t state_len; /* W-1; S for update and varlen_states */
     int64_t pad_slot_id;
+    bool in_place; /* update: out is x, each step's y takes its place */
     cc1d_view view[CC1D_ROLES];
 } cc1d_problem;
 

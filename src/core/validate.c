@@ -86,14 +86,23 @@ static cc1d_status check_state(cc1d_problem *p) {
     if (p->state_len < p->width - 1)
         return cc1d_fail(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = %lld, got %lld",
                          (long long)(p->width - 1), (long long)p->state_len);
+    if (!cc1d_has(p, CC1D_INDICES) && p->sequences < p->batch)
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "conv_state: expected at least B = %lld rows without conv_state_indices, got %lld",
+                         (long long)p->batch, (long long)p->sequences);
     if (p->state_len == 0)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
-    if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 1 + (p->seqlen - 1))
+    if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 2 + p->seqlen)
         return cc1d_fail(
             CC1D_ERROR_VALUE,
-            "conv_state: expected state length S >= W-1 + T-1 = %lld with num_accepted_tokens, got %lld",
-            (long long)(p->width - 1 + p->seqlen - 1), (long long)p->state_len);
+            "conv_state: expected state length S >= W-2 + T = %lld with num_accepted_tokens, got %lld",
+            (long long)(p->width - 2 + p->seqlen), (long long)p->state_len);
     return CC1D_OK;
+}
+
+/* Whether two views of one shape and dtype are the same elements. */
+static bool is_same(const cc1d_view *a, const cc1d_view *b) {
+    return a->data == b->data && a->buffer == b->buffer && !memcmp(a->stride, b->stride, sizeof a->stride);
 }
 
 cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
@@ -112,5 +121,11 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     p->activation = (cc1d_activation)a->activation;
     CC1D_CHECK(check_work(p));
     if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_state(p));
+    p->in_place = p->op == CC1D_OP_UPDATE && is_same(&p->view[CC1D_X], &p->view[CC1D_OUT]);
+    if (p->in_place && p->seqlen > 1 && p->view[CC1D_STATE].dtype != p->view[CC1D_X].dtype)
+        return cc1d_fail(
+            CC1D_ERROR_VALUE,
+            "out: expected memory of its own, because x has several steps and conv_state another "
+            "dtype, got x itself");
     return cc1d_check_overlap(p);
 }

@@ -89,6 +89,7 @@ cc1d_status cc1d_check_overlap(const cc1d_problem *p) {
         if (!is_injective(view)) return refuse_inside(output->name, view);
         for (int j = 0; j < table->count; j++) {
             const cc1d_view *other = &p->view[table->argument[j].role];
+            if (p->in_place && output->role == CC1D_OUT && table->argument[j].role == CC1D_X) continue;
             if (j != i && other->present && overlaps(view, other))
                 return cc1d_fail(CC1D_ERROR_VALUE,
                                  "%s: expected memory of its own, got memory that overlaps %s", output->name,

@@ -7,7 +7,7 @@
 
 /* CC1D_ERROR_VALUE if an output of the problem overlaps itself or anything else. Tensors with equal strides
  * (slices of one wider tensor) are decided exactly; others overlap where their address ranges do. On
- * Metal tensors of one buffer are compared, by their offsets in it. */
+ * Metal tensors of one buffer are compared, by their offsets in it. Of an update, out may be x itself. */
 cc1d_status cc1d_check_overlap(const cc1d_problem *problem);
 
 #endif

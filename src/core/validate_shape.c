@@ -2,7 +2,7 @@
  *
  * The letters of a shape: B batch, D dim, T seqlen, W width, L the W-1 steps of a state, N rows of the states
  * (sequences, or batch without cu_seqlens), n one more than that, P rows of a pool (batch without
- * conv_state_indices), S steps of a state. A small letter sets the size, a capital one must agree. */
+ * indices of its rows), S steps of a state. A small letter sets the size, a capital one must agree. */
 #include "validate_shape.h"
 
 #include "names.h"
@@ -13,7 +13,9 @@ static const int64_t MOST_WIDTH = (int64_t)1 << 30;
 static bool is_small(char letter) { return letter >= 'a'; }
 static char capital(char letter) { return (char)(letter & ~('a' - 'A')); }
 
-static bool is_pool(const cc1d_arguments *a) { return a->tensor[CC1D_INDICES] != NULL; }
+static bool is_pool(const cc1d_arguments *a) {
+    return a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
+}
 
 /* As the documentation writes it. */
 static const char *word_of(const cc1d_arguments *a, char letter) {

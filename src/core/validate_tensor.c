@@ -28,11 +28,20 @@ static cc1d_status check_parameter(const cc1d_problem *p, const cc1d_argument *a
     return refuse_dtype(argument->name, "float32, float16, bfloat16 or float64", dtype);
 }
 
+/* Steps are rounded to a state's dtype when they are stored there. */
+static cc1d_status check_state(const cc1d_problem *p, const cc1d_argument *argument, int32_t dtype) {
+    const bool wide = p->view[CC1D_X].dtype == CC1D_FLOAT64;
+    if (wide) return check_alike(p, argument, dtype, CC1D_X);
+    if (cc1d_use_of(dtype) == CC1D_USE_NUMBERS && dtype != CC1D_FLOAT64) return CC1D_OK;
+    return refuse_dtype(argument->name, "float32, float16 or bfloat16 (float64 only with float64 x)", dtype);
+}
+
 static cc1d_status check_dtype(const cc1d_problem *p, const cc1d_argument *argument, int32_t dtype) {
     switch (argument->kind) {
     case CC1D_KIND_INDEX:
         if (cc1d_use_of(dtype) == CC1D_USE_INDICES) return CC1D_OK;
         return refuse_dtype(argument->name, "int32 or int64", dtype);
+    case CC1D_KIND_STATE: return check_state(p, argument, dtype);
     case CC1D_KIND_PARAMETER: return check_parameter(p, argument, dtype);
     default:
         if (argument->role != CC1D_X) return check_alike(p, argument, dtype, CC1D_X);

@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "index.h"
+#include "validate_tensor.h"
 
 /* How many values a tensor holds: one, however long it is, where all elements are the same one. */
 static int64_t distinct(const cc1d_view *v) {
@@ -43,54 +44,103 @@ static cc1d_status check_cu_seqlens(const cc1d_problem *p) {
     return CC1D_OK;
 }
 
-static cc1d_status repeated(int64_t row, int64_t element) {
-    return cc1d_fail(CC1D_ERROR_VALUE,
-                     "conv_state_indices: expected each live index once, got %lld again at element %lld",
-                     (long long)row, (long long)element);
+/* How many batch rows to look at for what is said of their states: all, unless every row says the same. */
+static int64_t rows_with(const cc1d_problem *p, cc1d_role role) {
+    const cc1d_role each[] = {CC1D_INDICES, CC1D_OUT_INDICES, role};
+    int64_t most = 0;
+    for (int i = 0; i < 3 && p->view[role].shape[0] > 0; i++) {
+        const int64_t count = distinct(&p->view[each[i]]);
+        if (count > most) most = count;
+    }
+    return most;
 }
 
-/* Live indices must name rows of the pool, each at most once: two rows of x would race for one state. */
-static cc1d_status check_indices(const cc1d_problem *p) {
-    const int64_t count = distinct(&p->view[CC1D_INDICES]), *rows = copied(p, CC1D_INDICES);
-    int64_t live = 0;
-    for (int64_t b = 0; b < count; b++) {
-        if (rows[b] < 0 || rows[b] == p->pad_slot_id) continue;
-        if (rows[b] >= p->sequences)
-            return cc1d_fail(
-                CC1D_ERROR_VALUE,
-                "conv_state_indices: expected values below the pool's %lld rows, got %lld at element %lld",
-                (long long)p->sequences, (long long)rows[b], (long long)b);
-        live++;
-    }
-    if (live > 0 && count < p->batch) return repeated(rows[0], 1);
-    if (live < 2) return CC1D_OK;
+/* What else is said of a row of padding is not looked at. */
+static bool is_padding(const cc1d_problem *p, int64_t b) { return cc1d_row_read(p, b) < 0; }
+
+/* A set of the pool's rows. */
+static cc1d_status new_set(const cc1d_problem *p, cc1d_role role, unsigned char **set) {
     const uint64_t bytes = (uint64_t)p->sequences / 8 + 1;
-    unsigned char *seen = bytes <= SIZE_MAX ? calloc((size_t)bytes, 1) : NULL;
-    if (!seen)
-        return cc1d_fail(CC1D_ERROR_MEMORY, "conv_state_indices: out of memory for %lld pool rows",
-                         (long long)p->sequences);
-    cc1d_status status = CC1D_OK;
-    for (int64_t b = 0; b < count && !status; b++) {
-        if (rows[b] < 0 || rows[b] == p->pad_slot_id) continue;
-        const unsigned char bit = (unsigned char)(1u << (rows[b] % 8));
-        if (seen[rows[b] / 8] & bit) status = repeated(rows[b], b);
-        seen[rows[b] / 8] |= bit;
+    *set = bytes <= SIZE_MAX ? calloc((size_t)bytes, 1) : NULL;
+    if (*set) return CC1D_OK;
+    return cc1d_fail(CC1D_ERROR_MEMORY, "%s: out of memory for %lld pool rows", cc1d_role_name(p->op, role),
+                     (long long)p->sequences);
+}
+
+static bool holds(const unsigned char *set, int64_t row) { return set[row / 8] >> (row % 8) & 1; }
+
+static cc1d_status repeated(const cc1d_problem *p, cc1d_role role, int64_t row, int64_t element) {
+    return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected each live index once, got %lld again at element %lld",
+                     cc1d_role_name(p->op, role), (long long)row, (long long)element);
+}
+
+/* Live indices must name rows of the pool; *live: how many there are. */
+static cc1d_status check_range(const cc1d_problem *p, cc1d_role role, int64_t *live) {
+    *live = 0;
+    for (int64_t b = 0; b < rows_with(p, role); b++) {
+        if (is_padding(p, b)) continue;
+        const int64_t row = cc1d_index_at(&p->view[role], b, 0);
+        if (row >= p->sequences)
+            return cc1d_fail(
+                CC1D_ERROR_VALUE, "%s: expected values below the pool's %lld rows, got %lld at element %lld",
+                cc1d_role_name(p->op, role), (long long)p->sequences, (long long)row, (long long)b);
+        ++*live;
     }
-    free(seen);
+    return CC1D_OK;
+}
+
+/* A row that is written for one row of x must not be read for another: they would race for one state. */
+static cc1d_status check_readers(const cc1d_problem *p, const unsigned char *written) {
+    for (int64_t b = 0; b < rows_with(p, CC1D_OUT_INDICES); b++) {
+        const int64_t row = cc1d_row_read(p, b);
+        if (row >= 0 && row != cc1d_row_written(p, b) && holds(written, row))
+            return cc1d_fail(CC1D_ERROR_VALUE,
+                             "conv_state_out_indices: expected no row that is read for another row of x, got "
+                             "%lld, which is read for element %lld",
+                             (long long)row, (long long)b);
+    }
+    return CC1D_OK;
+}
+
+/* Each written row at most once, and read for the same row of x at most. */
+static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
+    const int64_t rows = rows_with(p, role);
+    unsigned char *set = NULL;
+    int64_t live = 0;
+    CC1D_CHECK(check_range(p, role, &live));
+    if (live > 0 && rows < p->batch) return repeated(p, role, cc1d_row_written(p, 0), 1);
+    if (live < 2) return CC1D_OK;
+    CC1D_CHECK(new_set(p, role, &set));
+    cc1d_status status = CC1D_OK;
+    for (int64_t b = 0; b < rows && !status; b++) {
+        const int64_t row = is_padding(p, b) ? -1 : cc1d_row_written(p, b);
+        if (row < 0) continue;
+        if (holds(set, row)) status = repeated(p, role, row, b);
+        set[row / 8] |= (unsigned char)(1u << (row % 8));
+    }
+    if (!status && role == CC1D_OUT_INDICES) status = check_readers(p, set);
+    free(set);
     return status;
 }
 
+static cc1d_status check_rows(const cc1d_problem *p, cc1d_role role) {
+    int64_t live;
+    const bool read_only = role == CC1D_INDICES && cc1d_has(p, CC1D_OUT_INDICES);
+    return read_only ? check_range(p, role, &live) : check_written(p, role);
+}
+
 static cc1d_status check_counts(const cc1d_problem *p, const cc1d_argument *argument) {
-    const int64_t count = distinct(&p->view[argument->role]), *values = copied(p, argument->role);
-    const bool bounded = argument->meaning != CC1D_COUNTS;
-    const int64_t least = argument->meaning == CC1D_SOME_STEPS;
-    for (int64_t b = 0; b < count; b++) {
-        if (values[b] >= least && (!bounded || values[b] <= p->seqlen)) continue;
+    const bool starts = argument->meaning == CC1D_WINDOW_STARTS, bounded = argument->meaning != CC1D_COUNTS;
+    const int64_t least = starts, most = starts ? p->state_len - p->width + 2 : p->seqlen;
+    for (int64_t b = 0; b < rows_with(p, argument->role); b++) {
+        const int64_t value = cc1d_index_at(&p->view[argument->role], b, 0);
+        if ((value >= least && (!bounded || value <= most)) || is_padding(p, b)) continue;
         char expected[64];
         if (bounded)
-            snprintf(expected, sizeof expected, "from %d to T = %lld", (int)least, (long long)p->seqlen);
+            snprintf(expected, sizeof expected, "from %d to %s = %lld", (int)least, starts ? "S-W+2" : "T",
+                     (long long)most);
         return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected values %s, got %lld at element %lld", argument->name,
-                         bounded ? expected : ">= 0", (long long)values[b], (long long)b);
+                         bounded ? expected : ">= 0", (long long)value, (long long)b);
     }
     return CC1D_OK;
 }
@@ -98,7 +148,7 @@ static cc1d_status check_counts(const cc1d_problem *p, const cc1d_argument *argu
 static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argument) {
     switch (argument->meaning) {
     case CC1D_BOUNDARIES: return check_cu_seqlens(p);
-    case CC1D_POOL_ROWS: return check_indices(p);
+    case CC1D_POOL_ROWS: return check_rows(p, argument->role);
     default: return check_counts(p, argument);
     }
 }
@@ -134,9 +184,10 @@ cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {
         if (!steers(&table->argument[i]) || count == 0) continue;
         copy_view(v, to, count);
         to += count;
-        const cc1d_status status = check_values(p, &table->argument[i]);
-        if (status) return status;
     }
+    for (int i = 0; i < table->inputs && total > 0; i++)
+        if (steers(&table->argument[i]) && distinct(&p->view[table->argument[i].role]) > 0)
+            CC1D_CHECK(check_values(p, &table->argument[i]));
     return CC1D_OK;
 }
 

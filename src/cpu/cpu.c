@@ -306,14 +306,8 @@ static void update_task(void *context, int64_t index) {
     const cc1d_problem *p = j->p;
     const int64_t d0 = index % j->d_count * j->d_chunk, b0 = index / j->d_count * j->b_chunk;
     const int64_t d1 = d0 + j->d_chunk < p->dim ? d0 + j->d_chunk : p->dim;
-    for (int64_t b = b0; b < b0 + j->b_chunk && b < p->batch; b++) {
-        int64_t row = b;
-        if (cc1d_has(p, CC1D_INDICES)) {
-            row = cc1d_index_at(&p->view[CC1D_INDICES], b, 0);
-            if (row == p->pad_slot_id) row = -1;
-        }
-        j->kernels->update(p, b, row < 0 ? -1 : row, d0, d1);
-    }
+    for (int64_t b = b0; b < b0 + j->b_chunk && b < p->batch; b++)
+        j->kernels->update(p, b, cc1d_row_read(p, b), d0, d1);
 }
 
 static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const cc1d_exec *exec) {

@@ -58,8 +58,8 @@ typedef void cc1d_forward_kernel(const cc1d_problem *p, cc1d_path path, const cc
 typedef void cc1d_backward_kernel(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s,
                                   double *partial, void *workspace);
 
-/* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row, or -1 for a
- * padding slot. */
+/* y of batch row b, channels d0..d1-1, and the row's state moved on. row: the state's row that is read,
+ * or -1 for a padding slot. */
 typedef void cc1d_update_kernel(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1);
 
 typedef struct cc1d_cpu_kernels {

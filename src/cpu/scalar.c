@@ -10,9 +10,16 @@ static bool is_padding(const cc1d_problem *p, const cc1d_segment *s, int64_t ste
     return cc1d_sequence_id(p, s, step) < 0;
 }
 
-/* Step t of the update's channel d as it was before the call; t < 0. */
-static const char *history_address(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int64_t t) {
-    return cc1d_element(&p->view[CC1D_STATE], row, d, cc1d_update_position(p, b, t));
+/* Where step t of the update's channel d lies as a tap of step now, in a tensor of *dtype. In place, y has
+ * been written over earlier steps. */
+static const char *tap_address(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int64_t now,
+                               int64_t t, int32_t *dtype) {
+    const bool from_x = t == now || (t >= 0 && !p->in_place);
+    *dtype = p->view[from_x ? CC1D_X : CC1D_STATE].dtype;
+    if (from_x) return cc1d_element(&p->view[CC1D_X], b, d, t);
+    if (p->in_place && now > 0) row = cc1d_row_written(p, b);
+    const int64_t at = p->in_place ? cc1d_update_position_at(p, b, now, t) : cc1d_update_position(p, b, t);
+    return cc1d_element(&p->view[CC1D_STATE], row, d, at);
 }
 
 #define REAL float
@@ -40,7 +47,7 @@ static void backward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *
 static void update(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
     for (int64_t d = d0; d < d1; d++) {
         (is_double(p) ? update_f64 : update_f32)(p, b, row, d);
-        if (row >= 0) cc1d_update_state(p, b, row, d, d + 1);
+        if (row >= 0 && !p->in_place) cc1d_update_state(p, b, row, d, d + 1);
     }
 }
 

@@ -142,12 +142,12 @@ static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t 
         if (row >= 0) {
             REAL acc = NAME(bias)(p, d);
             for (int64_t k = 0; k < p->width; k++) {
-                const int64_t step = t - (p->width - 1) + k;
-                const char *at = step < 0 ? history_address(p, b, row, d, step)
-                                          : cc1d_element(&p->view[CC1D_X], b, d, step);
-                acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, p->view[CC1D_X].dtype), acc);
+                int32_t dtype;
+                const char *at = tap_address(p, b, row, d, t, t - (p->width - 1) + k, &dtype);
+                acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, dtype), acc);
             }
             y = NAME(activated)(p, acc);
+            if (p->in_place) cc1d_update_state_step(p, b, row, d, t);
         }
         NAME(store)(&p->view[CC1D_OUT], b, d, t, y);
     }

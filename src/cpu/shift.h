@@ -3,8 +3,23 @@
 #ifndef CC1D_CPU_SHIFT_H
 #define CC1D_CPU_SHIFT_H
 
+#include "convert.h"
 #include "pack.h"
 #include "taps.h"
+
+/* Stores step t of channels d0..d1-1 in a column of a state row, rounded to its dtype. */
+static inline void cc1d_store_step(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1,
+                                   int64_t column, int64_t t) {
+    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
+    if (state->dtype == x->dtype) {
+        cc1d_copy(cc1d_element(state, row, d0, column), state->stride[1], cc1d_element(x, b, d0, t),
+                  x->stride[1], d1 - d0, (int64_t)cc1d_itemsize(x->dtype));
+        return;
+    }
+    for (int64_t d = d0; d < d1; d++)
+        cc1d_store_f32(cc1d_element(state, row, d, column), state->dtype,
+                       cc1d_load_f32(cc1d_element(x, b, d, t), x->dtype));
+}
 
 /* Where the state of batch row b holds step t, t < 0 being before the call. */
 static inline int64_t cc1d_update_position(const cc1d_problem *p, int64_t b, int64_t t) {
@@ -14,29 +29,65 @@ static inline int64_t cc1d_update_position(const cc1d_problem *p, int64_t b, int
         return position < 0 ? position + size : position;
     }
     if (!cc1d_has(p, CC1D_ACCEPTED)) return size + t;
-    return size + t - (p->seqlen - cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0));
+    return p->width - 2 + cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0) + t;
 }
 
-/* Moves channels d0..d1-1 of a state row past the call's steps. */
+/* Where it holds step t < now while the call works in place: the steps before now have been moved there. */
+static inline int64_t cc1d_update_position_at(const cc1d_problem *p, int64_t b, int64_t now, int64_t t) {
+    if (now == 0) return cc1d_update_position(p, b, t);
+    if (cc1d_has(p, CC1D_CACHE)) {
+        const int64_t slot = cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % p->state_len + t % p->state_len;
+        return slot < 0 ? slot + p->state_len : slot % p->state_len;
+    }
+    return (cc1d_has(p, CC1D_ACCEPTED) ? p->width - 2 : p->state_len - now) + t;
+}
+
+/* Columns 0..count-1 of state row `to` become columns shift.. of row `from`, channels d0..d1-1. */
+static inline void cc1d_move_columns(const cc1d_problem *p, int64_t from, int64_t to, int64_t d0, int64_t d1,
+                                     int64_t shift, int64_t count) {
+    const cc1d_view *state = &p->view[CC1D_STATE];
+    if (from == to && shift == 0) return;
+    for (int64_t i = 0; i < count; i++) /* upwards: reads are ahead of writes */
+        cc1d_copy(cc1d_element(state, to, d0, i), state->stride[1], cc1d_element(state, from, d0, i + shift),
+                  state->stride[1], d1 - d0, (int64_t)cc1d_itemsize(state->dtype));
+}
+
+/* Moves channel d of the state of row `row` past step t alone, where y is about to take its place. Later
+ * steps find it in the row that is written. */
+static inline void cc1d_update_state_step(const cc1d_problem *p, int64_t b, int64_t row, int64_t d,
+                                          int64_t t) {
+    const int64_t to = cc1d_row_written(p, b), from = t > 0 ? to : row;
+    int64_t column = p->state_len - 1, moved = column, shift = 1;
+    if (cc1d_has(p, CC1D_CACHE)) {
+        column = (cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % p->state_len + t) % p->state_len;
+        moved = p->state_len, shift = 0;
+    } else if (cc1d_has(p, CC1D_ACCEPTED)) {
+        if (p->width == 1) return;
+        column = p->width - 2 + t;
+        moved = t > 0 ? 0 : column, shift = cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0);
+    }
+    cc1d_move_columns(p, from, to, d, d + 1, shift, moved);
+    if (column >= 0) cc1d_store_step(p, b, to, d, d + 1, column, t);
+}
+
+/* Moves channels d0..d1-1 of the state of row `row` past the call's steps, into the row that is written. */
 static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
-    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
-    const int64_t item = (int64_t)cc1d_itemsize(x->dtype), size = p->state_len, steps = p->seqlen;
-    const int64_t channels = d1 - d0;
+    const int64_t size = p->state_len, steps = p->seqlen, to = cc1d_row_written(p, b);
     if (cc1d_has(p, CC1D_CACHE)) {
         const int64_t position = cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % size;
+        cc1d_move_columns(p, row, to, d0, d1, 0, size);
         for (int64_t t = steps > size ? steps - size : 0; t < steps; t++)
-            cc1d_copy(cc1d_element(state, row, d0, (position + t) % size), state->stride[1],
-                      cc1d_element(x, b, d0, t), x->stride[1], channels, item);
+            cc1d_store_step(p, b, to, d0, d1, (position + t) % size, t);
         return;
     }
-    const int64_t shift = cc1d_has(p, CC1D_ACCEPTED) ? cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0) : steps;
-    const int64_t kept = size - steps > 0 ? size - steps : 0; /* old steps that stay, moved down by shift */
-    for (int64_t i = 0; i < kept; i++)
-        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(state, row, d0, i + shift),
-                  state->stride[1], channels, item);
-    for (int64_t i = kept; i < size; i++)
-        cc1d_copy(cc1d_element(state, row, d0, i), state->stride[1], cc1d_element(x, b, d0, steps - size + i),
-                  x->stride[1], channels, item);
+    int64_t end = size, shift = steps;
+    if (cc1d_has(p, CC1D_ACCEPTED)) { /* what lies behind the new steps stays */
+        end = p->width > 1 ? p->width - 2 + steps : 0;
+        shift = cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0);
+    }
+    const int64_t kept = end - steps > 0 ? end - steps : 0; /* old steps that stay */
+    cc1d_move_columns(p, row, to, d0, d1, shift, kept);
+    for (int64_t i = kept; i < end; i++) cc1d_store_step(p, b, to, d0, d1, i, steps - end + i);
 }
 
 #endif

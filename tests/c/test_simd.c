@@ -50,10 +50,14 @@ static box sequences(const shape *s) {
     return box_make(s->dtype, 3, sizes, orders[s->layout], inner, s->gap);
 }
 
-static box states(const shape *s, int64_t rows, int64_t length) {
+static box states_of(int32_t dtype, const shape *s, int64_t rows, int64_t length) {
     static const int orders[2][3] = {{0, 1, 2}, {0, 2, 1}};
     const int64_t sizes[] = {rows, s->d, length};
-    return box_make(s->dtype, 3, sizes, orders[random_in(0, 1)], random_in(1, 2), random_in(0, 1));
+    return box_make(dtype, 3, sizes, orders[random_in(0, 1)], random_in(1, 2), random_in(0, 1));
+}
+
+static box states(const shape *s, int64_t rows, int64_t length) {
+    return states_of(s->dtype, s, rows, length);
 }
 
 static box matrix(int32_t dtype, int64_t rows, int64_t columns) {
@@ -321,7 +325,7 @@ static void test_backward(uint64_t seed) {
 typedef struct update_case {
     shape s;
     cc1d_activation activation;
-    box x, weight, bias, cache, indices, accepted;
+    box x, weight, bias, cache, indices, accepted, out_indices;
 } update_case;
 
 static cc1d_status call_update(const void *context, outputs *out, const cc1d_exec *exec) {
@@ -334,6 +338,7 @@ static cc1d_status call_update(const void *context, outputs *out, const cc1d_exe
                                    .cache_seqlens = box_tensor(&c->cache),
                                    .conv_state_indices = box_tensor(&c->indices),
                                    .num_accepted_tokens = box_tensor(&c->accepted),
+                                   .conv_state_out_indices = box_tensor(&c->out_indices),
                                    .out = box_tensor(&out->box[0]),
                                    .pad_slot_id = -1,
                                    .activation = c->activation};
@@ -361,22 +366,30 @@ static void test_update(uint64_t seed) {
     c.weight = matrix(s->weight_dtype, s->d, s->w);
     c.bias = random_once_in(3) ? none() : vector(random_weight_dtype(s->dtype), s->d);
     c.cache = mode == 1 ? random_indices(s->b, 0, 1000) : none();
-    c.accepted = mode == 2 ? random_indices(s->b, 1, s->t) : none();
-    c.indices = none();
+    c.accepted = mode == 2 ? random_indices(s->b, 1, length - s->w + 2) : none();
+    c.indices = c.out_indices = none();
     if (random_once_in(2)) {
         c.indices = vector(random_index_dtype(), s->b);
         for (int64_t i = 0; i < s->b; i++)
             box_set_index(&c.indices, i, random_once_in(5) ? -1 : s->n - 1 - i);
+        if (random_once_in(2)) { /* rows of the lower half, into those of the upper */
+            c.out_indices = vector(random_index_dtype(), s->b);
+            s->n = 2 * s->b;
+            for (int64_t i = 0; i < s->b; i++)
+                box_set_index(&c.indices, i, random_in(-1, s->b - 1)),
+                    box_set_index(&c.out_indices, i, s->b + i);
+        }
     }
     box_fill(&c.x, s->extreme);
     box_fill(&c.weight, 0);
     box_fill(&c.bias, 0);
+    const int32_t dtype = s->dtype == CC1D_FLOAT64 ? CC1D_FLOAT64 : random_weight_dtype(s->dtype);
     outputs out = {.names = {"out", "conv_state"},
-                   .box = {sequences(s), states(s, c.indices.map ? s->n : s->b, length)}};
+                   .box = {sequences(s), states_of(dtype, s, c.indices.map ? s->n : s->b, length)}};
     box_fill(&out.box[1], s->extreme);
     compare("update", call_update, &c, &out, s, seed);
     free_outputs(&out);
-    box *const all[] = {&c.x, &c.weight, &c.bias, &c.cache, &c.indices, &c.accepted};
+    box *const all[] = {&c.x, &c.weight, &c.bias, &c.cache, &c.indices, &c.accepted, &c.out_indices};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 

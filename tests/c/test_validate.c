@@ -167,8 +167,10 @@ static void test_update(void) {
     update_refused(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = 3, got 2");
     states.shape[0] = 1;
     update_refused(CC1D_ERROR_VALUE, "conv_state: expected shape (B, D, S) = (2, 3, 3), got (1, 3, 3)");
-    states.dtype = CC1D_FLOAT16;
-    update_refused(CC1D_ERROR_TYPE, "conv_state: expected float32 like x, got float16");
+    states.dtype = CC1D_FLOAT64;
+    update_refused(
+        CC1D_ERROR_TYPE,
+        "conv_state: expected float32, float16 or bfloat16 (float64 only with float64 x), got float64");
     x.ndim = 1;
     update_refused(CC1D_ERROR_VALUE, "x: expected shape (B, D) or (B, D, T), got (2,)");
     update.conv_state_indices = &indices, index_data[1] = 2;
@@ -177,6 +179,11 @@ static void test_update(void) {
     update.conv_state_indices = &indices, index_data[1] = 0;
     update_refused(CC1D_ERROR_VALUE,
                    "conv_state_indices: expected each live index once, got 0 again at element 1");
+    update.conv_state_out_indices = &indices, index_data[0] = 1, index_data[1] = 0;
+    update_refused(
+        CC1D_ERROR_VALUE,
+        "conv_state_out_indices: expected no row that is read for another row of x, got 0, which is "
+        "read for element 0");
     update.cache_seqlens = &indices, index_data[0] = -3;
     update_refused(CC1D_ERROR_VALUE, "cache_seqlens: expected values >= 0, got -3 at element 0");
     update.cache_seqlens = update.num_accepted_tokens = &indices;
@@ -184,7 +191,7 @@ static void test_update(void) {
                    "num_accepted_tokens, cache_seqlens: expected at most one of them, got both");
     update.num_accepted_tokens = &indices;
     update_refused(CC1D_ERROR_VALUE,
-                   "conv_state: expected state length S >= W-1 + T-1 = 7 with num_accepted_tokens, got 3");
+                   "conv_state: expected state length S >= W-2 + T = 7 with num_accepted_tokens, got 3");
 }
 
 static void test_backward(void) {

@@ -69,8 +69,12 @@ def wild_indices():
     wild = torch.tensor([-(2**31), -5, 5, 2**31 - 1], dtype=torch.int32, device="cuda")
     x, pool = torch.randn(4, 9, 3, device="cuda"), torch.randn(5, 9, 7, device="cuda")
     weight = torch.randn(9, 4, device="cuda")
-    for name in ("conv_state_indices", "cache_seqlens", "num_accepted_tokens"):
-        state = pool if name == "conv_state_indices" else pool[:4]
+    pooled, others = (
+        ("conv_state_indices", "conv_state_out_indices"),
+        ("cache_seqlens", "num_accepted_tokens"),
+    )
+    for name in (*pooled, *others):
+        state = pool if name in pooled else pool[:4]
         yield ccmps.causal_conv1d_update(x, state, weight, **{name: wild})
         yield state
     packed = torch.randn(1, 9, 40, device="cuda")

@@ -52,7 +52,7 @@ static cc1d_tensor tensor(int32_t dtype, int32_t ndim, int64_t a, int64_t b, int
 /* Everything that an operation may be given. */
 typedef struct tensors {
     cc1d_tensor x, weight, bias, seq_idx, cu_seqlens, initial, residual, out, final;
-    cc1d_tensor dout, dfinal, dx, dweight, dbias, dinitial, state, cache, indices, accepted;
+    cc1d_tensor dout, dfinal, dx, dweight, dbias, dinitial, state, cache, indices, accepted, out_indices;
 } tensors;
 
 typedef struct sizes {
@@ -143,11 +143,13 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->x = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
     t->out = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
     const int with_indices = below(2);
-    t->state = tensor(s->dtype, 3, with_indices ? rows : s->batch, s->dim, s->width - 1 + steps + below(3),
+    const int32_t state_dtype = s->dtype == CC1D_FLOAT64 || below(2) ? s->dtype : (int32_t)below(3);
+    t->state = tensor(state_dtype, 3, with_indices ? rows : s->batch, s->dim, s->width - 1 + steps + below(3),
                       (enum layout)below(LAYOUTS));
     t->cache = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
+    t->out_indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     *a = (cc1d_arguments){.op = CC1D_OP_UPDATE,
                           .activation = below(2),
                           .pad_slot_id = -1,
@@ -158,7 +160,8 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
                                      [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
                                      [CC1D_INDICES] = with_indices ? &t->indices : NULL,
                                      [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
-                                     [CC1D_OUT] = &t->out}};
+                                     [CC1D_OUT_INDICES] = with_indices && below(2) ? &t->out_indices : NULL,
+                                     [CC1D_OUT] = state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out}};
 }
 
 static void varlen_states(tensors *t, const sizes *s, cc1d_arguments *a) {

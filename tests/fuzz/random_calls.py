@@ -55,6 +55,7 @@ class Call:
     cache_seqlens: torch.Tensor | None = None
     conv_state_indices: torch.Tensor | None = None
     num_accepted_tokens: torch.Tensor | None = None
+    conv_state_out_indices: torch.Tensor | None = None
     pad_slot_id: int = -1
     state_len: int = 0
     final: bool = False
@@ -289,6 +290,10 @@ class Maker:
             call.pad_slot_id = -1 if self.one_in(2) or call.route == "dropin" else self.below(5)
             pads = [self.any_of((-1, -3, call.pad_slot_id)) if self.one_in(5) else r for r in rows]
             call.conv_state_indices = self.index(pads)
+            if call.route != "dropin" and self.one_in(3):  # into rows behind those that are read
+                written = self.rng.permutation(batch)
+                pads = [-1 if self.one_in(5) else pool + row for row in written]
+                call.conv_state_out_indices, pool = self.index(pads), pool + batch
         kind = self.any_of((None, "cache", "accepted"))
         if call.route == "dropin" and kind == "accepted":
             kind = None
@@ -296,8 +301,11 @@ class Maker:
             call.cache_seqlens = self.index([self.below(3 * state_len + 4) for _ in range(batch)])
         elif kind == "accepted":
             state_len += length - 1
-            call.num_accepted_tokens = self.index([1 + self.below(length) for _ in range(batch)])
+            most = state_len - width + 2
+            call.num_accepted_tokens = self.index([1 + self.below(most) for _ in range(batch)])
         call.x = self.tensor((batch, dim) if one else (batch, dim, length), dtype)
+        if dtype != torch.float64 and self.one_in(4):
+            dtype = self.any_of((torch.float32, torch.float16, torch.bfloat16))
         call.conv_state = self.tensor((pool, dim, state_len), dtype, expand=False)
 
     def varlen(self, call, dtype, dim, length):

@@ -300,32 +300,39 @@ def update(call):
     """The pre-activations (D, T of every row), which rows are live, and the stored states after."""
     x, weight, bias, _ = call.wide()
     x = x.reshape(*x.shape[:2], x.shape[2] if x.ndim == 3 else 1)
-    stored_x = stored(call.x).reshape(x.shape)
+    stored_x = round_to(widen(call.x), call.conv_state.dtype).reshape(x.shape)
     state, stored_state = widen(call.conv_state), stored(call.conv_state).copy()
     (batch, dim, length), width = x.shape, weight.shape[1]
     size = state.shape[2]
     taps = np.zeros((batch, dim, width - 1), x.dtype)
     live = np.ones((batch, 1, 1), bool)
+    before = stored_state.copy()
     for b in range(batch):
-        slot = b
-        if call.conv_state_indices is not None:
-            slot = int(call.conv_state_indices[b])
-            if slot < 0 or slot == call.pad_slot_id:
-                live[b] = False
-                continue
+        slot = b if call.conv_state_indices is None else int(call.conv_state_indices[b])
+        to = slot if call.conv_state_out_indices is None else int(call.conv_state_out_indices[b])
+        padded = min(slot, to) < 0 or call.pad_slot_id in (slot, to)
+        if call.conv_state_indices is not None and padded:
+            live[b] = False
+            continue
         back = np.arange(width - 1, 0, -1)
         if call.cache_seqlens is not None:
             begin = int(call.cache_seqlens[b])
+            stored_state[to] = before[slot]
             if size:
                 taps[b] = state[slot][:, (begin - back) % size]
                 for t in range(length):
-                    stored_state[slot, :, (begin + t) % size] = stored_x[b, :, t]
+                    stored_state[to, :, (begin + t) % size] = stored_x[b, :, t]
             continue
-        kept = size
         if call.num_accepted_tokens is not None:
-            kept = size - (length - int(call.num_accepted_tokens[b]))
-        taps[b] = state[slot][:, kept - back]
-        both = np.concatenate([stored_state[slot][:, :kept], stored_x[b]], axis=1)
-        stored_state[slot] = both[:, both.shape[1] - size :]
+            origin = int(call.num_accepted_tokens[b]) + width - 2
+            taps[b] = state[slot][:, origin - back]
+            if width > 1:
+                kept = before[slot][:, origin - back[1:]]
+                window = np.concatenate([kept, stored_x[b]], axis=1)
+                stored_state[to, :, : window.shape[1]] = window
+            continue
+        taps[b] = state[slot][:, size - back]
+        both = np.concatenate([before[slot], stored_x[b]], axis=1)
+        stored_state[to] = both[:, both.shape[1] - size :]
     sequences = Sequences(x.shape, None, None)
     return accumulate(x, weight, bias, taps, sequences), live, stored_state

@@ -187,6 +187,7 @@ def update(call):
         conv_state_indices=call.conv_state_indices,
         pad_slot_id=call.pad_slot_id,
         num_accepted_tokens=call.num_accepted_tokens,
+        conv_state_out_indices=call.conv_state_out_indices,
     )
     if call.route == "operator":
         y = OPERATORS.update(
@@ -199,6 +200,7 @@ def update(call):
             call.num_accepted_tokens,
             call.pad_slot_id,
             _code(call),
+            call.conv_state_out_indices,
         )
     elif call.route == "dropin":
         y = _dropin("causal_conv1d_interface").causal_conv1d_update(

@@ -9,12 +9,20 @@
 enum { FUZZ_TENSORS = 12, FUZZ_ELEMENTS = 1 << 16, FUZZ_SLOT = 1 << 20, FUZZ_OFFSET = 64 };
 
 /* What the elements of an index tensor mean. */
-typedef enum { FUZZ_VALUES, FUZZ_IDS, FUZZ_BOUNDS, FUZZ_ROWS, FUZZ_LENGTHS, FUZZ_ACCEPTED } fuzz_content;
+typedef enum {
+    FUZZ_VALUES,
+    FUZZ_IDS,
+    FUZZ_BOUNDS,
+    FUZZ_ROWS,
+    FUZZ_LENGTHS,
+    FUZZ_ACCEPTED,
+    FUZZ_OTHER_ROWS
+} fuzz_content;
 
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
  * S and P (rows of the pool, B without indices) from conv_state or states, M = N + 1 from cu_seqlens;
- * V = W - 1; N: sequences. dtype: F floating, S like x, P a parameter, w like weight, b like bias (weight
- * without one), I an index. */
+ * V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a parameter, w like
+ * weight, b like bias (weight without one), I an index. */
 typedef struct fuzz_role {
     const char *name, *letters;
     char dtype;
@@ -91,6 +99,7 @@ static inline int32_t fuzz_dtype(const fuzz_case *c, char rule, fuzz_input *in) 
     switch (rule) {
     case 'F': return (int32_t)fuzz_below(in, 4);
     case 'S': return x->dtype;
+    case 'K': return x->dtype == CC1D_FLOAT64 ? CC1D_FLOAT64 : (int32_t)fuzz_below(in, 3);
     case 'P': return (int32_t)fuzz_below(in, x->dtype == CC1D_FLOAT64 ? 4 : 3);
     case 'w': return weight->dtype;
     case 'b': return (bias ? bias : weight)->dtype;
@@ -122,7 +131,10 @@ static inline void fuzz_make(fuzz_case *c, int i, fuzz_input *in) {
     for (const char *letter = role->letters; *letter; letter++)
         if (*letter != 't' || c->size['t'] >= 0) t->shape[t->ndim++] = c->size[(int)*letter];
     t->dtype = fuzz_dtype(c, role->dtype, in);
-    fuzz_strides(t, role->written || role->content == FUZZ_BOUNDS || role->content == FUZZ_ROWS, in);
+    fuzz_strides(t,
+                 role->written || role->content == FUZZ_BOUNDS || role->content == FUZZ_ROWS ||
+                     role->content == FUZZ_OTHER_ROWS,
+                 in);
     c->present[i] = role->required || fuzz_below(in, 2);
 }
 
@@ -235,6 +247,7 @@ static inline bool fuzz_dtype_fits(const fuzz_case *c, char rule, int32_t dtype)
     switch (rule) {
     case 'F': return floating;
     case 'S': return dtype == c->tensor[0].dtype;
+    case 'K': return floating && (dtype == CC1D_FLOAT64) == (c->tensor[0].dtype == CC1D_FLOAT64);
     case 'P': return floating && (dtype != CC1D_FLOAT64 || c->tensor[0].dtype == CC1D_FLOAT64);
     case 'w': return dtype == weight->dtype;
     case 'b': return dtype == (bias ? bias : weight)->dtype;
@@ -267,7 +280,8 @@ static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
     if (state || last) {
         if ((state ? state : last)->ndim != 3) return false;
         size['S'] = (state ? state : last)->shape[2];
-        if (state) size['P'] = fuzz_find(c, "conv_state_indices") ? state->shape[0] : size['B'];
+        const bool pool = fuzz_find(c, "conv_state_indices") || fuzz_find(c, "conv_state_out_indices");
+        if (state) size['P'] = pool ? state->shape[0] : size['B'];
     }
     return true;
 }
@@ -303,7 +317,7 @@ static inline bool fuzz_must_be_refused(const fuzz_case *c) {
     if (cu && fuzz_find(c, "weight") && (fuzz_find(c, "seq_idx") || size['B'] != 1)) return true;
     if (state && size['S'] < size['V']) return true;
     if (accepted &&
-        (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] + size['T'] - 1))
+        (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] - 1 + size['T']))
         return true;
     return false;
 }

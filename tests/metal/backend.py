@@ -98,9 +98,14 @@ class _ResultsWritten:
 
 
 def _given_results(operation, tensors):
-    """What the caller has given a call to write its results to."""
-    pairs = zip(_tables.ARGUMENTS.get(operation, ()), tensors)
-    return [tensor for a, tensor in pairs if a.result and isinstance(tensor, torch.Tensor)]
+    """What the caller has given a call to write its results to, and nothing else."""
+    pairs = list(zip(_tables.ARGUMENTS.get(operation, ()), tensors))
+    read = {id(tensor) for a, tensor in pairs if not a.result}
+    return [
+        tensor
+        for a, tensor in pairs
+        if a.result and isinstance(tensor, torch.Tensor) and id(tensor) not in read
+    ]
 
 
 @functools.cache

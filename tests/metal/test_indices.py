@@ -95,14 +95,28 @@ def test_positions_and_state_rows(dtype):
     for x in (torch.randn(rows, 9), torch.randn(rows, 9, 3)):
         with backend.on_harness(backend.compile_quickly):
             ccmps.causal_conv1d_update(x, state, weight, conv_state_indices=values)
+            ccmps.causal_conv1d_update(x, state, weight, conv_state_out_indices=values)
             ccmps.causal_conv1d_update(x, state, weight, cache_seqlens=values)
             ccmps.causal_conv1d_update(x, state, weight, num_accepted_tokens=values)
     if dtype == torch.int64:
         huge = torch.tensor([2**63 - 1, -(2**63), 2**40 + 3])
         x, state = torch.randn(3, 9, 3), torch.randn(3, 9, 7)
         with backend.on_harness(backend.compile_quickly):
-            for name in ("conv_state_indices", "cache_seqlens", "num_accepted_tokens"):
+            names = ("conv_state_indices", "cache_seqlens", "num_accepted_tokens")
+            for name in (*names, "conv_state_out_indices"):
                 ccmps.causal_conv1d_update(x, state, weight, **{name: huge})
+
+
+def test_accepted_counts_outside_the_window_are_padding():
+    """The steps of this call do not matter: a window of 7 columns and W = 4 allows 1 to 5."""
+    counts = torch.tensor([0, 1, 5, 6, -1, 2**31 - 1])
+    x, state, weight = torch.randn(6, 9, 3), torch.randn(6, 9, 7), torch.randn(9, 4)
+    before = state.clone()
+    with backend.on_harness(backend.compile_quickly):
+        y = ccmps.causal_conv1d_update(x, state, weight, num_accepted_tokens=counts)
+    live = [False, True, True, False, False, False]
+    assert [bool(row.any()) for row in y] == live
+    assert [not torch.equal(a, b) for a, b in zip(state, before)] == live
 
 
 def test_an_unclamped_bound_would_be_found():

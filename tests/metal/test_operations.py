@@ -58,8 +58,9 @@ FAR_BACKWARD = Table(test_backward.test_backward, FAR, edit=far)
 FAR_UPDATE = Table(
     test_update.test_update,
     [
-        cases.UpdateCase(4, 16, length, 4, 0, cases.BF16, mode=mode, indices="padded")
+        cases.UpdateCase(4, 16, length, 4, 0, cases.BF16, mode=mode, indices=indices)
         for mode in ("shift", "circular", "accepted")
+        for indices in ("padded", "forked")
         for length in (None, 3)
     ],
     edit=far,
@@ -111,6 +112,22 @@ def test_backward_with_offsets_of_64_bits(place):
 @FAR_UPDATE.each
 def test_update_with_offsets_of_64_bits(place):
     FAR_UPDATE.run(place)
+
+
+def test_windows_of_drafts(metal):
+    test_update.test_rejected_tokens_leave_no_trace(metal)
+    test_update.test_columns_behind_a_window_stay(metal)
+    test_update.test_copy_on_write_of_a_pool(metal)
+    test_update.test_counts_of_padding_are_not_looked_at(metal)
+    for dtype in (torch.float32, torch.bfloat16):
+        test_update.test_windows_against_the_accepted_tokens(metal, dtype, runs=6, steps=8)
+
+
+@pytest.mark.parametrize("mode", ["shift", "circular", "accepted"])
+def test_update_in_place(metal, mode):
+    for length, width in ((None, 4), (7, 4), (2, 1), (3, 9)):
+        for indices in ("padded", "shifted"):
+            test_update.test_out_and_in_place(metal, mode, indices, length, width)
 
 
 @pytest.mark.parametrize("case", test_invariance.EVERYTHING, ids=lambda case: case.id)

@@ -256,10 +256,11 @@ class UpdateCase:
     bias: bool = True
     activation: str | None = "silu"
     mode: str = "shift"  # "shift", "circular" or "accepted"
-    indices: str | None = None  # None, "rows" or "padded"
+    indices: str | None = None  # None, "rows", "padded", "forked" or "shifted"
     layout: str = "contiguous"
     state_layout: str = "contiguous"
     index_dtype: torch.dtype = torch.int32
+    state_dtype: torch.dtype | None = None  # None: x's
 
     @property
     def dtypes(self):
@@ -277,6 +278,7 @@ class UpdateCase:
             self.activation,
             self.mode,
             self.indices and f"{self.indices}_{SHORT[self.index_dtype]}",
+            self.state_dtype and f"state_{NAMES[self.state_dtype]}",
         )
 
     @property
@@ -293,7 +295,8 @@ class UpdateCase:
         x = values((self.batch, self.dim, self.steps), self.x_dtype, seed)
         x = arrange(x, self.layout, device)
         slots = self.batch + 3 if self.indices else self.batch
-        state = values((slots, self.dim, self.state_len), self.x_dtype, seed + 3)
+        dtype = self.state_dtype or self.x_dtype
+        state = values((slots, self.dim, self.state_len), dtype, seed + 3)
         given = dict(
             x=x[..., 0] if self.length is None else x,
             conv_state=arrange(state, self.state_layout, device),
@@ -314,10 +317,18 @@ class UpdateCase:
             if self.indices == "padded":
                 rows[::3] = -1
             found["conv_state_indices"] = rows
+        if self.indices in ("forked", "shifted"):  # written elsewhere, but the first where it is
+            found["conv_state_out_indices"] = rows.clone()
+            rows[1:] = rows[:1] if self.indices == "forked" else rows[1:]
+            rest = [row for row in range(slots) if row not in rows.tolist()]
+            found["conv_state_out_indices"][1:] = torch.tensor(rest[: self.batch - 1])
+            found["conv_state_out_indices"][0] = rows[0] if self.indices == "shifted" else rest[-1]
+            found["conv_state_out_indices"][self.batch - 1] = -1
         if self.mode == "circular":
             found["cache_seqlens"] = torch.randint(0, 50, (self.batch,), generator=generator)
         if self.mode == "accepted":
-            counts = torch.randint(0, self.steps, (self.batch,), generator=generator)
+            most = self.state_len - self.width + 2
+            counts = torch.randint(0, most, (self.batch,), generator=generator)
             found["num_accepted_tokens"] = counts + 1
         return found
 
@@ -362,6 +373,39 @@ def _updates():
         itertools.product((1, 2, 5, 8, 17, 33), ("shift", "circular"))
     ):
         yield UpdateCase(2, 17, length, 4, i % 3, _cycle(i, DTYPES), mode=mode)
+    modes = ("shift", "circular", "accepted")
+    for i, (x_dtype, state_dtype, mode) in enumerate(itertools.product(DTYPES, DTYPES, modes)):
+        if x_dtype != state_dtype and torch.float64 not in (x_dtype, state_dtype):
+            for j, length in enumerate((None, 5)):
+                yield UpdateCase(
+                    3,
+                    _cycle(i, (9, 16, 33)),
+                    length,
+                    _cycle(i, (4, 2, 1, 9)),
+                    _cycle(i + j, (0, 2, 7)),
+                    x_dtype,
+                    mode=mode,
+                    indices=_cycle(i + j, ("padded", None)),
+                    layout=_cycle(i, MAIN_LAYOUTS),
+                    state_layout=_cycle(i // 2, states),
+                    state_dtype=state_dtype,
+                )
+    ways = itertools.product(modes, ("forked", "shifted"), (None, 3))
+    for i, (mode, indices, length) in enumerate(ways):
+        for j, x_dtype in enumerate(DTYPES):
+            yield UpdateCase(
+                4,
+                _cycle(i + j, (9, 16, 33)),
+                length,
+                _cycle(i + j, (4, 2, 1, 9)),
+                _cycle(i, (0, 1, 6)),
+                x_dtype,
+                mode=mode,
+                indices=indices,
+                layout=_cycle(i + j, MAIN_LAYOUTS),
+                state_layout=_cycle(i // 2, states),
+                index_dtype=_cycle(j, (torch.int32, torch.int64)),
+            )
     yield UpdateCase(0, 8, None, 4, 0)
     yield UpdateCase(1, 8, 0, 4, 0)
     yield UpdateCase(130, 3, None, 4, 0, BF16)

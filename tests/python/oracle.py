@@ -359,6 +359,7 @@ def update(
     *,
     pad_slot_id=-1,
     num_accepted_tokens=None,
+    conv_state_out_indices=None,
 ) -> Update:
     """y and the new state, one batch row after another."""
     x, conv_state = x.detach().cpu(), conv_state.detach().cpu().clone()
@@ -366,34 +367,41 @@ def update(
     width, state_len, length = weight.shape[1], conv_state.shape[2], x3.shape[2]
     value = torch.zeros(x3.shape, dtype=F64)
     error = torch.zeros(x3.shape, dtype=F64)
+    written = {}
     halves = x.element_size() == 2 and activation is not None
     for b in range(x3.shape[0]):
         slot = b if conv_state_indices is None else int(conv_state_indices[b])
         if conv_state_indices is not None and (slot == pad_slot_id or slot < 0):
             continue
-        state = conv_state[slot]
-        past = state[:, : state_len - (length - _accepted(num_accepted_tokens, b, length))]
-        if cache_seqlens is None:
-            taps = past[:, past.shape[1] - (width - 1) :]
-            new_state = torch.cat([past, x3[b]], dim=-1)
+        target = slot if conv_state_out_indices is None else int(conv_state_out_indices[b])
+        if conv_state_out_indices is not None and (target == pad_slot_id or target < 0):
+            continue
+        state, steps = conv_state[slot], x3[b].to(conv_state.dtype)
+        if num_accepted_tokens is not None:
+            begin = int(num_accepted_tokens[b]) - 1
+            taps, new_state = state[:, begin : begin + width - 1], conv_state[target].clone()
+            if width > 1 and length > 0:
+                window = torch.cat([taps[:, 1:], steps], dim=-1)
+                new_state[:, : window.shape[1]] = window
+        elif cache_seqlens is None:
+            taps = state[:, state_len - (width - 1) :]
+            new_state = torch.cat([state, steps], dim=-1)
             new_state = new_state[:, new_state.shape[1] - state_len :]
         else:
             begin = int(cache_seqlens[b])
             taps = state[:, [(begin - (width - 1) + j) % state_len for j in range(width - 1)]]
             new_state = state.clone()
-            for t in range(length):
-                new_state[:, (begin + t) % state_len] = x3[b, :, t]
+            for t in range(length if state_len else 0):
+                new_state[:, (begin + t) % state_len] = steps[:, t]
         row = forward(
             x3[b : b + 1], weight, bias, initial_states=taps.unsqueeze(0), activation=activation
         )
         value[b], error[b] = row.y.value[0], row.y.error[0]
-        conv_state[slot] = new_state
+        written[target] = new_state
+    for target, new_state in written.items():
+        conv_state[target] = new_state
     value, error = value.reshape(x.shape), error.reshape(x.shape)
     return Update(Bounded(value, error, value.abs() if halves else None), conv_state)
-
-
-def _accepted(num_accepted_tokens, b, length):
-    return length if num_accepted_tokens is None else int(num_accepted_tokens[b])
 
 
 def varlen_states(x, cu_seqlens, state_len):

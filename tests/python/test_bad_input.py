@@ -73,6 +73,22 @@ def inside_x(shift):
     return forward(x=storage[..., :T], out=storage[..., shift:])
 
 
+def update_beside_x(shift):
+    """out= overlapping x by all but `shift` channels."""
+    storage = sevens(B, D + shift)
+    return update(x=storage[:, :D], out=storage[:, shift:])
+
+
+def in_place_beside(dtype):
+    x = sevens(B, D, 2)
+    return update(x=x, out=x, conv_state=sevens(B, D, 3, dtype=dtype))
+
+
+def update_over(name):
+    function, arguments = update()
+    return function, arguments | dict(out=arguments[name].flatten()[: B * D].view(B, D))
+
+
 def row(call, exception, argument, expected, got):
     return call, exception, f"^{argument}: .*{expected}.*{got}"
 
@@ -221,11 +237,20 @@ REFUSED = {
         r"\(2, 5, 3\)",
     ),
     "update state dtype": row(
-        update(conv_state=sevens(B, D, 3, dtype=F16)),
+        update(conv_state=sevens(B, D, 3, dtype=F64)),
         TypeError,
         "conv_state",
-        "float32",
-        "float16",
+        "float32, float16 or bfloat16",
+        "float64",
+    ),
+    "update state of float64 x": row(
+        update(x=zeros(B, D, dtype=F64)), TypeError, "conv_state", "float64 like x", "float32"
+    ),
+    "update state of integers": row(
+        update(conv_state=zeros(B, D, 3, dtype=I32)), TypeError, "conv_state", "float32", "int32"
+    ),
+    "update in place, state dtype": row(
+        in_place_beside(F16), ValueError, "out", "of its own.*several steps", "x itself"
     ),
     "update state expanded": row(
         update(conv_state=sevens(1, D, 3).expand(B, D, 3)),
@@ -263,6 +288,55 @@ REFUSED = {
     "indices twice": row(
         pooled(3, -1, 3), ValueError, "conv_state_indices", "once", "3 again at element 2"
     ),
+    "out indices length": row(
+        pooled(0, 1, conv_state_out_indices=ints(2)),
+        ValueError,
+        "conv_state_out_indices",
+        r"\(2,\)",
+        r"\(1,\)",
+    ),
+    "out indices of floats": row(
+        pooled(0, 1, conv_state_out_indices=zeros(2)),
+        TypeError,
+        "conv_state_out_indices",
+        "int32 or int64",
+        "float32",
+    ),
+    "out indices out of range": row(
+        pooled(0, 1, conv_state_out_indices=ints(2, 5)),
+        ValueError,
+        "conv_state_out_indices",
+        "below the pool's 5",
+        "5 at element 1",
+    ),
+    "out indices twice": row(
+        pooled(0, 0, 1, conv_state_out_indices=ints(2, -1, 2)),
+        ValueError,
+        "conv_state_out_indices",
+        "once",
+        "2 again at element 2",
+    ),
+    "out indices read for another": row(
+        pooled(0, 1, conv_state_out_indices=ints(1, 2)),
+        ValueError,
+        "conv_state_out_indices",
+        "no row that is read for another",
+        "1, which is read for element 1",
+    ),
+    "indices out of range beside out indices": row(
+        pooled(7, 1, conv_state_out_indices=ints(3, 2)),
+        ValueError,
+        "conv_state_indices",
+        "below the pool's 5",
+        "7 at element 0",
+    ),
+    "out indices, fewer rows than x": row(
+        update(conv_state=sevens(1, D, 3), conv_state_out_indices=ints(0, -1)),
+        ValueError,
+        "conv_state",
+        "at least B = 2 rows",
+        "1",
+    ),
     "cache_seqlens length": row(
         update(cache_seqlens=ints(0, 1, 2)), ValueError, "cache_seqlens", r"\(2,\)", r"\(3,\)"
     ),
@@ -287,13 +361,30 @@ REFUSED = {
         "both",
     ),
     "accepted, state short": row(
-        accepted(1, 2, state_len=4), ValueError, "conv_state", "W-1 . T-1 = 5", "4"
+        accepted(1, 2, state_len=4), ValueError, "conv_state", "W-2 . T = 5", "4"
     ),
     "accepted none": row(
-        accepted(1, 0), ValueError, "num_accepted_tokens", "1 to T = 3", "0 at element 1"
+        accepted(1, 0), ValueError, "num_accepted_tokens", r"1 to S-W\+2 = 3", "0 at element 1"
     ),
     "accepted too many": row(
-        accepted(4, 1), ValueError, "num_accepted_tokens", "1 to T = 3", "4 at element 0"
+        accepted(4, 1), ValueError, "num_accepted_tokens", r"1 to S-W\+2 = 3", "4 at element 0"
+    ),
+    "update out shape": row(update(out=sevens(B, 5)), ValueError, "out", r"\(2, 6\)", r"\(2, 5\)"),
+    "update out dtype": row(
+        update(out=sevens(B, D, dtype=F16)), TypeError, "out", "float32", "float16"
+    ),
+    "update out is a list": row(update(out=[0.0]), TypeError, "out", "Tensor", "list"),
+    "update out inside": row(
+        update(out=sevens(1, D).expand(B, D)), ValueError, "out", "without overlap", "0, 1"
+    ),
+    "update out over a part of x": row(
+        update_beside_x(1), ValueError, "out", "memory of its own", "overlaps x"
+    ),
+    "update out over weight": row(
+        update_over("weight"), ValueError, "out", "memory of its own", "overlaps weight"
+    ),
+    "update out over conv_state": row(
+        update_over("conv_state"), ValueError, "conv_state", "of its own", "overlaps out"
     ),
     "varlen x 3-d": row(
         varlen(x=zeros(1, T, D)), ValueError, "x", r"\(total, D\)", r"\(1, 10, 6\)"

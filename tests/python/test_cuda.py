@@ -393,6 +393,43 @@ def test_state_indices_out_of_range_are_padding(index_dtype):
 
 
 @gpu
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_graph_of_a_pool_follows_its_indices(length):
+    """Rows that are read, rows that are written and accepted counts change between replays."""
+    generator = torch.Generator("cuda").manual_seed(1)
+    pool, weight = (torch.randn(s, device="cuda", generator=generator) for s in ((8, 9, 7), (9, 4)))
+    x = torch.randn(3, 9, length, device="cuda", generator=generator)
+    starts = ([0, 1, 2], [0, 1, 2], [1, 1, 1])
+    read, written, counts = (torch.tensor(start, device="cuda") for start in starts)
+
+    def call(pool):
+        return ccmps.causal_conv1d_update(
+            x,
+            pool,
+            weight,
+            conv_state_indices=read,
+            conv_state_out_indices=written,
+            num_accepted_tokens=counts if length > 1 else None,
+        )
+
+    call(pool.clone())
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = call(pool)
+    for rows, targets, accepted in (
+        ([5, 5, 5], [4, 6, 7], [1, 2, 3]),
+        ([4, -1, 7], [4, 3, 7], [5, 1, 1]),
+        ([6, 1, 0], [6, 99, -1], [2, 1, 1]),
+    ):
+        for tensor, values in ((read, rows), (written, targets), (counts, accepted)):
+            tensor.copy_(torch.tensor(values))
+        before = pool.clone()
+        graph.replay()
+        assert same_bits(y, call(before)) and same_bits(pool, before)
+
+
+@gpu
 @pytest.mark.parametrize("values", [WILD[:4], (0, -1, 2**31 - 1, 4)])
 def test_wild_lengths_stay_inside_the_state(values):
     state, whole = fenced(torch.randn(4, 9, 7))
@@ -400,6 +437,7 @@ def test_wild_lengths_stay_inside_the_state(values):
     x, weight = torch.randn(4, 9, 3, device="cuda"), torch.randn(9, 4, device="cuda")
     ccmps.causal_conv1d_update(x, state, weight, cache_seqlens=lengths)
     ccmps.causal_conv1d_update(x, state, weight, num_accepted_tokens=lengths)
+    ccmps.causal_conv1d_update(x, state, weight, conv_state_out_indices=lengths)
     torch.cuda.synchronize()
     assert untouched(whole)
 

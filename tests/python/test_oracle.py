@@ -133,16 +133,20 @@ def test_reference_update_continues_a_sequence(mode):
 
 def test_reference_update_reads_accepted_tokens_only():
     x, weight, bias = problem(length=9)
-    start = values((2, 5, 5), F64, 4)
-    drafted = oracle.update(x[..., :3], start, weight, bias)
-    kept = oracle.update(x[..., :1], start, weight, bias)
-    accepted = torch.tensor([1, 3])
-    given = dict(num_accepted_tokens=accepted)
-    got = oracle.update(x[..., 3:6], drafted.conv_state, weight, bias, **given)
-    for b, before in enumerate((kept, drafted)):
-        want = oracle.update(x[b : b + 1, :, 3:6], before.conv_state[b : b + 1], weight, bias)
-        near(got.y.value[b : b + 1], want.y.value)
-        assert torch.equal(got.conv_state[b, :, -4:], want.conv_state[0, :, -4:])
+    back = weight.shape[1] - 1
+    window = values((2, 5, back + 5), F64, 4)
+    start = window[..., :back].clone()
+    once = dict(num_accepted_tokens=torch.tensor([1, 1]))
+    window = oracle.update(x[..., :3], window, weight, bias, **once).conv_state
+    given = dict(num_accepted_tokens=torch.tensor([1, 3]))
+    got = oracle.update(x[..., 3:7], window, weight, bias, **given)
+    for b, kept in enumerate((1, 3)):
+        tokens = torch.cat([x[b : b + 1, :, :kept], x[b : b + 1, :, 3:7]], dim=-1)
+        want = oracle.update(tokens, start[b : b + 1], weight, bias)
+        near(got.y.value[b : b + 1], want.y.value[..., kept:])
+        whole = torch.cat([start[b], tokens[0]], dim=-1)
+        assert torch.equal(got.conv_state[b, :, : back + 3], whole[:, -(back + 3) :])
+        assert torch.equal(got.conv_state[b, :, back + 3 :], window[b, :, back + 3 :])
 
 
 # The bounds are tight: one planted fault at a time in a float32 sketch.

@@ -63,6 +63,7 @@ def accepted_call():
         conv_state=made(B, D, W),
         weight=made(D, W),
         num_accepted_tokens=torch.ones(B, dtype=torch.int32),
+        conv_state_out_indices=torch.arange(B),
     )
 
 

@@ -24,7 +24,8 @@ SIGNATURES = {
     "causal_conv1d_fwd": "(x, weight, bias=None, silu_activation=False)",
     "causal_conv1d_update": (
         "(x, conv_state, weight, bias=None, activation=None, cache_seqlens=None, "
-        "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None)"
+        "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None, "
+        "conv_state_out_indices=None, out=None)"
     ),
     "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len)",
 }
@@ -104,6 +105,21 @@ OPERATOR_CALLS = {
             None,
             -1,
             0,
+        ),
+    ),
+    "update of one row of a pool into others": lambda: (
+        operators.update,
+        (
+            made(B, D),
+            made(4, D, W),
+            made(D, W),
+            None,
+            None,
+            torch.tensor([0, 0]),
+            None,
+            -1,
+            1,
+            torch.tensor([3, 1]),
         ),
     ),
     "varlen_states": lambda: (operators.varlen_states, (made(T, D), CU_SEQLENS, 3)),
@@ -469,8 +485,8 @@ def test_autocast_update_follows_the_state():
         y = ccmps.causal_conv1d_update(made(B, D), state, weight)
     assert y.dtype == torch.bfloat16
     assert torch.equal(state[..., -1], made(B, D).bfloat16())
-    with pytest.raises(TypeError, match="conv_state"):
-        ccmps.causal_conv1d_update(made(B, D), state, weight)
+    y = ccmps.causal_conv1d_update(made(B, D), state, weight)
+    assert y.dtype == torch.float32  # without autocast x keeps its dtype, and the state its own
 
 
 def test_autocast_where_the_device_has_none():

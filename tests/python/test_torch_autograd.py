@@ -243,6 +243,23 @@ def test_vmap_over_update_and_varlen_states():
         assert torch.equal(found[i], ccmps.causal_conv1d_varlen_states(rows[i], CU_SEQLENS, 3))
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_vmap_over_rows_of_a_pool(batched):
+    """The indices of written rows come last among the operator's arguments."""
+    x, pools, weight = tensors((3, B, D), (3, 4, D, W), (D, W), grad=False)
+    written = torch.tensor([[1, 3], [3, 1], [2, 3]]) if batched else torch.tensor([1, 3])
+    rows, kept = torch.tensor([0, 0]), pools.clone()
+
+    def step(x, pool, written):
+        options = dict(conv_state_indices=rows, conv_state_out_indices=written)
+        return ccmps.causal_conv1d_update(x, pool, weight, **options)
+
+    found = torch.vmap(step, (0, 0, 0 if batched else None))(x, pools, written)
+    each = written if batched else written.expand(3, 2)
+    want = torch.stack([step(x[i], kept[i], each[i]) for i in range(3)])
+    assert torch.equal(found, want) and torch.equal(pools, kept)
+
+
 def test_vmap_over_no_samples():
     x, weight, states = tensors((0, B, D, T), (0, D, W), (0, B, D, W), grad=False)
     assert torch.vmap(convolution, (0, 0, None))(x, weight, None).shape == x.shape

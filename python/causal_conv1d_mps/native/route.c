@@ -186,9 +186,9 @@ static int read_activation(PyObject *object, cc1d_call *call) {
 
 static int read_slot_id(PyObject *object, cc1d_call *call) {
     call->arguments.pad_slot_id = PyLong_AsLongLong(object);
-    if (call->arguments.pad_slot_id == -1 ? !PyErr_Occurred() : call->object[CC1D_INDICES] != NULL) return 0;
+    PyObject *indices = call->object[call->object[CC1D_INDICES] ? CC1D_INDICES : CC1D_OUT_INDICES];
+    if (call->arguments.pad_slot_id == -1 ? !PyErr_Occurred() : indices != NULL) return 0;
     PyErr_Clear();
-    PyObject *indices = call->object[CC1D_INDICES];
     PyObject *number = cc1d_ask_torch(CC1D_PY_SLOT_ID, object, indices ? indices : Py_None, NULL);
     call->arguments.pad_slot_id = number ? PyLong_AsLongLong(number) : -1;
     Py_XDECREF(number);
@@ -276,7 +276,7 @@ PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_
     if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
     if (step == GO_ON) step = check_targets(&call, recorded);
     if (step != GO_ON) return finish(&call, step, NULL);
-    call.wanted[CC1D_OUT] = true;
+    call.wanted[CC1D_OUT] = !call.object[CC1D_OUT];
     step = execute(&call, NULL);
     if (step == GO_ON) step = bump_versions(&call);
     if (step != GO_ON) return finish(&call, step, NULL);

@@ -4,7 +4,7 @@
 
 #include "kernel_gather.h"
 
-/* y of channels d..d+n-1. */
+/* y of channels d..d+n-1; in place, also their state moved on. */
 SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int n) {
     enum { ROWS = CC1D_MAX_WIDTH + CC1D_UPDATE_STEPS };
     const cc1d_view *x = &p->view[CC1D_X], *state = &p->view[CC1D_STATE], *out = &p->view[CC1D_OUT];
@@ -23,6 +23,7 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     for (int64_t t = 0; t < p->seqlen; t++) NAME(gather)
     (taps + (width - 1 + t) * LANES, x, b * x->stride[0] + d * x->stride[1] + t * x->stride[2], x->stride[1],
      n);
+    if (p->in_place) cc1d_update_state(p, b, row, d, d + n); /* y is written over x */
     for (int64_t t = 0; t < p->seqlen; t++) {
         _Alignas(64) char packed[LANES * sizeof(REAL)];
         VEC y = LOAD_N(biases, DTYPE, n);
@@ -51,5 +52,5 @@ SIMD_TARGET static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t r
     }
     for (int64_t d = d0; d < d1; d += LANES)
         NAME(update_vector)(p, b, row, d, d1 - d < LANES ? (int)(d1 - d) : LANES);
-    cc1d_update_state(p, b, row, d0, d1);
+    if (!p->in_place) cc1d_update_state(p, b, row, d0, d1);
 }

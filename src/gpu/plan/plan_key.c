@@ -14,8 +14,11 @@ _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
     { TAPS, CC1D_RESIDUAL, CC1D_OUT, END }
 #define BACKWARD \
     { TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DX, CC1D_SCRATCH, END }
-#define UPDATE \
-    { CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_STATE, CC1D_OUT, END }
+#define UPDATE                                                                                     \
+    {                                                                                              \
+        CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, \
+            CC1D_STATE, CC1D_OUT, END                                                              \
+    }
 #define END (CC1D_SCRATCH + 1)
 static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
     [CC1D_KERNEL_FORWARD_TIME] = FORWARD,
@@ -54,9 +57,11 @@ const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1] = {
     [CC1D_DWEIGHT] = {"OUT", "cc1d_weight_t", "dweight", CC1D_KEY_HAS_DWEIGHT, 0},
     [CC1D_DBIAS] = {"OUT", "cc1d_bias_t", "dbias", CC1D_KEY_HAS_DBIAS, 0},
     [CC1D_DINITIAL] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
-    [CC1D_STATE] = {"OUT", "cc1d_x_t", "state", ALWAYS, 0},
+    [CC1D_STATE] = {"OUT", "cc1d_state_t", "state", ALWAYS, 0},
     [CC1D_CACHE] = {"IN", "JOIN(cc1d_index_, CC1D_CACHE_DTYPE)", "cache", CC1D_KEY_CACHE_DTYPE, 0},
-    [CC1D_INDICES] = {"IN", "cc1d_indices_t", "indices", CC1D_KEY_INDICES_DTYPE, 0},
+    [CC1D_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_INDICES_DTYPE)", "indices", CC1D_KEY_INDICES_DTYPE, 0},
+    [CC1D_OUT_INDICES] = {"IN", "JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE)", "out_indices",
+                          CC1D_KEY_OUT_INDICES_DTYPE, 0},
     [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens",
                        CC1D_KEY_ACCEPTED_DTYPE, 0},
     [CC1D_SCRATCH] = {"OUT", "cc1d_real", "scratch", ALWAYS, 0},
@@ -67,6 +72,7 @@ static bool key_has(int kernel, const uint8_t *key, int role) {
     if (role == CC1D_SCRATCH &&
         (kernel == CC1D_KERNEL_BACKWARD_TIME || kernel == CC1D_KERNEL_BACKWARD_CHANNEL))
         return key[CC1D_KEY_HAS_DWEIGHT];
+    if (role == CC1D_X && key[CC1D_KEY_IN_PLACE]) return false;
     if (buffer->field == ALWAYS) return true;
     return buffer->value ? key[buffer->field] == buffer->value : key[buffer->field] != 0;
 }

@@ -39,7 +39,10 @@
     F(STATE_ROWS)    /* update step: the steps of a channel are contiguous */                            \
     F(CACHE_DTYPE)   /* update */                                                                        \
     F(INDICES_DTYPE) /* update */                                                                        \
-    F(ACCEPTED_DTYPE)
+    F(ACCEPTED_DTYPE)                                                                                    \
+    F(OUT_INDICES_DTYPE)                                                                                 \
+    F(STATE_DTYPE) /* update */                                                                          \
+    F(IN_PLACE)    /* update: out is x */
 
 #define CC1D_KEY_ENUM(field) CC1D_KEY_##field,
 enum cc1d_key_field { CC1D_KEY_FIELDS(CC1D_KEY_ENUM) CC1D_KEY_SIZE };

@@ -4,7 +4,8 @@
 /* One new step and a short state that shifts: the kernel that keeps all of it in registers. */
 static bool is_single_step(const cc1d_problem *p) {
     return p->seqlen == 1 && p->width <= CC1D_UNROLLED_WIDTH && p->state_len <= CC1D_UNROLLED_WIDTH &&
-           !cc1d_has(p, CC1D_CACHE) && !cc1d_has(p, CC1D_ACCEPTED);
+           !cc1d_has(p, CC1D_CACHE) && !cc1d_has(p, CC1D_ACCEPTED) &&
+           p->view[CC1D_STATE].dtype == p->view[CC1D_X].dtype;
 }
 
 static bool state_in_rows(const cc1d_problem *p) {
@@ -42,6 +43,7 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
         .cache = cc1d_place_of(&p->view[CC1D_CACHE]),
         .indices = cc1d_place_of(&p->view[CC1D_INDICES]),
         .accepted = cc1d_place_of(&p->view[CC1D_ACCEPTED]),
+        .out_indices = cc1d_place_of(&p->view[CC1D_OUT_INDICES]),
         .batch = (int)p->batch,
         .dim = (int)p->dim,
         .seqlen = (int)p->seqlen,
@@ -57,6 +59,10 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
     key[CC1D_KEY_CACHE_DTYPE] = cc1d_has(p, CC1D_CACHE) ? (uint8_t)p->view[CC1D_CACHE].dtype : 0;
     key[CC1D_KEY_INDICES_DTYPE] = cc1d_has(p, CC1D_INDICES) ? (uint8_t)p->view[CC1D_INDICES].dtype : 0;
     key[CC1D_KEY_ACCEPTED_DTYPE] = cc1d_has(p, CC1D_ACCEPTED) ? (uint8_t)p->view[CC1D_ACCEPTED].dtype : 0;
+    key[CC1D_KEY_OUT_INDICES_DTYPE] =
+        cc1d_has(p, CC1D_OUT_INDICES) ? (uint8_t)p->view[CC1D_OUT_INDICES].dtype : 0;
+    key[CC1D_KEY_STATE_DTYPE] = (uint8_t)p->view[CC1D_STATE].dtype;
+    key[CC1D_KEY_IN_PLACE] = p->in_place;
     if (!single) {
         params.inner = cc1d_divisor_of(p->dim);
         const cc1d_status status = cc1d_set_grid(launch, p->batch, p->dim, 32 * key[CC1D_KEY_SIMD_GROUPS],

@@ -48,7 +48,7 @@ typedef struct cc1d_reduce_params {
 } cc1d_reduce_params;
 
 typedef struct cc1d_update_params {
-    cc1d_place x, out, state, weight, bias, cache, indices, accepted;
+    cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices;
     int batch, dim, seqlen, width, state_len;
     int rows;        /* of conv_state */
     int column_bits; /* log2 of a group's packs of channels */

@@ -1,18 +1,39 @@
 /* update.h - decoding: y of the new steps, and the state moved on in place. A thread owns whole state rows
  * (or vectors of channels of them), so no other thread reads what it writes. */
 #if defined(CC1D_KERNEL_UPDATE) || defined(CC1D_KERNEL_UPDATE_STEP)
-/* The state row of batch row b, or -1 for padding: also where an index is out of range, so that nothing is
- * touched. */
-#if CC1D_INDICES_DTYPE
-typedef JOIN(cc1d_index_, CC1D_INDICES_DTYPE) cc1d_indices_t;
-FN int cc1d_state_row(DEVICE const cc1d_indices_t *indices, CONSTANT cc1d_update_params &p, uint b) {
-    cc1d_i64 row = (cc1d_i64)LOAD(cc1d_indices_t, indices + b * STRIDE(p.indices, 0));
+typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
+#if CC1D_STATE_DTYPE == CC1D_X_DTYPE
+#define STATE_OF(step) (step)
+#else /* rounded once, when it is stored */
+#define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
+#endif
+/* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
+FN int cc1d_state_row(cc1d_i64 row, CONSTANT cc1d_update_params &p) {
     cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)p.pad_slot_id.lo | ((cc1d_u64)(uint)p.pad_slot_id.hi << 32));
     return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;
 }
-#define STATE_ROW(b) cc1d_state_row(indices, p, b)
+#define ROW_AT(dtype, name, b) \
+    cc1d_state_row((cc1d_i64)LOAD(JOIN(cc1d_index_, dtype), name + (b)*STRIDE(p.name, 0)), p)
+#if CC1D_INDICES_DTYPE
+#define STATE_ROW(b) ROW_AT(CC1D_INDICES_DTYPE, indices, b)
 #else
 #define STATE_ROW(b) ((int)(b))
+#endif
+/* The row that is written, from the one that is read. */
+#if CC1D_OUT_INDICES_DTYPE
+#define OUT_ROW(b, row) ((row) < 0 ? -1 : ROW_AT(CC1D_OUT_INDICES_DTYPE, out_indices, b))
+#else
+#define OUT_ROW(b, row) (row)
+#endif
+/* The new steps. In place, y takes the place of each when it has been read. */
+#if CC1D_IN_PLACE
+#define NEW_STEPS target
+#define LOAD_STEP(pointer) (*(pointer))
+#define LOAD_STEPS(tensor, spot) READ_SPOT(tensor, spot)
+#else
+#define NEW_STEPS x
+#define LOAD_STEP(pointer) LOAD(cc1d_x_t, pointer)
+#define LOAD_STEPS(tensor, spot) LOAD_SPOT(tensor, spot)
 #endif
 #endif
 
@@ -25,8 +46,10 @@ ENTRY(cc1d_update, cc1d_update_params) {
     uint b = slab_row + GROUP_Y * (uint)p.slab;
     if (unit >= (uint)p.units || b >= (uint)p.batch) return;
     int row = STATE_ROW(b), steps = p.seqlen, length = p.state_len;
+    int out_row = OUT_ROW(b, row);
+    if (out_row < 0) row = -1;
     /* The step s before the first lies at state[origin + s], in the circular buffer modulo its length. */
-    int origin = length, accepted = steps;
+    int origin = length, accepted = steps, end = length; /* columns 0..end-1 hold steps afterwards */
 #if CC1D_CACHE_DTYPE
     cc1d_i64 position = (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_CACHE_DTYPE), cache + b * STRIDE(p.cache, 0));
     if (position < 0)
@@ -38,49 +61,75 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #if CC1D_ACCEPTED_DTYPE
     cc1d_i64 kept =
         (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE), accepted_tokens + b * STRIDE(p.accepted, 0));
-    if (kept < 1 || kept > steps)
+    if (kept < 1 || kept > length - p.width + 2)
         row = -1;
     else
         accepted = (int)kept;
-    origin = length - (steps - accepted);
+    origin = p.width - 2 + accepted;
+    end = p.width > 1 ? p.width - 2 + steps : 0;
 #endif
-    DEVICE const cc1d_x_t *x_row = x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
+    DEVICE const cc1d_x_t *x_row = NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
     DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
-    DEVICE cc1d_x_t *own = state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+    DEVICE cc1d_state_t *own =
+        state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+#if CC1D_OUT_INDICES_DTYPE
+    DEVICE cc1d_state_t *next =
+        state + (uint)(row < 0 ? 0 : out_row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
+#if CC1D_CACHE_DTYPE /* the whole buffer goes there, then the new steps */
+    for (int i = 0; i < length && row >= 0 && row != out_row; i++)
+        next[(uint)i * STRIDE(p.state, 2)] = own[(uint)i * STRIDE(p.state, 2)];
+    own = next;
+#endif
+#else
+    DEVICE cc1d_state_t *next = own;
+#endif
     for (int t = 0; t < steps; t++) {
         cc1d_real y = 0;
+        cc1d_x_t now = LOAD_STEP(x_row + (uint)t * STRIDE(p.x, 2));
         if (row >= 0) {
 #if CC1D_HAS_BIAS
             y = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + d * STRIDE(p.bias, 0)));
 #endif
             for (int k = 0; k < p.width; k++) {
                 int s = t - (p.width - 1) + k;
-                cc1d_x_t tap;
-                if (s >= 0) {
-                    tap = LOAD(cc1d_x_t, x_row + (uint)s * STRIDE(p.x, 2));
+                cc1d_real tap;
+                if (s == t) {
+                    tap = X_TO_REAL(now);
+                } else if (s >= 0 && !CC1D_IN_PLACE) {
+                    tap = X_TO_REAL(LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2)));
                 } else {
                     int at = origin + s;
                     if (CC1D_CACHE_DTYPE && at < 0) at += length;
-                    tap = own[(uint)at * STRIDE(p.state, 2)];
+                    if (CC1D_CACHE_DTYPE && CC1D_IN_PLACE) at %= length;
+                    tap = (cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(own[(uint)at * STRIDE(p.state, 2)]);
                 }
                 y = fma(WEIGHT_TO_REAL(LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) +
                                                                (uint)k * STRIDE(p.weight, 1))),
-                        X_TO_REAL(tap), y);
+                        tap, y);
             }
             y = cc1d_activate(y);
         }
         STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
 #if CC1D_CACHE_DTYPE
-        if (row >= 0 && length > 0)
-            own[(uint)slot * STRIDE(p.state, 2)] = LOAD(cc1d_x_t, x_row + (uint)t * STRIDE(p.x, 2));
+        if (row >= 0 && length > 0) next[(uint)slot * STRIDE(p.state, 2)] = STATE_OF(now);
         slot = slot + 1 < length ? slot + 1 : 0;
+#elif CC1D_IN_PLACE
+        /* Step by step, because later steps find this one in the state alone. */
+        int column = CC1D_ACCEPTED_DTYPE ? p.width - 2 + t : length - 1;
+        int moved = CC1D_ACCEPTED_DTYPE && t > 0 ? column : 0;
+        for (int i = moved; i < column && i < end && row >= 0; i++)
+            next[(uint)i * STRIDE(p.state, 2)] =
+                own[(uint)(i + (CC1D_ACCEPTED_DTYPE ? accepted : 1)) * STRIDE(p.state, 2)];
+        if (end > 0 && row >= 0) next[(uint)column * STRIDE(p.state, 2)] = STATE_OF(now);
+        origin = CC1D_ACCEPTED_DTYPE ? p.width - 2 : length - 1 - t;
+        own = next;
 #endif
     }
-#if !CC1D_CACHE_DTYPE
-    for (int i = 0; i < length && row >= 0; i++) /* upwards: reads are ahead of writes */
-        own[(uint)i * STRIDE(p.state, 2)] =
-            i < length - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
-                               : LOAD(cc1d_x_t, x_row + (uint)(i - (length - steps)) * STRIDE(p.x, 2));
+#if !CC1D_CACHE_DTYPE && !CC1D_IN_PLACE
+    for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
+        next[(uint)i * STRIDE(p.state, 2)] =
+            i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
+                            : STATE_OF(LOAD_STEP(x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2)));
 #endif
 }
 #endif
@@ -127,15 +176,17 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
     if (d >= (uint)p.dim || first >= (uint)p.batch) return;
     cc1d_offset_t step = SPOT_STEP(CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2));
     cc1d_pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
-    int row[CC1D_UNROLL];
+    int row[CC1D_UNROLL], out_row[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         uint b = first + (uint)u;
-        row[u] = -1;
+        row[u] = out_row[u] = -1;
         now[u] = cc1d_zero_pack();
         if (b < (uint)p.batch) {
             row[u] = STATE_ROW(b);
-            now[u] = LOAD_SPOT(x, SPOT(x, p.x, b, d));
+            out_row[u] = OUT_ROW(b, row[u]);
+            if (out_row[u] < 0) row[u] = -1;
+            now[u] = LOAD_STEPS(NEW_STEPS, SPOT(NEW_STEPS, p.x, b, d));
         }
     }
 #pragma unroll
@@ -185,7 +236,7 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
         if (row[u] >= 0)
 #pragma unroll
             for (int i = 0; i < STATE_LEN; i++)
-                STORE_SPOT(state, SPOT(state, p.state, (uint)row[u], d) + (uint)i * step, moved[i]);
+                STORE_SPOT(state, SPOT(state, p.state, (uint)out_row[u], d) + (uint)i * step, moved[i]);
     }
 }
 #endif
