@@ -6,6 +6,7 @@ import itertools
 import torch
 
 import causal_conv1d_mps as ccmps
+from causal_conv1d_mps._tables import arrange_inputs
 
 OPERATORS = torch.ops.causal_conv1d_mps
 
@@ -75,17 +76,17 @@ def _dropin_fn(call):
 
 def forward(call):
     if call.route == "operator":
-        y, states = OPERATORS.forward(
-            call.x,
-            call.weight,
-            call.bias,
-            call.seq_idx,
-            call.cu_seqlens,
-            call.initial_states,
-            call.residual,
-            _code(call),
-            call.final,
+        given = dict(
+            x=call.x,
+            weight=call.weight,
+            bias=call.bias,
+            seq_idx=call.seq_idx,
+            cu_seqlens=call.cu_seqlens,
+            initial_states=call.initial_states,
+            residual=call.residual,
         )
+        inputs = arrange_inputs("forward", **given)
+        y, states = OPERATORS.forward(*inputs, _code(call), call.final)
         return _named((y, states) if call.final else y, call.final)
     if call.route == "out":
         result = ccmps.causal_conv1d_fn(
@@ -154,18 +155,18 @@ def _backward_directly(call):
             with_states,
             call.activation is not None,
         )
-    return OPERATORS.backward(
-        call.dout,
-        call.x,
-        call.weight,
-        call.bias,
-        call.seq_idx,
-        call.cu_seqlens,
-        call.initial_states,
-        call.dfinal_states,
-        _code(call),
-        [True, True, call.bias is not None, with_states],
+    given = dict(
+        dout=call.dout,
+        x=call.x,
+        weight=call.weight,
+        bias=call.bias,
+        seq_idx=call.seq_idx,
+        cu_seqlens=call.cu_seqlens,
+        initial_states=call.initial_states,
+        dfinal_states=call.dfinal_states,
     )
+    needs = [True, True, call.bias is not None, with_states]
+    return OPERATORS.backward(*arrange_inputs("backward", **given), _code(call), needs)
 
 
 def _vjp(call, leaves):

@@ -19,7 +19,8 @@ SIGNATURES = {
     "causal_conv1d": "(x, weight, bias=None, activation=None)",
     "causal_conv1d_fn": (
         "(x, weight, bias=None, seq_idx=None, initial_states=None, return_final_states=False, "
-        "final_states_out=None, activation=None, *, cu_seqlens=None, residual=None, out=None)"
+        "final_states_out=None, activation=None, *, cu_seqlens=None, residual=None, out=None, "
+        "lengths=None)"
     ),
     "causal_conv1d_fwd": "(x, weight, bias=None, silu_activation=False)",
     "causal_conv1d_update": (

@@ -155,6 +155,7 @@ static cc1d_status cut_columns(const cc1d_problem *p, const shape_roles *r, cc1d
     key[CC1D_KEY_VEC] = (uint8_t)vec;
     key[CC1D_KEY_CHANNEL_TAIL] = p->dim % vec != 0;
     params->run = (int)run;
+    key[CC1D_KEY_GROUP_RUNS] = (uint8_t)(cc1d_tuning_for(p)->few_texts ? 0 : group);
     params->column_bits = cc1d_log2(threads / group);
     params->inner = cc1d_divisor_of(tiles);
     params->middle = cc1d_divisor_of(groups);

@@ -33,6 +33,7 @@
     F(PARTIAL_PACKS) /* time path: packs may be cut by a row's ends, or skewed */                        \
     F(X_SKEWED)      /* time path: packs of x lie differently from the target's */                       \
     F(SIDE_SKEWED)                                                                                       \
+    F(GROUP_RUNS)    /* channel path: runs of time steps per group; 0: the params say */                 \
     F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                         \
     F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */         \
     F(STATE_LEN)     /* update step: steps of a state row */                                             \

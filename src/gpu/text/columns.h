@@ -3,8 +3,15 @@
 #if defined(CC1D_KERNEL_FORWARD_CHANNEL) || defined(CC1D_KERNEL_BACKWARD_CHANNEL)
 /* A thread's pack of channels and run of steps. A group is some neighbouring runs of as many packs
  * as fit, so that the steps which one run reads for the next, and the weights, are still in the cache. */
+#if CC1D_GROUP_RUNS
+#define GROUP_RUNS ((uint)CC1D_GROUP_RUNS)
+#define GROUP_COLUMNS ((uint)CC1D_GROUP_SIZE / GROUP_RUNS)
+#define RUN_IN_GROUP(index) ((index) / GROUP_COLUMNS)
+#else
 #define GROUP_COLUMNS (1u << p.column_bits)
 #define GROUP_RUNS ((uint)CC1D_GROUP_SIZE >> p.column_bits)
+#define RUN_IN_GROUP(index) ((index) >> p.column_bits)
+#endif
 struct cc1d_walk {
     uint b, d, runs; /* runs: the group's index among those of its time line */
     int first, end;
@@ -19,7 +26,7 @@ FN cc1d_walk cc1d_find_walk(CONSTANT cc1d_conv_params &p, uint group_x, uint gro
     m.b = slab_row + group_y * (uint)p.slab;
     uint column = index & (GROUP_COLUMNS - 1);
     m.d = ((group_x - rest * (uint)p.inner.divisor) * GROUP_COLUMNS + column) * VEC;
-    m.first = (int)(m.runs * GROUP_RUNS + (index >> p.column_bits)) * p.run;
+    m.first = (int)(m.runs * GROUP_RUNS + RUN_IN_GROUP(index)) * p.run;
     m.live = m.b < (uint)p.batch && m.d < (uint)p.dim && m.first < p.seqlen;
     if (!m.live) m.b = m.d = 0;
     m.end = !m.live ? m.first : m.first + p.run < p.seqlen ? m.first + p.run : p.seqlen;
