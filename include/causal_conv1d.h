@@ -222,6 +222,7 @@ typedef struct cc1d_update_args {
     const cc1d_tensor *out;   /* like x, written; x itself will do */
     int64_t pad_slot_id;
     int32_t activation;
+    int32_t reserved; /* 0; where 0.1's struct ends in padding, whatever a pointer's size */
     const cc1d_tensor
         *conv_state_out_indices; /* (B) I, or NULL: row of conv_state that is written for each row of x, where
                                     that is another than the one that is read; a row with pad_slot_id or a

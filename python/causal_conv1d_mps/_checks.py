@@ -39,6 +39,15 @@ def require_tensors(operation, tensors):
     require_named(**dict(sorted(named.items(), key=lambda item: item[0] != "x")))
 
 
+def refuse_excluded(operation, tensors):
+    """Refuse what excludes each other, where no kernel is asked."""
+    given = _tables.named(operation, tensors)
+    for name, (argument, _) in given.items():
+        for other in argument.excludes:
+            if other in given:
+                raise ValueError(f"{name}, {other}: expected at most one of them, got both")
+
+
 def require_named(**tensors):
     """The same of any tensors. The first one is the one whose device counts."""
     device = None

@@ -21,6 +21,11 @@ def _ids(x, seq_idx, lengths):
     """(B, T), what taps compare, negative at padding; None: one sequence per row."""
     if lengths is None:
         return seq_idx
+    if lengths.shape != x.shape[:1] or lengths.dtype not in (torch.int32, torch.int64):
+        raise ValueError(
+            f"lengths: expected ({x.shape[0]},) of int32 or int64, got {tuple(lengths.shape)} of "
+            f"{lengths.dtype}"
+        )
     steps = torch.arange(x.shape[2], device=x.device)
     return -(steps >= lengths.unsqueeze(1)).to(torch.int64)
 
@@ -134,11 +139,11 @@ def forward(
         final_states = padded[..., length:]
         if seq_idx is not None:
             ids = _with_past(seq_idx, width - 1)
+            live = (seq_idx >= 0)[:, None]
             taps = [
-                torch.where((ids[:, None, k : k + length] == seq_idx[:, None]), tap, 0)
+                torch.where((ids[:, None, k : k + length] == seq_idx[:, None]) & live, tap, 0)
                 for k, tap in enumerate(taps)
             ]
-            live = (seq_idx >= 0)[:, None]
             final_states = masked_final_states(wide, states, seq_idx)
 
     acc = torch.zeros_like(wide) if bias is None else bias.to(compute)[:, None].expand_as(wide)

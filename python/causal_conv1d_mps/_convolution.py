@@ -55,6 +55,7 @@ def _convolve_watched(tensors, activation, return_final_states):
     tensors = (*tensors, *[None] * (len(_tables.ARGUMENTS["forward"]) - len(tensors)))
     *inputs, out, final_states_out = tensors
     if needs_composite():
+        _checks.refuse_excluded("forward", tensors)
         y, final_states = _composite.forward(*inputs, activation)
     else:
         operator = _functorch.forward if eager_transforms_active() else _ops.forward

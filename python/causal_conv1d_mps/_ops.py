@@ -128,7 +128,9 @@ def _backward_fake(*arguments):
     *inputs, _, needs = arguments
     _check("backward", inputs)
     return tuple(
-        torch.empty_like(inputs[result.like]) if needed else inputs[0].new_empty(0)
+        torch.empty_like(inputs[result.like])
+        if needed and inputs[result.like] is not None
+        else inputs[0].new_empty(0)
         for result, needed in zip(RESULTS["backward"], needs, strict=True)
     )
 

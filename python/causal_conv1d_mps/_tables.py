@@ -18,6 +18,7 @@ class Argument(NamedTuple):
     written: bool
     result: bool
     like: int  # of a result: the place of the input that it is like, or -1
+    excludes: tuple  # names of arguments that may not be given beside it
 
 
 ARGUMENTS = {name: [Argument(*row) for row in rows] for name, rows in _C.tables().items()}

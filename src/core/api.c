@@ -18,11 +18,18 @@ static const size_t varlen_states_sizes[] = {sizeof(cc1d_varlen_states_args)};
 #define TAKE(name, to, from, sizes) \
     cc1d_take_struct((name), (to), (from), (sizes), sizeof(sizes) / sizeof *(sizes))
 
+/* Metal's launches are for whoever has its queue (run.h); from C they are refused. */
+static cc1d_status prepare(const cc1d_arguments *arguments, cc1d_prepared *prepared) {
+    CC1D_CHECK(cc1d_prepare(arguments, prepared));
+    if (prepared->problem.device != CC1D_METAL) return CC1D_OK;
+    return prepared->backend->run(&prepared->problem, &prepared->how, NULL, NULL);
+}
+
 static cc1d_status run(const cc1d_arguments *arguments, const cc1d_exec *given, void *scratch,
                        size_t scratch_size) {
     cc1d_exec exec = {.size = sizeof exec};
     cc1d_prepared prepared;
-    CC1D_CHECK(cc1d_prepare(arguments, &prepared));
+    CC1D_CHECK(prepare(arguments, &prepared));
     if (given) CC1D_CHECK(TAKE("exec", &exec, given, exec_sizes));
     return cc1d_run(&prepared, &exec, scratch, scratch_size);
 }
@@ -72,7 +79,7 @@ cc1d_status cc1d_backward_scratch(const cc1d_backward_args *given, size_t *bytes
     cc1d_prepared prepared;
     if (!bytes) return cc1d_fail(CC1D_ERROR_VALUE, "bytes: expected a pointer, got NULL");
     CC1D_CHECK(take_backward(given, &args, &arguments));
-    CC1D_CHECK(cc1d_prepare(&arguments, &prepared));
+    CC1D_CHECK(prepare(&arguments, &prepared));
     *bytes = prepared.scratch_bytes;
     return CC1D_OK;
 }

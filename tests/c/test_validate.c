@@ -102,6 +102,17 @@ static void test_forward(void) {
     forward_refused(CC1D_ERROR_VALUE, "out: expected shape (B, D, T) = (2, 3, 5), got (2, 3, 4)");
     forward.activation = 2;
     forward_refused(CC1D_ERROR_UNSUPPORTED, "activation: expected 0 (none) or 1 (silu), got 2");
+    static const char metal[] =
+        "mps tensors run on PyTorch's own stream (Python only); the C library has no host code for mps";
+    x.device = weight.device = bias.device = y.device = CC1D_METAL;
+    cc1d_backward_args backward = {.size = sizeof backward, .x = &x, .weight = &weight, .dout = &x};
+    size_t bytes;
+    backward.dweight = &y, y.ndim = 2, y.shape[0] = D, y.shape[1] = W, y.strides[0] = W, y.strides[1] = 1;
+    CHECK_STATUS(cc1d_backward_scratch(&backward, &bytes), CC1D_ERROR_UNSUPPORTED);
+    CHECK(strcmp(cc1d_last_error(), metal) == 0);
+    reset();
+    x.device = weight.device = bias.device = y.device = CC1D_METAL;
+    forward_refused(CC1D_ERROR_UNSUPPORTED, metal);
     cc1d_exec exec = {.size = sizeof exec + 8};
     snprintf(line, sizeof line, "exec: expected size = %zu, got %zu", sizeof exec, sizeof exec + 8);
     refused(cc1d_forward(&forward, &exec), CC1D_ERROR_VALUE, line);

@@ -8,6 +8,7 @@ import oracle
 import pytest
 import torch
 from inputs import same_bits, values
+from torch.autograd import forward_ad
 
 import causal_conv1d_mps as ccmps
 from causal_conv1d_mps import _composite
@@ -75,3 +76,35 @@ def test_operators_give_the_bits_of_the_direct_path(case):
     found = operator(*arrange_inputs("forward", **rest), code, True)
     assert all(same_bits(f, e) for f, e in zip(found, direct, strict=True))
     assert found[0].stride() == direct[0].stride()
+
+
+@pytest.mark.parametrize("other", ["seq_idx", "cu_seqlens"])
+def test_what_excludes_each_other_is_refused_here_too(other):
+    batch = 1 if other == "cu_seqlens" else 2
+    given = dict(seq_idx=torch.zeros(batch, 4, dtype=torch.int32), cu_seqlens=torch.tensor([0, 4]))
+    x, weight = torch.ones(batch, 3, 4), torch.ones(3, 2)
+    lengths = torch.full((batch,), 2)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, x)
+        with pytest.raises(ValueError, match=rf"^lengths, {other}: expected at most one of them"):
+            ccmps.causal_conv1d_fn(dual, weight, lengths=lengths, **{other: given[other]})
+        with pytest.raises(ValueError, match=r"^lengths: expected \("):
+            ccmps.causal_conv1d_fn(dual, weight, lengths=lengths[:0])
+
+
+def test_padded_memory_has_no_second_derivative():
+    x, weight = torch.ones(1, 2, 4), torch.ones(2, 2, requires_grad=True)
+    x[..., 2:] = torch.nan
+    y = ccmps.causal_conv1d_fn(x, weight, lengths=torch.tensor([2]), activation="silu")
+    (first,) = torch.autograd.grad(y.sum(), weight, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), weight)
+    assert first.isfinite().all() and second.isfinite().all()
+
+
+def test_a_gradient_of_what_is_absent_is_left_out():
+    x, weight = torch.ones(1, 2, 4), torch.ones(2, 2)
+    inputs = arrange_inputs("backward", dout=x, x=x, weight=weight)
+    dx, dweight, dbias, _ = torch.ops.causal_conv1d_mps.backward(
+        *inputs, 0, [True, True, True, False]
+    )
+    assert dx.shape == x.shape and dweight.shape == weight.shape and dbias.numel() == 0

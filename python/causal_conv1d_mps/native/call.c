@@ -78,8 +78,9 @@ int cc1d_make_results(cc1d_call *call, PyObject *state_len) {
         const cc1d_argument *a = &table->argument[i];
         if (!call->wanted[a->role]) continue;
         PyObject *like = a->like < 0 ? NULL : call->object[table->argument[a->like].role];
+        if (a->like >= 0 && !like) continue; /* nothing to be like: validation says what is missing */
         if (a->like < 0 ? make_states(call, a->role, state_len)
-                        : own(call, a->role, like ? cc1d_ask_torch(CC1D_PY_EMPTY_LIKE, like, NULL) : NULL))
+                        : own(call, a->role, cc1d_ask_torch(CC1D_PY_EMPTY_LIKE, like, NULL)))
             return -1;
     }
     return 0;
