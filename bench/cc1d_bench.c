@@ -1,7 +1,7 @@
 /* cc1d-bench - verify, then time the CPU kernels against memcpy, without Python.
  *
  * One line per operation and layout: median time, time of a memcpy of the same bytes on as many
- * threads, and the ratio. The shapes are those of cpu_shapes.h. */
+ * threads, and the ratio. The shapes are those of cpu_shapes.inc. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <pthread.h>
@@ -22,7 +22,7 @@ typedef struct bench_shape {
 } bench_shape;
 
 static const bench_shape SHAPES[] = {
-#include "cpu_shapes.h"
+#include "cpu_shapes.inc"
 };
 
 /* ---- Elements: random bit patterns of ordinary size, and their values

@@ -30,7 +30,7 @@ SMALL = [(1, 64, 128), (2, 128, 256), (4, 256, 512), (1, 512, 1024), (8, 64, 128
 _SHAPE = re.compile(r"\{(\d+), (\d+), (\d+)\}")
 CPU = [
     tuple(map(int, sizes))
-    for sizes in _SHAPE.findall(Path(__file__).with_name("cpu_shapes.h").read_text())
+    for sizes in _SHAPE.findall(Path(__file__).with_name("cpu_shapes.inc").read_text())
 ]
 DECODE = [(1, 4096), (1, 8192), (64, 8192), (256, 8192), (1024, 8192)]
 # Convolutions of published models: (D, W, bias, activation).

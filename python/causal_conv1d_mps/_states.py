@@ -60,7 +60,10 @@ def causal_conv1d_update(
         out,
     )
     if not is_dynamo_compiling():
-        y = _update(tensors, activation, pad_slot_id)
+        if out is not None and torch.autograd.profiler._is_profiler_enabled:
+            y = _update_shown(tensors, activation, pad_slot_id)
+        else:
+            y = _C.update(tensors, activation, pad_slot_id)
         if y is not NotImplemented:
             return y
     code = _checks.activation_code(activation)
@@ -79,10 +82,8 @@ def causal_conv1d_update(
     return y if out is None else out.copy_(y)
 
 
-def _update(tensors, *numbers):
+def _update_shown(tensors, *numbers):
     """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
-    if tensors[-1] is None or not torch.autograd.profiler._is_profiler_enabled:
-        return _C.update(tensors, *numbers)
     with torch.profiler.record_function("causal_conv1d_mps::update"):
         return _C.update(tensors, *numbers)
 

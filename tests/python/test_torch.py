@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import causal_conv1d_mps as ccmps
+from causal_conv1d_mps._tables import arrange_inputs
 
 B, D, T, W = 2, 5, 7, 4
 operators = torch.ops.causal_conv1d_mps
@@ -56,39 +57,59 @@ def test_signatures(name):
 SEQ_IDX = torch.tensor([[0, 0, 0, 1, 1, -1, 1], [0, 0, 1, 0, 2, 2, 2]], dtype=torch.int32)
 CU_SEQLENS = torch.tensor([0, 2, 2, T])
 
+
+def convolution(*numbers, grad=False, **others):
+    """The arguments of the operator forward, or of backward where dout is given."""
+    named = dict(zip(("x", "weight", "bias"), inputs(grad=grad), strict=True)) | others
+    return (*arrange_inputs("backward" if "dout" in named else "forward", **named), *numbers)
+
+
+def states(grad=False):
+    return made(B, D, W - 1, grad=grad)
+
+
 OPERATOR_CALLS = {
     "forward": lambda: (
         operators.forward,
-        (*inputs(grad=True), None, None, made(B, D, W - 1, grad=True), made(B, D, T), 1, True),
+        convolution(1, True, grad=True, initial_states=states(grad=True), residual=made(B, D, T)),
     ),
     "forward seq_idx": lambda: (
         operators.forward,
-        (made(B, D, T, grad=True), made(D, W), None, SEQ_IDX, None, None, None, 0, False),
+        convolution(0, False, x=made(B, D, T, grad=True), bias=None, seq_idx=SEQ_IDX),
     ),
     "forward cu_seqlens": lambda: (
         operators.forward,
-        (made(1, D, T), made(D, W, grad=True), None, None, CU_SEQLENS, None, None, 0, True),
+        convolution(
+            0,
+            True,
+            x=made(1, D, T),
+            weight=made(D, W, grad=True),
+            bias=None,
+            cu_seqlens=CU_SEQLENS,
+        ),
+    ),
+    "forward lengths": lambda: (
+        operators.forward,
+        convolution(1, True, grad=True, lengths=torch.tensor([3, 7])),
     ),
     "forward channel-last": lambda: (
         operators.forward,
-        (made(B, T, D).mT, made(D, W), made(D), None, None, None, None, 1, False),
+        convolution(1, False, x=made(B, T, D).mT),
     ),
     "backward": lambda: (
         operators.backward,
-        (
-            made(B, D, T, grad=True),
-            *inputs(grad=True),
-            None,
-            None,
-            made(B, D, W - 1, grad=True),
-            made(B, D, W - 1, grad=True),
+        convolution(
             1,
             [True] * 4,
+            grad=True,
+            dout=made(B, D, T, grad=True),
+            initial_states=states(grad=True),
+            dfinal_states=states(grad=True),
         ),
     ),
     "backward of x alone": lambda: (
         operators.backward,
-        (made(B, D, T), *inputs(), SEQ_IDX, None, None, None, 1, [True, False, False, False]),
+        convolution(1, [True, False, False, False], dout=made(B, D, T), seq_idx=SEQ_IDX),
     ),
     "update": lambda: (
         operators.update,
@@ -136,7 +157,7 @@ def test_opcheck(call):
 
 def test_operators_and_direct_path_agree():
     x, weight, bias = inputs()
-    y, _ = operators.forward(x, weight, bias, None, None, None, None, 1, False)
+    y, _ = operators.forward(*arrange_inputs("forward", x=x, weight=weight, bias=bias), 1, False)
     assert torch.equal(y, ccmps.causal_conv1d(x, weight, bias, "silu"))
 
 
