@@ -99,7 +99,8 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
             if (random % 7 == 0) values[i] += (int64_t)1 << 30;
             break;
         case FUZZ_ACCEPTED: /* 1..S-W+2 */
-            values[i] = 1 + (int64_t)(random % (uint64_t)(states - c->size['V'] + 1));
+            values[i] =
+                1 + (states >= c->size['V'] ? (int64_t)(random % (uint64_t)(states - c->size['V'] + 1)) : 0);
             break;
         default: values[i] = 0;
         }
