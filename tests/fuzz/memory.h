@@ -91,7 +91,8 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
         case FUZZ_OTHER_ROWS: /* as far from those that are read as can be */
         case FUZZ_ROWS: /* i times an odd number plus a shift, modulo a power of two, is a permutation */
             values[i] = pool > 0 ? (int64_t)((uint64_t)i + c->seed % (uint64_t)pool) % pool : -1;
-            if (content == FUZZ_OTHER_ROWS && pool >= 2 * batch) values[i] = (values[i] + batch) % pool;
+            if (content == FUZZ_OTHER_ROWS && pool > 0 && pool >= 2 * batch)
+                values[i] = (values[i] + batch) % pool;
             if (random % 6 == 0) values[i] = random % 12 ? -1 : c->pad_slot_id;
             break;
         case FUZZ_LENGTHS:
