@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 SONAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so")
-# src/cuda/compile.c gives the compiler the same ones.
+# src/cuda/nvrtc.c gives the compiler the same ones.
 OPTIONS = ("--fmad=false",)
 
 

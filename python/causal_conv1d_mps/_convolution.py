@@ -25,7 +25,7 @@ def convolve(tensors, activation, return_final_states=False):
     """
     if not is_dynamo_compiling():
         if torch.autograd.profiler._is_profiler_enabled and _writes(tensors):
-            found = _forward_shown(tensors, activation, return_final_states)
+            found = shown("forward", tensors, activation, return_final_states)
         else:
             found = _C.forward(tensors, activation, return_final_states)
         if found is not NotImplemented:
@@ -37,10 +37,10 @@ def _writes(tensors):
     return any(tensor is not None for tensor in tensors[INPUTS:])
 
 
-def _forward_shown(tensors, *numbers):
+def shown(operation, *arguments):
     """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
-    with torch.profiler.record_function("causal_conv1d_mps::forward"):
-        return _C.forward(tensors, *numbers)
+    with torch.profiler.record_function(f"causal_conv1d_mps::{operation}"):
+        return getattr(_C, operation)(*arguments)
 
 
 def _convolve_watched(tensors, activation, return_final_states):

@@ -7,7 +7,7 @@ import torch
 
 from . import _C, _autograd, _checks
 from ._compat import HAS_OPERATORS, any_autocast, is_dynamo_compiling, require_operators
-from ._convolution import autocast
+from ._convolution import autocast, shown
 from ._watch import any_requires_grad, refuse_tangents
 
 if HAS_OPERATORS:
@@ -61,7 +61,7 @@ def causal_conv1d_update(
     )
     if not is_dynamo_compiling():
         if out is not None and torch.autograd.profiler._is_profiler_enabled:
-            y = _update_shown(tensors, activation, pad_slot_id)
+            y = shown("update", tensors, activation, pad_slot_id)
         else:
             y = _C.update(tensors, activation, pad_slot_id)
         if y is not NotImplemented:
@@ -80,12 +80,6 @@ def causal_conv1d_update(
     *inputs, out_indices, _ = tensors
     y = _ops.update(*inputs, pad_slot_id, code, out_indices)
     return y if out is None else out.copy_(y)
-
-
-def _update_shown(tensors, *numbers):
-    """A profiler shows operators; a call that writes to the caller's tensors runs without one."""
-    with torch.profiler.record_function("causal_conv1d_mps::update"):
-        return _C.update(tensors, *numbers)
 
 
 def causal_conv1d_varlen_states(x, cu_seqlens, state_len):

@@ -26,6 +26,14 @@ typedef struct cc1d_backend {
                        void *scratch);
 } cc1d_backend;
 
+/* prepare() of every GPU. */
+static inline cc1d_status cc1d_prepare_launches(const cc1d_problem *problem, cc1d_how *how,
+                                                size_t *scratch_bytes) {
+    const cc1d_status status = cc1d_make_plan(problem, &how->gpu);
+    if (!status) *scratch_bytes = how->gpu.scratch_bytes;
+    return status;
+}
+
 extern const cc1d_backend cc1d_backend_cpu;
 extern const cc1d_backend cc1d_backend_cuda;
 extern const cc1d_backend cc1d_backend_metal;

@@ -54,12 +54,6 @@ static int available(char *detail, size_t size) {
     return usable;
 }
 
-static cc1d_status prepare(const cc1d_problem *problem, cc1d_how *how, size_t *scratch_bytes) {
-    const cc1d_status status = cc1d_make_plan(problem, &how->gpu);
-    if (!status) *scratch_bytes = how->gpu.scratch_bytes;
-    return status;
-}
-
 static cc1d_status launch_one(const cc1d_driver *driver, const cc1d_cuda_device *device,
                               const cc1d_problem *problem, const cc1d_launch *launch, cu_function function,
                               cu_stream stream, void *scratch) {
@@ -139,4 +133,4 @@ static cc1d_status run(const cc1d_problem *problem, const cc1d_how *how, const c
     return status;
 }
 
-const cc1d_backend cc1d_backend_cuda = {"cuda", available, prepare, run};
+const cc1d_backend cc1d_backend_cuda = {"cuda", available, cc1d_prepare_launches, run};

@@ -12,16 +12,10 @@ static int available(char *detail, size_t size) {
     return 0;
 }
 
-static cc1d_status prepare(const cc1d_problem *problem, cc1d_how *how, size_t *scratch_bytes) {
-    const cc1d_status status = cc1d_make_plan(problem, &how->gpu);
-    if (!status) *scratch_bytes = how->gpu.scratch_bytes;
-    return status;
-}
-
 static cc1d_status run(const cc1d_problem *problem, const cc1d_how *how, const cc1d_exec *exec,
                        void *scratch) {
     (void)problem, (void)how, (void)exec, (void)scratch;
     return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "%s", explanation);
 }
 
-const cc1d_backend cc1d_backend_metal = {"metal", available, prepare, run};
+const cc1d_backend cc1d_backend_metal = {"metal", available, cc1d_prepare_launches, run};

@@ -12,6 +12,7 @@ import torch
 
 import causal_conv1d_mps as ccmps
 from causal_conv1d_mps import _C
+from causal_conv1d_mps._tables import arrange
 
 CALLS = 300  # fewer than the launches that a stream queues before it makes the host wait
 ROUNDS = 15
@@ -39,20 +40,20 @@ def main():
     live = [t.clone().requires_grad_() for t in (x, weight, bias)]
     double = live[0] * 2
     y = ccmps.causal_conv1d(*live, "silu")
-    absent = [None] * 4
+    forward = arrange("forward", x=x, weight=weight, bias=bias, out=out)
+    named = dict(x=step, conv_state=state, weight=weight, bias=bias, out=stepped)
+    update = arrange("update", **named)
 
     def grad(output, inputs):
         return torch.autograd.grad(output, inputs, above, retain_graph=True)
 
     rows = {
         "forward, no gradient": lambda: ccmps.causal_conv1d(x, weight, bias, "silu"),
-        "  of it: _C.forward": lambda: _C.forward(x, weight, bias, *absent, out, None, 1, 1),
+        "  of it: _C.run": lambda: _C.run("forward", forward, 1, -1, 1),
         "  (torch.empty_like)": lambda: torch.empty_like(x),
         "  (a PyTorch kernel: relu_)": lambda: torch.relu_(out),
         "update": lambda: ccmps.causal_conv1d_update(step, state, weight, bias, "silu"),
-        "  of it: _C.update": lambda: _C.update(
-            step, state, weight, bias, None, None, None, stepped, -1, 1, 1
-        ),
+        "  of it: _C.run, update": lambda: _C.run("update", update, 1, -1, 1),
         "forward, recording": lambda: ccmps.causal_conv1d(*live, "silu"),
         "backward": lambda: grad(y, live),
         "  (backward of x * 2)": lambda: grad(double, live[:1]),

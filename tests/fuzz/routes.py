@@ -6,7 +6,7 @@ import itertools
 import torch
 
 import causal_conv1d_mps as ccmps
-from causal_conv1d_mps._tables import arrange_inputs
+from causal_conv1d_mps._tables import INPUTS
 
 OPERATORS = torch.ops.causal_conv1d_mps
 
@@ -74,19 +74,14 @@ def _dropin_fn(call):
     )
 
 
+def _inputs(operation, call):
+    """What the operator takes of the call, which knows its tensors by the same names."""
+    return [getattr(call, argument.name, None) for argument in INPUTS[operation]]
+
+
 def forward(call):
     if call.route == "operator":
-        given = dict(
-            x=call.x,
-            weight=call.weight,
-            bias=call.bias,
-            seq_idx=call.seq_idx,
-            cu_seqlens=call.cu_seqlens,
-            initial_states=call.initial_states,
-            residual=call.residual,
-        )
-        inputs = arrange_inputs("forward", **given)
-        y, states = OPERATORS.forward(*inputs, _code(call), call.final)
+        y, states = OPERATORS.forward(*_inputs("forward", call), _code(call), call.final)
         return _named((y, states) if call.final else y, call.final)
     if call.route == "out":
         result = ccmps.causal_conv1d_fn(
@@ -155,18 +150,8 @@ def _backward_directly(call):
             with_states,
             call.activation is not None,
         )
-    given = dict(
-        dout=call.dout,
-        x=call.x,
-        weight=call.weight,
-        bias=call.bias,
-        seq_idx=call.seq_idx,
-        cu_seqlens=call.cu_seqlens,
-        initial_states=call.initial_states,
-        dfinal_states=call.dfinal_states,
-    )
     needs = [True, True, call.bias is not None, with_states]
-    return OPERATORS.backward(*arrange_inputs("backward", **given), _code(call), needs)
+    return OPERATORS.backward(*_inputs("backward", call), _code(call), needs)
 
 
 def _vjp(call, leaves):

@@ -103,11 +103,11 @@ static int borrow_through_table(PyObject *object, const char *name, cc1d_tensor 
     return (cc1d_device)tensor->device == cc1d_launched_device() ? cc1d_find_offset(object, tensor) : 0;
 }
 
-/* A tensor of any kind. What stands for Metal in tests keeps its tensors elsewhere. */
-static int borrow_one(cc1d_call *call, int role, const char *name, bool writable) {
+/* A tensor of any kind; served: by the exchange table. What stands for Metal in tests keeps its tensors
+ * elsewhere. */
+static int borrow_one(cc1d_call *call, int role, const char *name, bool writable, bool served) {
     PyObject *object = call->object[role];
     cc1d_tensor *tensor = &call->tensor[role];
-    const bool served = cc1d_has_exchange(object);
     const int failed = served ? borrow_through_table(object, name, tensor)
                        : cc1d_has_device(object, cc1d_launched_device())
                            ? cc1d_describe(object, name, tensor)
@@ -124,7 +124,7 @@ static int borrow_each(cc1d_call *call, bool served) {
         PyObject *object = call->object[a->role];
         if (!object || cc1d_has_exchange(object) != served) continue;
         cc1d_tensor *tensor = &call->tensor[a->role];
-        if (borrow_one(call, a->role, a->name, a->written)) return -1;
+        if (borrow_one(call, a->role, a->name, a->written, served)) return -1;
         if (a->role == CC1D_WEIGHT || a->role == CC1D_DWEIGHT) squeeze(tensor);
         call->arguments.tensor[a->role] = tensor;
     }
@@ -154,7 +154,7 @@ static int make_scratch(cc1d_call *call, size_t bytes) {
         size ? Py_BuildValue("{s:O,s:O}", "dtype", cc1d_torch(CC1D_PY_UINT8), "device", device) : NULL;
     PyObject *scratch = options ? PyObject_Call(cc1d_torch(CC1D_PY_EMPTY), size, options) : NULL;
     int result = own(call, CC1D_SCRATCH, scratch);
-    if (!result) result = borrow_one(call, CC1D_SCRATCH, "scratch", true);
+    if (!result) result = borrow_one(call, CC1D_SCRATCH, "scratch", true, cc1d_has_exchange(scratch));
     const cc1d_tensor *tensor = &call->tensor[CC1D_SCRATCH];
     if (!result) call->scratch = (char *)tensor->data + tensor->byte_offset;
     Py_XDECREF(options);

@@ -1,8 +1,9 @@
 /* route.h - the way of every eager call, on every device: asks once whether anything watches, makes the
  * results, borrows each tensor once, runs, tells autograd.
  *
- * A call's tensors come as one tuple in the order of its table (table.h); it may end early. All but run
- * return NotImplemented, with nothing written, where something watches the call: the operators serve it then.
+ * A call's tensors come as one tuple in the order of its table (core/arguments.h); it may end early. All but
+ * run return NotImplemented, with nothing written, where something watches the call: the operators serve it
+ * then.
  */
 #ifndef CC1D_ROUTE_H
 #define CC1D_ROUTE_H
