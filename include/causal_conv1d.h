@@ -243,9 +243,23 @@ typedef struct cc1d_varlen_states_args {
     const cc1d_tensor *x;          /* (total, D) F */
     const cc1d_tensor *cu_seqlens; /* (N+1) I: 0 <= first <= ... <= last <= total */
     const cc1d_tensor
-        *states; /* (N, D, S) F, written: the last S steps of every sequence, zeros on the left */
+        *states; /* (N, D, S), written: the last S steps of every sequence, zeros on the left. With positions
+                    (M, D, S), with out_indices (pool, D, S). float64 with float64 x; else float32, float16 or
+                    bfloat16: steps are rounded when stored */
+    const cc1d_tensor *initial_states; /* (N, D, >= S), or NULL: what came before each sequence, oldest first;
+                                          instead of the zeros. Dtypes as of states. Since 0.2 */
+    const cc1d_tensor
+        *positions;                 /* (M) I, or NULL: how many steps of x lie before each state, first <=
+                                       positions <= last      of cu_seqlens. A state is of the sequence that its last
+                                       step belongs to: at a boundary,      of the one that ends there. positions =
+                                       first: the initial state of the first sequence.      Since 0.2 */
+    const cc1d_tensor *out_indices; /* (M, or N without positions) I, or NULL: row of states for each state,
+                                       each once; a state with a negative one is skipped. Since 0.2 */
 } cc1d_varlen_states_args;
 
+/* States of packed sequences: at their ends, or after any of their steps. Bad positions and indices are
+ * refused on CPU before anything is written, and read once; on GPUs a state with one is skipped
+ * where there are out_indices, and zeros else. */
 CC1D_API cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *args, const cc1d_exec *exec);
 
 /* ---- What is here

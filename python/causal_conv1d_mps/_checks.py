@@ -32,7 +32,7 @@ def require_tensors(operation, tensors):
     """Refuse what no operator would refuse by name, in a call that goes through the operators."""
     arguments = _tables.ARGUMENTS[operation]
     named = {
-        _public_name(operation, argument.name): value
+        public_name(operation, argument.name): value
         for argument, value in zip(arguments, tensors, strict=False)
         if not (value is None and (argument.optional or argument.result))
     }
@@ -89,17 +89,18 @@ def explain(operation, tensors, error):
     for index in (False, True):
         for name, (argument, tensor) in given.items():
             if (argument.kind == "i") == index:
-                _explain_one(_public_name(operation, name), argument, tensor, x, error)
-    if "final_states" in given and operation == "forward":
-        message = re.sub(r"\bfinal_states\b", "final_states_out", str(error))
+                _explain_one(public_name(operation, name), argument, tensor, x, error)
+    for name in given:
+        message = re.sub(rf"\b{name}\b", public_name(operation, name), str(error))
         if message != str(error):
             raise type(error)(message) from error
     return None
 
 
-def _public_name(operation, name):
+def public_name(operation, name):
     """The kernels know a caller's tensor for the states by another name."""
-    return "final_states_out" if (operation, name) == ("forward", "final_states") else name
+    other = {("forward", "final_states"): "final_states_out", ("varlen_states", "states"): "out"}
+    return other.get((operation, name), name)
 
 
 def _explain_one(name, argument, tensor, x, error):
@@ -219,6 +220,11 @@ def check_targets(operation, tensors, recorded, copied=False):
     if "conv_state" in given:
         refuse_recorded("conv_state", given["conv_state"])
         writable("conv_state", given["conv_state"])
+    if operation == "varlen_states":
+        if "states" in given:
+            refuse_recorded("out", given["states"])
+            writable_state("out", given["states"])
+        return
     out, states = given.pop("out", None), given.pop("final_states", None)
     if out is not None and recorded:
         refuse_grad_with_out()
@@ -251,13 +257,29 @@ def states_shape(x, weight, cu_seqlens):
     return (sequences, x.shape[1], weight.shape[-1] - 1)
 
 
-def new_states(x, weight, cu_seqlens, state_len=None):
+def new_states(x, weight, cu_seqlens, state_len=None, positions=None):
     """Uninitialised final states, or those of varlen_states, which has no weight."""
     if weight is None:
-        shape = (max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_length(state_len))
-    else:
-        shape = states_shape(x, weight, cu_seqlens)
+        return _new_varlen_states(x, cu_seqlens, state_len, positions)
+    shape = states_shape(x, weight, cu_seqlens)
     return None if shape is None else x.new_empty(shape)
+
+
+def _new_varlen_states(x, cu_seqlens, state_len, positions):
+    count = max(cu_seqlens.numel() - 1, 0) if positions is None else positions.numel()
+    return x.new_empty((count, *x.shape[1:], state_length(state_len)))
+
+
+def states_target(out, out_indices, state_len):
+    """state_len, which a caller's tensor has to agree with."""
+    if out is None:
+        if out_indices is not None:
+            raise ValueError("out: expected a tensor beside out_indices, got None")
+        return state_len
+    length = state_length(state_len)
+    if isinstance(out, torch.Tensor) and out.dim() == 3 and out.shape[2] != length:
+        raise ValueError(f"out: expected states of state_len = {length} steps, got {out.shape[2]}")
+    return length
 
 
 def refuse_recorded(name, state):

@@ -2,6 +2,7 @@
 
 causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state. An operator's
 arguments are its operation's inputs (_tables.py), then numbers, then inputs of later releases.
+varlen_states has two: ::varlen_states makes its states, ::store_states writes the caller's.
 """
 
 import torch
@@ -21,9 +22,18 @@ for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
     ("update", ["int pad_slot_id", "int activation"], "Tensor", "conv_state_out_indices"),
-    ("varlen_states", ["SymInt state_len"], "Tensor"),
 ):
     _library.define(schema(_name, _numbers, _results, _added))
+_library.define(
+    schema(
+        "varlen_states",
+        ["SymInt state_len"],
+        "Tensor",
+        added=("initial_states", "positions"),
+        without=("out_indices",),
+    )
+)
+_library.define(schema("varlen_states", ["Tensor(a!) states"], "()", name="store_states"))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
@@ -31,6 +41,7 @@ forward = _operators.forward.default
 backward = _operators.backward.default
 update = _operators.update.default
 varlen_states = _operators.varlen_states.default
+store_states = _operators.store_states.default
 refused_gradient = _operators.refused_gradient.default
 
 _DEVICES = ("CPU", "CUDA", "MPS")
@@ -232,22 +243,49 @@ def _update_bumping_version(keyset, *arguments):
 
 
 @_implement("varlen_states")
-def _varlen_states(x, cu_seqlens, state_len):
-    states = new_states(x, None, cu_seqlens, state_len)
-    return _C.run("varlen_states", (x, cu_seqlens, states))[0]
+def _varlen_states(x, cu_seqlens, state_len, initial_states=None, positions=None):
+    states = new_states(x, None, cu_seqlens, state_len, positions)
+    return _C.run("varlen_states", (x, cu_seqlens, initial_states, positions, None, states))[0]
 
 
 @_fake("varlen_states")
-def _varlen_states_fake(x, cu_seqlens, state_len):
+def _varlen_states_fake(x, cu_seqlens, state_len, initial_states=None, positions=None):
     state_len = state_length(state_len)
+    _check_packed(x, cu_seqlens, initial_states, positions, None)
+    count = cu_seqlens.shape[0] - 1 if positions is None else positions.shape[0]
+    return x.new_empty((count, x.shape[1], state_len))
+
+
+def _check_packed(*inputs):
+    x = inputs[0]
     torch._check_value(x.dim() == 2, lambda: f"x: expected shape (total, D), got {tuple(x.shape)}")
-    require_device("cu_seqlens", cu_seqlens, x.device, "x")
-    return x.new_empty((cu_seqlens.shape[0] - 1, x.shape[1], state_len))
+    _check("varlen_states", inputs)
 
 
-def _varlen_states_below_autograd(keyset, *arguments):
-    with torch._C._AutoDispatchBelowAutograd():
-        return varlen_states.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+@_implement("store_states")
+def _store_states(*tensors):
+    _C.run("varlen_states", tensors)
+
+
+@_fake("store_states")
+def _store_states_fake(*tensors):
+    *inputs, states = tensors
+    _check_packed(*inputs)
+    require_device("out", states, inputs[0].device, "x")
+
+
+def _below_autograd(operator):
+    def run(keyset, *arguments):
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+
+    return run
+
+
+def _store_states_bumping_version(keyset, *tensors):
+    increment_version(tensors[-1])
+    with torch._C._AutoDispatchBelowADInplaceOrView():
+        store_states.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *tensors)
 
 
 # --- registration ----------------------------------------------------------------------------
@@ -260,12 +298,15 @@ torch.library.register_autograd(
 )
 _library.impl("update", _update_under_autograd, "Autograd", with_keyset=True)
 _library.impl("update", _update_bumping_version, "ADInplaceOrView", with_keyset=True)
-_library.impl("varlen_states", _varlen_states_below_autograd, "Autograd", with_keyset=True)
+for _operator, _name in ((varlen_states, "varlen_states"), (store_states, "store_states")):
+    _library.impl(_name, _below_autograd(_operator), "Autograd", with_keyset=True)
+_library.impl("store_states", _store_states_bumping_version, "ADInplaceOrView", with_keyset=True)
 
 for _operator, _rule in (
     (forward, _vmap.folding_rule(forward, "forward")),
     (backward, _vmap.folding_rule(backward, "backward")),
     (update, _vmap.looping_rule(update, "update")),
     (varlen_states, _vmap.looping_rule(varlen_states, "varlen_states")),
+    (store_states, _vmap.looping_rule(store_states, "varlen_states")),
 ):
     torch.library.register_vmap(_operator, _rule, lib=_library)

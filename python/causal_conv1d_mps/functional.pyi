@@ -94,4 +94,13 @@ def causal_conv1d_update(
     conv_state_out_indices: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
-def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor: ...
+def causal_conv1d_varlen_states(
+    x: Tensor,
+    cu_seqlens: Tensor,
+    state_len: int,
+    *,
+    initial_states: Tensor | None = None,
+    positions: Tensor | None = None,
+    out: Tensor | None = None,
+    out_indices: Tensor | None = None,
+) -> Tensor: ...

@@ -60,13 +60,16 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                       INPUT("conv_state_out_indices", CC1D_OUT_INDICES, 'i',
                             "B", OPTIONAL, MEANING(CC1D_POOL_ROWS)),
                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED)}},
-    [CC1D_OP_VARLEN_STATES] = {.name = "varlen_states",
-                               .inputs = 2,
-                               .count = 3,
-                               .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
-                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED,
-                                                  MEANING(CC1D_BOUNDARIES)),
-                                            RESULT("states", CC1D_FINAL, 'x', "NDs", -1, REQUIRED)}},
+    [CC1D_OP_VARLEN_STATES] =
+        {.name = "varlen_states",
+         .inputs = 5,
+         .count = 6,
+         .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
+                      INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED, MEANING(CC1D_BOUNDARIES)),
+                      INPUT("initial_states", CC1D_INITIAL, 's', "NDi", OPTIONAL),
+                      INPUT("positions", CC1D_POSITIONS, 'i', "m", OPTIONAL, MEANING(CC1D_STEPS_DONE)),
+                      INPUT("out_indices", CC1D_OUT_INDICES, 'i', "M", OPTIONAL, MEANING(CC1D_POOL_ROWS)),
+                      RESULT("states", CC1D_FINAL, 's', "pDs", -1, REQUIRED)}},
 };
 
 const char *cc1d_role_name(cc1d_operation op, cc1d_role role) {

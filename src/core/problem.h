@@ -25,10 +25,10 @@ typedef enum cc1d_role {
     CC1D_BIAS,        /* dim, 1, 1 */
     CC1D_SEQ_IDX,     /* batch, time, 1 */
     CC1D_CU,          /* sequence boundary, 1, 1 */
-    CC1D_INITIAL,     /* sequence, dim, step (W-1 of them) */
+    CC1D_INITIAL,     /* sequence, dim, step (W-1 of them; varlen_states: at least S) */
     CC1D_RESIDUAL,    /* batch, dim, time */
     CC1D_OUT,         /* batch, dim, time */
-    CC1D_FINAL,       /* sequence, dim, step; varlen_states writes its states here too */
+    CC1D_FINAL,       /* sequence, dim, step; of varlen_states: its states, or rows of a pool */
     CC1D_DOUT,        /* batch, dim, time */
     CC1D_DFINAL,      /* sequence, dim, step */
     CC1D_DX,          /* batch, dim, time */
@@ -40,7 +40,8 @@ typedef enum cc1d_role {
     CC1D_INDICES,     /* batch, 1, 1 */
     CC1D_ACCEPTED,    /* batch, 1, 1 */
     CC1D_LENGTHS,     /* batch, 1, 1 */
-    CC1D_OUT_INDICES, /* batch, 1, 1 */
+    CC1D_OUT_INDICES, /* batch, or state of varlen_states, 1, 1 */
+    CC1D_POSITIONS,   /* state of varlen_states, 1, 1 */
     CC1D_ROLES
 } cc1d_role;
 
@@ -62,6 +63,9 @@ typedef struct cc1d_problem {
     int64_t width;     /* W; 1 for varlen_states */
     int64_t sequences; /* N with cu_seqlens, else batch: rows of the states */
     int64_t state_len; /* W-1; S for update and varlen_states */
+    int64_t entries;   /* what is read from or written to a row each: sequences; M for varlen_states */
+    int64_t pool_rows;
+    int64_t initial_len; /* of varlen_states: steps of a row of the initial states */
     int64_t pad_slot_id;
     bool in_place; /* update: out is x, each step's y takes its place */
     cc1d_view view[CC1D_ROLES];

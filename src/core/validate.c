@@ -72,8 +72,9 @@ static double at_least_one(int64_t size) { return size > 0 ? (double)size : 1; }
 static cc1d_status check_work(const cc1d_problem *p) {
     const double rows = at_least_one(p->batch) * at_least_one(p->dim);
     const int64_t each = p->op == CC1D_OP_UPDATE ? p->seqlen + p->state_len : 0;
+    const double states = p->op == CC1D_OP_VARLEN_STATES ? (double)p->entries * (double)p->state_len : 0;
     if (rows * at_least_one(p->seqlen) * (double)(p->width + 1) <= MOST_WORK &&
-        rows * (double)each <= MOST_WORK)
+        rows * (double)each <= MOST_WORK && rows * states <= MOST_WORK)
         return CC1D_OK;
     return cc1d_fail(CC1D_ERROR_VALUE,
                      "x: expected at most 2^58 steps of work, got shape (%lld, %lld, %lld) with W = %lld and "
@@ -86,10 +87,10 @@ static cc1d_status check_state(cc1d_problem *p) {
     if (p->state_len < p->width - 1)
         return cc1d_fail(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = %lld, got %lld",
                          (long long)(p->width - 1), (long long)p->state_len);
-    if (!cc1d_has(p, CC1D_INDICES) && p->sequences < p->batch)
+    if (!cc1d_has(p, CC1D_INDICES) && p->pool_rows < p->sequences)
         return cc1d_fail(CC1D_ERROR_VALUE,
                          "conv_state: expected at least B = %lld rows without conv_state_indices, got %lld",
-                         (long long)p->batch, (long long)p->sequences);
+                         (long long)p->sequences, (long long)p->pool_rows);
     if (p->state_len == 0)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
     if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 2 + p->seqlen)
@@ -121,6 +122,9 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     p->activation = (cc1d_activation)a->activation;
     CC1D_CHECK(check_work(p));
     if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_state(p));
+    if (p->op == CC1D_OP_VARLEN_STATES && cc1d_has(p, CC1D_INITIAL) && p->initial_len < p->state_len)
+        return cc1d_fail(CC1D_ERROR_VALUE, "initial_states: expected at least S = %lld steps, got %lld",
+                         (long long)p->state_len, (long long)p->initial_len);
     p->in_place = p->op == CC1D_OP_UPDATE && is_same(&p->view[CC1D_X], &p->view[CC1D_OUT]);
     if (p->in_place && p->seqlen > 1 && p->view[CC1D_STATE].dtype != p->view[CC1D_X].dtype)
         return cc1d_fail(

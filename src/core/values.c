@@ -60,11 +60,11 @@ static bool is_padding(const cc1d_problem *p, int64_t b) { return cc1d_row_read(
 
 /* A set of the pool's rows. */
 static cc1d_status new_set(const cc1d_problem *p, cc1d_role role, unsigned char **set) {
-    const uint64_t bytes = (uint64_t)p->sequences / 8 + 1;
+    const uint64_t bytes = (uint64_t)p->pool_rows / 8 + 1;
     *set = bytes <= SIZE_MAX ? calloc((size_t)bytes, 1) : NULL;
     if (*set) return CC1D_OK;
     return cc1d_fail(CC1D_ERROR_MEMORY, "%s: out of memory for %lld pool rows", cc1d_role_name(p->op, role),
-                     (long long)p->sequences);
+                     (long long)p->pool_rows);
 }
 
 static bool holds(const unsigned char *set, int64_t row) { return set[row / 8] >> (row % 8) & 1; }
@@ -80,10 +80,10 @@ static cc1d_status check_range(const cc1d_problem *p, cc1d_role role, int64_t *l
     for (int64_t b = 0; b < rows_with(p, role); b++) {
         if (is_padding(p, b)) continue;
         const int64_t row = cc1d_index_at(&p->view[role], b, 0);
-        if (row >= p->sequences)
+        if (row >= p->pool_rows)
             return cc1d_fail(
                 CC1D_ERROR_VALUE, "%s: expected values below the pool's %lld rows, got %lld at element %lld",
-                cc1d_role_name(p->op, role), (long long)p->sequences, (long long)row, (long long)b);
+                cc1d_role_name(p->op, role), (long long)p->pool_rows, (long long)row, (long long)b);
         ++*live;
     }
     return CC1D_OK;
@@ -108,7 +108,7 @@ static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
     unsigned char *set = NULL;
     int64_t live = 0;
     CC1D_CHECK(check_range(p, role, &live));
-    if (live > 0 && rows < p->batch) return repeated(p, role, cc1d_row_written(p, 0), 1);
+    if (live > 0 && rows < p->entries) return repeated(p, role, cc1d_row_written(p, 0), 1);
     if (live < 2) return CC1D_OK;
     CC1D_CHECK(new_set(p, role, &set));
     cc1d_status status = CC1D_OK;
@@ -118,7 +118,7 @@ static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
         if (holds(set, row)) status = repeated(p, role, row, b);
         set[row / 8] |= (unsigned char)(1u << (row % 8));
     }
-    if (!status && role == CC1D_OUT_INDICES) status = check_readers(p, set);
+    if (!status && role == CC1D_OUT_INDICES && cc1d_has(p, CC1D_STATE)) status = check_readers(p, set);
     free(set);
     return status;
 }
@@ -145,10 +145,29 @@ static cc1d_status check_counts(const cc1d_problem *p, const cc1d_argument *argu
     return CC1D_OK;
 }
 
+/* From the first boundary to the last: every such step count lies in a sequence, or at an end of one. */
+static cc1d_status check_positions(const cc1d_problem *p) {
+    const int64_t *cu = copied(p, CC1D_CU), first = cu[0], last = cu[distinct(&p->view[CC1D_CU]) - 1];
+    for (int64_t m = 0; m < rows_with(p, CC1D_POSITIONS); m++) {
+        const int64_t value = cc1d_index_at(&p->view[CC1D_POSITIONS], m, 0);
+        if (is_padding(p, m) || (value >= first && value <= last && p->sequences > 0)) continue;
+        if (p->sequences == 0)
+            return cc1d_fail(CC1D_ERROR_VALUE,
+                             "positions: expected none without a sequence, got %lld at element %lld",
+                             (long long)value, (long long)m);
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "positions: expected values from cu_seqlens[0] = %lld to cu_seqlens[-1] = %lld, got "
+                         "%lld at element %lld",
+                         (long long)first, (long long)last, (long long)value, (long long)m);
+    }
+    return CC1D_OK;
+}
+
 static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argument) {
     switch (argument->meaning) {
     case CC1D_BOUNDARIES: return check_cu_seqlens(p);
     case CC1D_POOL_ROWS: return check_rows(p, argument->role);
+    case CC1D_STEPS_DONE: return check_positions(p);
     default: return check_counts(p, argument);
     }
 }

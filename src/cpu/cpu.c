@@ -168,13 +168,18 @@ static int64_t channel_blocks(const cc1d_problem *p) {
     return (p->dim + STAGE_CHANNELS - 1) / STAGE_CHANNELS;
 }
 
-/* One block of channels of one row of the states. */
-static void state_bounds(const job *j, int64_t index, cc1d_segment *s) {
-    const cc1d_problem *p = j->p;
+/* The channels of block `index`; returns the row that it is of. */
+static int64_t block_bounds(const cc1d_problem *p, int64_t index, cc1d_segment *s) {
     const int64_t blocks = channel_blocks(p);
-    s->n = index / blocks;
     s->d0 = index % blocks * STAGE_CHANNELS;
     s->d1 = s->d0 + STAGE_CHANNELS < p->dim ? s->d0 + STAGE_CHANNELS : p->dim;
+    return index / blocks;
+}
+
+/* One block of channels of sequence n. */
+static void state_bounds(const job *j, int64_t n, cc1d_segment *s) {
+    const cc1d_problem *p = j->p;
+    s->n = n;
     const bool packed = cc1d_has(p, CC1D_CU);
     s->b = packed ? 0 : s->n;
     s->start = packed ? cc1d_index_at(&p->view[CC1D_CU], s->n, 0) : 0;
@@ -187,9 +192,22 @@ static void state_bounds(const job *j, int64_t index, cc1d_segment *s) {
 static void states_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j, index, &s);
+    state_bounds(j, block_bounds(j->p, index, &s), &s);
     if (cc1d_has_ids(j->p)) s.last = cc1d_cpu_last_step(j->p, s.b);
-    cc1d_cpu_final_states(j->p, &s);
+    cc1d_cpu_final_states(j->p, &s, s.n);
+}
+
+static void wanted_states_task(void *context, int64_t index) {
+    const job *j = context;
+    const cc1d_problem *p = j->p;
+    const cc1d_view *positions = &p->view[CC1D_POSITIONS];
+    cc1d_segment s;
+    const int64_t m = block_bounds(p, index, &s);
+    if (cc1d_row_read(p, m) < 0) return;
+    const int64_t last = positions->present ? cc1d_index_at(positions, m, 0) - 1 : 0;
+    state_bounds(j, positions->present ? sequence_at(&p->view[CC1D_CU], last) : m, &s);
+    if (positions->present) s.last = last;
+    cc1d_cpu_final_states(p, &s, cc1d_row_written(p, m));
 }
 
 static void last_task(void *context, int64_t index) {
@@ -200,7 +218,7 @@ static void last_task(void *context, int64_t index) {
 static void dinitial_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j, index, &s);
+    state_bounds(j, block_bounds(j->p, index, &s), &s);
     cc1d_cpu_dinitial(j->p, &s);
 }
 
@@ -266,16 +284,16 @@ static cc1d_exec limited(const cc1d_exec *exec, int64_t elements) {
     return limited;
 }
 
-static void run_states(const job *j, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
+static void run_states(const job *j, int64_t rows, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
     const cc1d_problem *p = j->p;
-    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(p->sequences, p->dim), p->state_len));
-    if (p->state_len > 0) cc1d_parallel(&e, p->sequences * channel_blocks(p), task, (void *)j);
+    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(rows, p->dim), p->state_len));
+    if (p->state_len > 0) cc1d_parallel(&e, rows * channel_blocks(p), task, (void *)j);
 }
 
 static void run_forward(job *j, const cc1d_exec *exec) {
     const cc1d_exec e = limited(exec, j->p->batch * j->p->dim * j->p->seqlen);
     cc1d_parallel(&e, j->how->split.items, forward_task, j);
-    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, exec, states_task);
+    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, j->p->sequences, exec, states_task);
 }
 
 static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
@@ -289,7 +307,7 @@ static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
     if (j->last) cc1d_parallel(&e, p->batch, last_task, j);
     e = limited(exec, p->batch * p->dim * p->seqlen);
     cc1d_parallel(&e, j->how->split.tasks, backward_task, j);
-    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, exec, dinitial_task);
+    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, p->sequences, exec, dinitial_task);
     if (!wants_sums(p)) return;
     e = limited(exec, cc1d_times(j->how->split.b_count * j->how->split.t_count * p->dim, p->width + 1));
     cc1d_parallel(&e, channel_blocks(p), reduce_task, j);
@@ -327,7 +345,7 @@ static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_ex
     case CC1D_OP_FORWARD: run_forward(&j, exec); break;
     case CC1D_OP_BACKWARD: run_backward(&j, exec, memory); break;
     case CC1D_OP_UPDATE: run_update(p, j.kernels, exec); break;
-    default: run_states(&j, exec, states_task); break;
+    default: run_states(&j, p->entries, exec, wanted_states_task); break;
     }
     cc1d_ran("cpu", j.kernels->name, cc1d_tables[p->op].name);
     return CC1D_OK;

@@ -143,7 +143,7 @@ static inline void cover_elements(const cover *c, const cc1d_launch *l, const cc
     const int64_t b = row + slab * (uint32_t)q->slab;
     const bool states = l->kernel == cc1d_kernel_names[CC1D_KERNEL_VARLEN_STATES],
                time = states || l->key[CC1D_KEY_TIME_FASTEST];
-    if (b < (states ? q->sequences : q->batch)) cover_element(c, b, time ? slow : fast, time ? fast : slow);
+    if (b < (states ? q->states : q->batch)) cover_element(c, b, time ? slow : fast, time ? fast : slow);
 }
 
 static inline bool is(const cc1d_launch *l, cc1d_kernel kernel) {

@@ -289,10 +289,14 @@ PyObject *cc1d_py_varlen_states(PyObject *module, PyObject *const *arguments, Py
     if (expect(count, 2)) return NULL;
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_VARLEN_STATES);
+    bool recorded = false;
     step step = take_plain(&call, arguments[0]);
+    if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
+    if (step == GO_ON) step = check_targets(&call, recorded);
     if (step != GO_ON) return finish(&call, step, NULL);
-    call.wanted[CC1D_FINAL] = true;
+    call.wanted[CC1D_FINAL] = !call.object[CC1D_FINAL];
     step = execute(&call, arguments[1]);
+    if (step == GO_ON) step = bump_versions(&call);
     return finish(&call, step, step == GO_ON ? kept(call.object[CC1D_FINAL]) : NULL);
 }
 

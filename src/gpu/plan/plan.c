@@ -14,7 +14,10 @@ static cc1d_status check_limits(const cc1d_problem *p) {
                  {"width", p->width},
                  {"sequences", p->sequences},
                  {"state_len", p->state_len},
-                 {"conv_state rows", p->view[CC1D_STATE].shape[0]}};
+                 {"conv_state rows", p->view[CC1D_STATE].shape[0]},
+                 {"positions", p->entries},
+                 {"states rows", p->pool_rows},
+                 {"initial_states steps", p->initial_len}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].size > most)
             return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "%s: expected at most %lld on a GPU, got %lld",

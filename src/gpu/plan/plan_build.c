@@ -139,6 +139,7 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_SEQ] = cc1d_has(p, sequences) ? cc1d_buffers[sequences].value : 0;
     key[CC1D_KEY_SEQ_DTYPE] = cc1d_has(p, sequences) ? (uint8_t)p->view[sequences].dtype : 0;
     key[CC1D_KEY_OFFSET64] = needs_64_bits(p);
+    key[CC1D_KEY_INITIAL_DTYPE] = (uint8_t)p->view[cc1d_has(p, CC1D_INITIAL) ? CC1D_INITIAL : CC1D_X].dtype;
     key[CC1D_KEY_SIMD_GROUPS] = 8;
     key[CC1D_KEY_MIN_BLOCKS] = 1;
     key[CC1D_KEY_VEC] = 1;

@@ -42,8 +42,10 @@
     F(INDICES_DTYPE) /* update */                                                                        \
     F(ACCEPTED_DTYPE)                                                                                    \
     F(OUT_INDICES_DTYPE)                                                                                 \
-    F(STATE_DTYPE) /* update */                                                                          \
-    F(IN_PLACE)    /* update: out is x */
+    F(STATE_DTYPE) /* update; states: what they are written as */                                        \
+    F(IN_PLACE)    /* update: out is x */                                                                \
+    F(INITIAL_DTYPE)                                                                                     \
+    F(POSITIONS_DTYPE) /* states: absent, they are those of the sequences' ends */
 
 #define CC1D_KEY_ENUM(field) CC1D_KEY_##field,
 enum cc1d_key_field { CC1D_KEY_FIELDS(CC1D_KEY_ENUM) CC1D_KEY_SIZE };

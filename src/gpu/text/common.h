@@ -35,6 +35,13 @@ typedef JOIN(cc1d_bits_, CC1D_BIAS_DTYPE) cc1d_bias_t;
 #define WEIGHT_FROM_REAL(value) JOIN(cc1d_write_, CC1D_WEIGHT_DTYPE)(value)
 #define BIAS_TO_REAL(value) ((cc1d_real)JOIN(cc1d_read_, CC1D_BIAS_DTYPE)(value))
 #define BIAS_FROM_REAL(value) JOIN(cc1d_write_, CC1D_BIAS_DTYPE)(value)
+typedef JOIN(cc1d_bits_, CC1D_INITIAL_DTYPE) cc1d_initial_t;
+typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
+#if CC1D_STATE_DTYPE == CC1D_X_DTYPE
+#define STATE_OF(step) (step)
+#else /* rounded once, when it is stored */
+#define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
+#endif
 
 /* ---- Strides: 32-bit where every tensor of the launch is small enough for it ---- */
 

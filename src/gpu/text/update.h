@@ -1,12 +1,6 @@
 /* update.h - decoding: y of the new steps, and the state moved on in place. A thread owns whole state rows
  * (or vectors of channels of them), so no other thread reads what it writes. */
 #if defined(CC1D_KERNEL_UPDATE) || defined(CC1D_KERNEL_UPDATE_STEP)
-typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
-#if CC1D_STATE_DTYPE == CC1D_X_DTYPE
-#define STATE_OF(step) (step)
-#else /* rounded once, when it is stored */
-#define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
-#endif
 /* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
 FN int cc1d_state_row(cc1d_i64 row, CONSTANT cc1d_update_params &p) {
     cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)p.pad_slot_id.lo | ((cc1d_u64)(uint)p.pad_slot_id.hi << 32));
