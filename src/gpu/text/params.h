@@ -37,6 +37,12 @@ typedef struct cc1d_conv_params {
     int parts;                                /* weight gradients: partial sums per channel and tap */
     cc1d_long partials;                       /* where they start in scratch, in elements */
     int x_offset, target_offset, side_offset; /* elements from a 16-byte boundary to the first one */
+#if !defined(CC1D_SPECIALISED) || CC1D_POOL
+    /* Of a pool of states, whose strides are `initial`; only a launch that has one passes what follows. */
+    cc1d_place indices, out_indices, has_initial;
+    int rows, state_len;
+    cc1d_long pad_slot_id;
+#endif
 } cc1d_conv_params;
 
 typedef struct cc1d_reduce_params {
