@@ -1,8 +1,9 @@
 /* validate_shape.c - see validate_shape.h.
  *
  * The letters of a shape: B batch, D dim, T seqlen, W width, L the W-1 steps of a state, N rows of the states
- * (sequences, or batch without cu_seqlens), n one more than that, P rows of a pool (batch without
- * indices of its rows), S steps of a state. A small letter sets the size, a capital one must agree. */
+ * (sequences, or batch without cu_seqlens), n one more than that, P rows of a pool (of update: batch
+ * without indices of its rows), S steps of a state. A small letter sets the size, a capital one must agree.
+ */
 #include "validate_shape.h"
 
 #include "names.h"
@@ -14,7 +15,7 @@ static bool is_small(char letter) { return letter >= 'a'; }
 static char capital(char letter) { return (char)(letter & ~('a' - 'A')); }
 
 static bool is_pool(const cc1d_arguments *a) {
-    return a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
+    return a->op != CC1D_OP_UPDATE || a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
 }
 
 /* As the documentation writes it. */
@@ -39,7 +40,7 @@ static int64_t size_of(const cc1d_problem *p, char letter) {
     case 'W': return p->width;
     case 'L': return p->width - 1;
     case 'N': return p->sequences + (letter == 'n');
-    case 'P': return p->sequences;
+    case 'P': return p->pool_rows;
     default: return p->state_len;
     }
 }
@@ -98,7 +99,7 @@ static cc1d_status set_size(cc1d_problem *p, const cc1d_arguments *a, char lette
     case 't': p->seqlen = size; break;
     case 'w': return set_width(p, size);
     case 'n': return set_sequences(p, size);
-    case 'p': p->sequences = is_pool(a) ? size : p->batch; break;
+    case 'p': p->pool_rows = is_pool(a) ? size : p->batch; break;
     default: p->state_len = size; break;
     }
     return CC1D_OK;
