@@ -40,6 +40,7 @@ cc1d_status cc1d_forward(const cc1d_forward_args *given, const cc1d_exec *exec) 
     CC1D_CHECK(TAKE("args", &args, given, forward_sizes));
     const cc1d_arguments arguments = {.op = CC1D_OP_FORWARD,
                                       .activation = args.activation,
+                                      .pad_slot_id = args.pad_slot_id,
                                       .tensor = {[CC1D_X] = args.x,
                                                  [CC1D_WEIGHT] = args.weight,
                                                  [CC1D_BIAS] = args.bias,
@@ -48,6 +49,10 @@ cc1d_status cc1d_forward(const cc1d_forward_args *given, const cc1d_exec *exec) 
                                                  [CC1D_INITIAL] = args.initial_states,
                                                  [CC1D_LENGTHS] = args.lengths,
                                                  [CC1D_RESIDUAL] = args.residual,
+                                                 [CC1D_STATE] = args.conv_states,
+                                                 [CC1D_INDICES] = args.conv_state_indices,
+                                                 [CC1D_OUT_INDICES] = args.conv_state_out_indices,
+                                                 [CC1D_HAS_INITIAL] = args.has_initial_state,
                                                  [CC1D_OUT] = args.out,
                                                  [CC1D_FINAL] = args.final_states}};
     return run(&arguments, exec, NULL, 0);

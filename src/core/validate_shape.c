@@ -2,8 +2,8 @@
  *
  * The letters of a shape: B batch, D dim, T seqlen, W width, L the W-1 steps of a state, N rows of the states
  * (sequences, or batch without cu_seqlens), n one more than that, M states of varlen_states (N without
- * positions), P rows of a pool (B, or M, without indices of its rows), S steps of a state, I steps of initial
- * states of any length. A small letter sets the size, a capital one must agree. */
+ * positions), P rows of a pool (of update B, of varlen_states M, without indices of its rows), S steps of a
+ * state, I steps of initial states of any length. A small letter sets the size, a capital one must agree. */
 #include "validate_shape.h"
 
 #include "names.h"
@@ -15,7 +15,7 @@ static bool is_small(char letter) { return letter >= 'a'; }
 static char capital(char letter) { return (char)(letter & ~('a' - 'A')); }
 
 static bool is_pool(const cc1d_arguments *a) {
-    return a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
+    return a->op == CC1D_OP_FORWARD || a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
 }
 
 /* As the documentation writes it. */

@@ -25,13 +25,12 @@ static const int64_t *copied(const cc1d_problem *p, cc1d_role role) {
     return (const int64_t *)(const void *)p->view[role].data;
 }
 
-/* Non-decreasing inside 0..T; of packed sequences, also from 0 to T. */
+/* Non-decreasing inside 0..T; of packed sequences, also from 0. */
 static cc1d_status check_cu_seqlens(const cc1d_problem *p) {
     const int64_t count = distinct(&p->view[CC1D_CU]), *values = copied(p, CC1D_CU);
-    if (p->op != CC1D_OP_VARLEN_STATES && (values[0] != 0 || values[count - 1] != p->seqlen))
-        return cc1d_fail(CC1D_ERROR_VALUE,
-                         "cu_seqlens: expected to start at 0 and end at T = %lld, got %lld and %lld",
-                         (long long)p->seqlen, (long long)values[0], (long long)values[count - 1]);
+    if (p->op != CC1D_OP_VARLEN_STATES && values[0] != 0)
+        return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected to start at 0, got %lld",
+                         (long long)values[0]);
     int64_t previous = 0;
     for (int64_t i = 0; i < count; i++) {
         if (values[i] < previous || values[i] > p->seqlen)
@@ -89,15 +88,18 @@ static cc1d_status check_range(const cc1d_problem *p, cc1d_role role, int64_t *l
     return CC1D_OK;
 }
 
-/* A row that is written for one row of x must not be read for another: they would race for one state. */
+/* A row that is written for one row of x, or sequence, must not be read for another: they would race for one
+ * state. What starts from zeros reads none. */
 static cc1d_status check_readers(const cc1d_problem *p, const unsigned char *written) {
     for (int64_t b = 0; b < rows_with(p, CC1D_OUT_INDICES); b++) {
         const int64_t row = cc1d_row_read(p, b);
-        if (row >= 0 && row != cc1d_row_written(p, b) && holds(written, row))
+        if (row < 0 || (p->op == CC1D_OP_FORWARD && !cc1d_continues(p, b))) continue;
+        if (row != cc1d_row_written(p, b) && holds(written, row))
             return cc1d_fail(CC1D_ERROR_VALUE,
-                             "conv_state_out_indices: expected no row that is read for another row of x, got "
+                             "conv_state_out_indices: expected no row that is read for another %s, got "
                              "%lld, which is read for element %lld",
-                             (long long)row, (long long)b);
+                             p->op == CC1D_OP_FORWARD ? "sequence" : "row of x", (long long)row,
+                             (long long)b);
     }
     return CC1D_OK;
 }
@@ -108,7 +110,7 @@ static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
     unsigned char *set = NULL;
     int64_t live = 0;
     CC1D_CHECK(check_range(p, role, &live));
-    if (live > 0 && rows < p->entries) return repeated(p, role, cc1d_row_written(p, 0), 1);
+    if (live > 0 && rows < p->view[role].shape[0]) return repeated(p, role, cc1d_row_written(p, 0), 1);
     if (live < 2) return CC1D_OK;
     CC1D_CHECK(new_set(p, role, &set));
     cc1d_status status = CC1D_OK;
@@ -167,13 +169,14 @@ static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argu
     switch (argument->meaning) {
     case CC1D_BOUNDARIES: return check_cu_seqlens(p);
     case CC1D_POOL_ROWS: return check_rows(p, argument->role);
+    case CC1D_FLAGS: return CC1D_OK;
     case CC1D_STEPS_DONE: return check_positions(p);
     default: return check_counts(p, argument);
     }
 }
 
 static bool steers(const cc1d_argument *argument) {
-    return argument->kind == CC1D_KIND_INDEX && argument->meaning != CC1D_COMPARED;
+    return argument->meaning != CC1D_COMPARED; /* which is what tensors of numbers say too */
 }
 
 cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {

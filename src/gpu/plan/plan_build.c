@@ -102,7 +102,8 @@ static bool needs_64_bits(const cc1d_problem *p) {
         return true;
     for (int role = 0; role < CC1D_ROLES; role++) {
         const cc1d_view *v = &p->view[role];
-        double reach = 0; /* of the last element */
+        if (role == CC1D_STATE && p->op == CC1D_OP_FORWARD) continue; /* cc1d_state_at is 64-bit always */
+        double reach = 0;                                             /* of the last element */
         for (int i = 0; i < 3 && v->present; i++)
             reach += v->shape[i] > 1 ? (double)(v->shape[i] - 1) * (double)v->stride[i] : 0;
         if (reach >= most) return true;
@@ -198,7 +199,7 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .x = cc1d_place_of(&p->view[CC1D_X]),
         .target = cc1d_place_of(&p->view[target]),
         .side = cc1d_place_of(&p->view[side]),
-        .initial = cc1d_place_of(&p->view[CC1D_INITIAL]),
+        .initial = cc1d_place_of(&p->view[cc1d_has(p, CC1D_STATE) ? CC1D_STATE : CC1D_INITIAL]),
         .last = cc1d_place_of(&p->view[last]),
         .weight = cc1d_place_of(&p->view[CC1D_WEIGHT]),
         .bias = cc1d_place_of(&p->view[CC1D_BIAS]),
@@ -211,10 +212,29 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .x_offset = cc1d_offset_in_vector(&p->view[CC1D_X]),
         .target_offset = cc1d_offset_in_vector(&p->view[target]),
         .side_offset = cc1d_offset_in_vector(&p->view[side]),
+        .indices = cc1d_place_of(&p->view[CC1D_INDICES]),
+        .out_indices = cc1d_place_of(&p->view[CC1D_OUT_INDICES]),
+        .has_initial = cc1d_place_of(&p->view[CC1D_HAS_INITIAL]),
+        .rows = (int)p->view[CC1D_STATE].shape[0],
+        .state_len = (int)p->view[CC1D_STATE].shape[2],
+        .pad_slot_id = cc1d_long_of(p->pad_slot_id),
     };
 }
 
 void cc1d_key_taps(const cc1d_problem *p, uint8_t *key) {
     key[CC1D_KEY_HAS_BIAS] = cc1d_has(p, CC1D_BIAS);
     key[CC1D_KEY_HAS_INITIAL] = cc1d_has(p, CC1D_INITIAL) && p->width > 1;
+}
+
+void cc1d_key_pool(const cc1d_problem *p, uint8_t *key) {
+    key[CC1D_KEY_POOL] = 1;
+    key[CC1D_KEY_STATE_DTYPE] = (uint8_t)p->view[CC1D_STATE].dtype;
+    key[CC1D_KEY_INDICES_DTYPE] = cc1d_has(p, CC1D_INDICES) ? (uint8_t)p->view[CC1D_INDICES].dtype : 0;
+    key[CC1D_KEY_OUT_INDICES_DTYPE] =
+        cc1d_has(p, CC1D_OUT_INDICES) ? (uint8_t)p->view[CC1D_OUT_INDICES].dtype : 0;
+}
+
+void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params) {
+    cc1d_finish_launch(launch, params,
+                       launch->key[CC1D_KEY_POOL] ? sizeof *params : offsetof(cc1d_conv_params, indices));
 }

@@ -124,14 +124,17 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
 
 /* Step s, which may lie before the first: then the initial states (0 for packed sequences: OUTSIDE has
  * theirs). */
-FN cc1d_pack cc1d_history_pack(cc1d_column column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
-                               uint d, int s, int count) {
+FN cc1d_pack cc1d_history_pack(cc1d_column column,
+                               INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, uint d,
+                               int s, int count) {
     if (s >= 0) return cc1d_load_column(column, p.x, s, p.seqlen, count);
     cc1d_pack v = cc1d_zero_pack();
 #if CC1D_HAS_INITIAL && CC1D_SEQ != 2
 #pragma unroll
     for (int c = 0; c < VEC; c++)
-        if (c < count) v = cc1d_pack_with(v, c, cc1d_initial_bits(initial, p, b, d + (uint)c, HISTORY + s));
+        if (c < count)
+            v = cc1d_pack_with(
+                v, c, cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, b, d + (uint)c, HISTORY + s));
 #endif
     return v;
 }

@@ -36,18 +36,13 @@ typedef JOIN(cc1d_bits_, CC1D_BIAS_DTYPE) cc1d_bias_t;
 #define BIAS_TO_REAL(value) ((cc1d_real)JOIN(cc1d_read_, CC1D_BIAS_DTYPE)(value))
 #define BIAS_FROM_REAL(value) JOIN(cc1d_write_, CC1D_BIAS_DTYPE)(value)
 typedef JOIN(cc1d_bits_, CC1D_INITIAL_DTYPE) cc1d_initial_t;
-typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
-#if CC1D_STATE_DTYPE == CC1D_X_DTYPE
-#define STATE_OF(step) (step)
-#else /* rounded once, when it is stored */
-#define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
-#endif
 
 /* ---- Strides: 32-bit where every tensor of the launch is small enough for it ---- */
 
+#define LONG64(value) ((cc1d_u64)(uint)(value).lo | ((cc1d_u64)(uint)(value).hi << 32))
 #if CC1D_OFFSET64
 typedef cc1d_u64 cc1d_offset_t;
-#define LONG(value) ((cc1d_u64)(uint)(value).lo | ((cc1d_u64)(uint)(value).hi << 32))
+#define LONG(value) LONG64(value)
 #else
 typedef uint cc1d_offset_t;
 #define LONG(value) ((uint)(value).lo)

@@ -6,9 +6,11 @@
  */
 #ifdef CC1D_KERNEL_FORWARD_CHANNEL
 ENTRY(cc1d_forward_channel, cc1d_conv_params) {
+    START_NEXT_LAUNCH();
     cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
     if (!m.live) return;
     uint b = m.b, d = m.d;
+    FIND_PADDING(b)
     int first = m.first, end = m.end;
     int count = cc1d_channels_of(p, d);
     cc1d_column x_column = cc1d_find_column(x, p.x, b, d);
@@ -24,8 +26,9 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     cc1d_real tap[HISTORY + CC1D_UNROLL][VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++)
-        cc1d_unpack(cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count),
-                    tap[i]);
+        cc1d_unpack(
+            cc1d_history_pack(x_column, INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, first - HISTORY + i, count),
+            tap[i]);
     cc1d_real w[VEC][WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
@@ -39,9 +42,9 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     }
 #if CC1D_SEQ
     cc1d_id_t id[HISTORY + CC1D_UNROLL];
-    cc1d_cursor here = cc1d_seek(seq, p, b, first - HISTORY);
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first - HISTORY);
 #pragma unroll
-    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(seq, p, b, first - HISTORY + i, here);
+    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, first - HISTORY + i, here);
 #endif
 
     for (int t = first; t < end; t += CC1D_UNROLL) {
@@ -54,7 +57,7 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
             residual[u] = cc1d_load_column(side_column, p.side, t + u, end, count);
 #endif
 #if CC1D_SEQ
-            id[HISTORY + u] = cc1d_id_at(seq, p, b, t + u, here);
+            id[HISTORY + u] = cc1d_id_at(SEQ_ARGUMENT p, b, t + u, here);
 #endif
         }
 #pragma unroll
@@ -82,7 +85,9 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
                 if (id[u + HISTORY] < 0) y[c] = 0;
 #endif
             }
-            if (t + u < end) cc1d_store_column(y_column, p.target, (uint)(t + u), count, cc1d_pack_reals(y));
+            if (t + u < end)
+                cc1d_store_column(y_column, p.target, (uint)(t + u), count,
+                                  UNLESS_PADDING(cc1d_pack_reals(y)));
         }
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {

@@ -7,6 +7,8 @@
 ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
     uint lane = LANE & (uint)(TEAM - 1);
+    START_NEXT_LAUNCH();
+    FIND_PADDING(m.b)
     int seqlen = m.live ? p.seqlen : 0;
     uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
     uint x_skew = CC1D_X_SKEWED ? (cc1d_row_skew(p.x, p.x_offset, m) - shift) & (VEC - 1) : 0u;
@@ -63,7 +65,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #endif
 #if CC1D_SEQ
         cc1d_id_t id[HISTORY + VEC];
-        cc1d_find_ids(seq, p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);
+        cc1d_find_ids(SEQ_ARGUMENT p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);
 #endif
         cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t + u * TEAM * VEC, counted);
 #pragma unroll
@@ -76,7 +78,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
             if (id[i + HISTORY] < 0) y[i] = 0;
 #endif
         }
-        cc1d_store_steps(y_row, t, u * TEAM, seqlen, cc1d_pack_reals(y));
+        cc1d_store_steps(y_row, t, u * TEAM, seqlen, UNLESS_PADDING(cc1d_pack_reals(y)));
     }
 }
 #endif

@@ -179,16 +179,18 @@ FN void cc1d_gather_taps(cc1d_pack before, cc1d_pack now, uint lane_in_simd, CON
 
 #if CC1D_HAS_INITIAL && CC1D_SEQ != 2
 /* Fills in the steps before 0 of a pack that starts at step t. */
-FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p,
+FN cc1d_pack cc1d_add_initial(cc1d_pack v, INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p,
                               cc1d_team m, int t) {
     if (t < 0 && m.live)
 #pragma unroll
         for (int i = 0; i < VEC; i++)
             if (t + i < 0 && t + i >= -HISTORY)
-                v = cc1d_pack_with(v, i, cc1d_initial_bits(initial, p, m.b, m.d, HISTORY + t + i));
+                v = cc1d_pack_with(
+                    v, i,
+                    cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, m.b, m.d, HISTORY + t + i));
     return v;
 }
-#define ADD_INITIAL(v, t) cc1d_add_initial(v, initial, p, m, t)
+#define ADD_INITIAL(v, t) cc1d_add_initial(v, INITIAL_ARGUMENT SEQ_ARGUMENT p, m, t)
 #else
 #define ADD_INITIAL(v, t) (v)
 #endif
@@ -197,11 +199,11 @@ FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONST
 #define ID_PARAMETER LOCAL const cc1d_id_t *id,
 #define ID_ARGUMENT id,
 /* id[i] = the id of step t + i. */
-FN void cc1d_find_ids(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, int count,
+FN void cc1d_find_ids(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t, int count,
                       LOCAL cc1d_id_t *id) {
-    cc1d_cursor c = cc1d_seek(seq, p, b, t);
+    cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, t);
 #pragma unroll
-    for (int i = 0; i < count; i++) id[i] = cc1d_id_at(seq, p, b, t + i, c);
+    for (int i = 0; i < count; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, t + i, c);
 }
 #else
 #define ID_PARAMETER

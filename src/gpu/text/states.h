@@ -16,7 +16,7 @@ FN bool cc1d_find_state(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, L
     m.i = (int)(unit - rest * (uint)p.inner.divisor);
     m.d = rest - slab_row * (uint)p.middle.divisor;
     m.n = slab_row + group_y * (uint)p.slab;
-    return unit < (uint)p.units && m.n < (uint)p.states;
+    return unit < (uint)p.units && m.n < (uint)p.batch;
 }
 
 #if CC1D_SEQ == 2
@@ -71,7 +71,7 @@ ENTRY(cc1d_varlen_states, cc1d_conv_params) {
 #if CC1D_OUT_INDICES_DTYPE
     cc1d_i64 listed =
         (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE), out_indices + m.n * STRIDE(p.last, 0));
-    if (listed < 0 || listed >= p.target_rows) return;
+    if (listed < 0 || listed >= p.run) return;
     row = (uint)listed;
 #endif
 #if CC1D_POSITIONS_DTYPE
@@ -103,7 +103,7 @@ ENTRY(cc1d_varlen_states, cc1d_conv_params) {
 #if CC1D_HAS_INITIAL /* a row without a step keeps them, whatever its ids */
     else if (s - q.begin >= -(p.width - 1) &&
              (CC1D_SEQ != 1 || q.end == 0 || cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, 0)))
-        bits = cc1d_kept_state(initial, p, m.n, m.d, p.initial_steps + s - q.begin);
+        bits = cc1d_kept_state(initial, p, m.n, m.d, p.parts + s - q.begin);
 #endif
     STORE(cc1d_state_t,
           target + row * STRIDE(p.target, 0) + m.d * STRIDE(p.target, 1) + (uint)m.i * STRIDE(p.target, 2),
