@@ -51,6 +51,7 @@ static inline cc1d_problem convolution(cc1d_operation op, int dtype, layout how,
                       .seqlen = t,
                       .width = w,
                       .sequences = b,
+                      .entries = b,
                       .state_len = w - 1};
     p.view[CC1D_X] = tensor_of(dtype, how, b, d, t);
     p.view[CC1D_WEIGHT] = view_of(CC1D_FLOAT32, d, w, 1, w, 1, 1);
