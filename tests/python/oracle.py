@@ -425,7 +425,7 @@ def prefill(
 ) -> Update:
     """causal_conv1d_fn from and into a pool: y and the new pool, one sequence after another."""
     x, before = x.detach().cpu(), conv_states.detach().cpu()
-    after, (batch, dim, length), width = before.clone(), x.shape, weight.shape[1]
+    after, (batch, _, length), width = before.clone(), x.shape, weight.shape[1]
     value, error = torch.zeros(x.shape, dtype=F64), torch.zeros(x.shape, dtype=F64)
     bounds = None if cu_seqlens is None else cu_seqlens.tolist()
     for n in range(batch if bounds is None else len(bounds) - 1):

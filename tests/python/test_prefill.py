@@ -322,11 +322,11 @@ def test_no_gradients(route):
     before = arguments["conv_states"].clone()
     leaf = arguments | dict(conv_states=before.clone().requires_grad_())
     with pytest.raises(
-        RuntimeError, match="^conv_states: it is changed in place, but requires grad"
+        RuntimeError, match=r"conv_states: it is changed in place, but requires grad"
     ):
         ROUTES[route](leaf)
     assert same_bits(leaf["conv_states"].detach(), before)
-    with pytest.raises(RuntimeError, match="^out: .*requires grad"):
+    with pytest.raises(RuntimeError, match=r"^out: .*requires grad"):
         fn(**arguments, out=torch.empty_like(y))
 
 
@@ -385,7 +385,7 @@ def test_vmap():
 
     assert same_bits(torch.vmap(call)(xs, pools_), torch.stack(want))
     assert same_bits(pools_, alone)
-    with pytest.raises(ValueError, match="^conv_states: expected a batched tensor under vmap"):
+    with pytest.raises(ValueError, match=r"^conv_states: expected a batched tensor under vmap"):
         torch.vmap(call, (0, None))(xs, arguments["conv_states"])
 
 
