@@ -122,21 +122,30 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
     for (int c = 0; c < VEC; c++) value[c] = cc1d_pack_get(v, c);
 }
 
-/* Step s, which may lie before the first: then the initial states (0 for packed sequences: OUTSIDE has
- * theirs). */
-FN cc1d_pack cc1d_history_pack(cc1d_column column,
-                               INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, uint d,
-                               int s, int count) {
-    if (s >= 0) return cc1d_load_column(column, p.x, s, p.seqlen, count);
+/* Step i of the HISTORY ones before the first of sequence n. */
+FN cc1d_pack cc1d_initial_pack(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint n, uint d,
+                               int i, int count) {
     cc1d_pack v = cc1d_zero_pack();
-#if CC1D_HAS_INITIAL && CC1D_SEQ != 2
+#if CC1D_HAS_INITIAL
 #pragma unroll
     for (int c = 0; c < VEC; c++)
         if (c < count)
             v = cc1d_pack_with(v, c,
-                               cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, b, d + (uint)c,
-                                                 HISTORY + s));
+                               cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, n, d + (uint)c, i));
 #endif
     return v;
+}
+
+/* Step s, which may lie before the first: then the initial states (0 for packed sequences, whose initial
+ * states are looked for where they begin). */
+FN cc1d_pack cc1d_history_pack(cc1d_column column,
+                               INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, uint d,
+                               int s, int count) {
+    if (s >= 0) return cc1d_load_column(column, p.x, s, p.seqlen, count);
+#if CC1D_SEQ == 2
+    return cc1d_zero_pack();
+#else
+    return cc1d_initial_pack(INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, HISTORY + s, count);
+#endif
 }
 #endif

@@ -3,8 +3,14 @@
  * channels.
  *
  * Reads x (and residual) once, HISTORY steps per run once more, weights and bias once per run; writes y once.
- */
+ * With packed sequences a turn of CC1D_UNROLL steps ends where a sequence does, and the taps before the next
+ * one are replaced there. */
 #ifdef CC1D_KERNEL_FORWARD_CHANNEL
+#if CC1D_SEQ == 2
+#define STORED(v) cc1d_unless(sequence < 0, v)
+#else
+#define STORED(v) UNLESS_PADDING(v)
+#endif
 ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     START_NEXT_LAUNCH();
     cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
@@ -39,23 +45,40 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
         start[c] = 0;
 #endif
     }
-#if CC1D_SEQ
+#if CC1D_SEQ == 2
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first);
+    cc1d_id_t sequence = NO_SEQUENCE;
+#elif CC1D_SEQ
     cc1d_id_t id[HISTORY + CC1D_UNROLL];
     cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first - HISTORY);
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, first - HISTORY + i, here);
 #endif
 
-    for (int t = first; t < end; t += CC1D_UNROLL) {
+    int steps = CC1D_UNROLL; /* of a turn */
+    for (int t = first; t < end; t += steps) {
+#if CC1D_SEQ == 2
+        cc1d_id_t before = sequence;
+        sequence = cc1d_id_at(SEQ_ARGUMENT p, b, t, here);
+        int same = (t < here.begin ? here.begin : t < here.end ? here.end : end) - t;
+        steps = same < CC1D_UNROLL ? same : CC1D_UNROLL;
+        if (sequence != before && sequence >= 0)
+#pragma unroll
+            for (int i = 0; i < HISTORY; i++)
+                if (t - HISTORY + i < here.begin)
+                    cc1d_unpack(cc1d_initial_pack(INITIAL_ARGUMENT SEQ_ARGUMENT p, (uint)sequence, d,
+                                                  t + i - here.begin, count),
+                                tap[i]);
+#endif
         cc1d_pack now[CC1D_UNROLL];
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
             now[u] = next[u];
-            next[u] = cc1d_load_column(x_column, p.x, t + CC1D_UNROLL + u, end, count);
+            next[u] = cc1d_load_column(x_column, p.x, t + steps + u, end, count);
 #if CC1D_HAS_RESIDUAL
             residual[u] = cc1d_load_column(side_column, p.side, t + u, end, count);
 #endif
-#if CC1D_SEQ
+#if CC1D_SEQ == 1
             id[HISTORY + u] = cc1d_id_at(SEQ_ARGUMENT p, b, t + u, here);
 #endif
         }
@@ -69,10 +92,8 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #pragma unroll
                 for (int k = 0; k < WIDTH; k++) {
                     cc1d_real counted = tap[u + k][c];
-#if CC1D_SEQ
-                    if (id[u + k] != id[u + HISTORY] || id[u + HISTORY] < 0)
-                        counted = OUTSIDE(WIDTH, id[u + HISTORY], cc1d_channel_of(d, c, count),
-                                          t + u + k - HISTORY);
+#if CC1D_SEQ == 1
+                    if (id[u + k] != id[u + HISTORY] || id[u + HISTORY] < 0) counted = 0;
 #endif
                     acc = fma(w[c][k], counted, acc);
                 }
@@ -80,19 +101,18 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #if CC1D_HAS_RESIDUAL
                 y[c] += cc1d_pack_get(residual[u], c);
 #endif
-#if CC1D_SEQ
+#if CC1D_SEQ == 1
                 if (id[u + HISTORY] < 0) y[c] = 0;
 #endif
             }
-            if (t + u < end)
-                cc1d_store_column(y_column, p.target, (uint)(t + u), count,
-                                  UNLESS_PADDING(cc1d_pack_reals(y)));
+            if (t + u < end && u < steps)
+                cc1d_store_column(y_column, p.target, (uint)(t + u), count, STORED(cc1d_pack_reals(y)));
         }
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {
 #pragma unroll
             for (int c = 0; c < VEC; c++) tap[i][c] = tap[CC1D_UNROLL + i][c];
-#if CC1D_SEQ
+#if CC1D_SEQ == 1
             id[i] = id[CC1D_UNROLL + i];
 #endif
         }
