@@ -204,6 +204,8 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
         status = cut_columns(p, &r, launch, &t->channel, cut, &params);
+        if (cc1d_has(p, CC1D_CU) && p->width <= 4 && item(p) <= 4)
+            launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->channel_packed_blocks;
     } else {
         status = cut_elements(p, launch, &params);
     }
