@@ -11,11 +11,14 @@ from ._compat import is_batched_gradient, is_dynamo_compiling, is_zero_tensor
 
 ACTIVATIONS = {None: 0, **_C.activations()}
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-INDEX_DTYPES = (torch.int32, torch.int64)
-UPDATE_NOT_DIFFERENTIABLE = (
-    "causal_conv1d_update is not differentiable; train with causal_conv1d_fn, which takes "
-    "initial_states and returns final_states"
+DTYPES = {"i": (torch.int32, torch.int64), "b": (torch.bool,)}  # by kind
+NOT_DIFFERENTIABLE = (
+    "causal_conv1d_update is not differentiable, nor is causal_conv1d_fn with conv_states; "
+    "train with causal_conv1d_fn, which takes initial_states and returns final_states"
 )
+
+
+STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written}
 
 
 def activation_code(activation):
@@ -39,13 +42,20 @@ def require_tensors(operation, tensors):
     require_named(**dict(sorted(named.items(), key=lambda item: item[0] != "x")))
 
 
-def refuse_excluded(operation, tensors):
-    """Refuse what excludes each other, where no kernel is asked."""
+def refuse_unfit(operation, tensors, return_final_states=False):
+    """Refuse what excludes each other, or lacks what it is said of, before an operator is asked."""
     given = _tables.named(operation, tensors)
+    if return_final_states:
+        given.setdefault("final_states", (None, None))
     for name, (argument, _) in given.items():
-        for other in argument.excludes:
+        for other in argument.excludes if argument else ():
             if other in given:
+                wanted = given[other][1] is None
+                other = "return_final_states" if wanted else _public_name(operation, other)
                 raise ValueError(f"{name}, {other}: expected at most one of them, got both")
+        for other in argument.needs if argument else ():
+            if other not in given:
+                raise ValueError(f"{name}: expected {other} beside it, got none")
 
 
 def require_named(**tensors):
@@ -88,10 +98,11 @@ def explain(operation, tensors, error):
         return NotImplemented
     for index in (False, True):
         for name, (argument, tensor) in given.items():
-            if (argument.kind == "i") == index:
+            if argument.is_numbers != index:
                 _explain_one(_public_name(operation, name), argument, tensor, x, error)
-    if "final_states" in given and operation == "forward":
-        message = re.sub(r"\bfinal_states\b", "final_states_out", str(error))
+    if operation == "forward":
+        public = "final_states_out" if "final_states" in given else "return_final_states"
+        message = re.sub(r"\bfinal_states\b", public, str(error))
         if message != str(error):
             raise type(error)(message) from error
     return None
@@ -106,11 +117,12 @@ def _explain_one(name, argument, tensor, x, error):
     kind = _unsupported_kind(tensor)
     if kind is not None:
         raise _not_plain(name, kind) from error
-    dtypes = INDEX_DTYPES if argument.kind == "i" else FLOAT_DTYPES
+    dtypes = DTYPES.get(argument.kind, FLOAT_DTYPES)
     if tensor.dtype not in dtypes:
         *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
         came = str(tensor.dtype).removeprefix("torch.")
-        raise TypeError(f"{name}: expected {', '.join(most)} or {last}, got {came}") from error
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise TypeError(f"{name}: expected {expected}, got {came}") from error
     require_device(name, tensor, x.device, "x")
 
 
@@ -216,9 +228,9 @@ def check_targets(operation, tensors, recorded, copied=False):
     there, not written by the kernels.
     """
     given = {name: tensor for name, (_, tensor) in _tables.named(operation, tensors).items()}
-    if "conv_state" in given:
-        refuse_recorded("conv_state", given["conv_state"])
-        writable("conv_state", given["conv_state"])
+    for name in STATES & given.keys():
+        refuse_recorded(name, given[name])
+        writable(name, given[name])
     out, states = given.pop("out", None), given.pop("final_states", None)
     if out is not None and recorded:
         refuse_grad_with_out()

@@ -1,34 +1,43 @@
 """The operators that PyTorch's own machinery sees: compile, export, functorch, modes, subclasses.
 
-causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state. An operator's
-arguments are its operation's inputs (_tables.py), then numbers, then inputs of later releases.
+causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state, and ::prefill,
+which is forward from and into a pool, its conv_states. An operator's arguments are its operation's
+inputs (_tables.py), then numbers, then inputs of later releases.
 """
 
 import torch
 
 from . import _C, _composite, _tables, _vmap
-from ._checks import UPDATE_NOT_DIFFERENTIABLE, new_states, require_device, state_length
+from ._checks import NOT_DIFFERENTIABLE, new_states, require_device, state_length
 from ._compat import increment_version
 from ._gradients import watched_gradients
-from ._tables import INPUTS, RESULTS, SAVED, schema
+from ._tables import INPUTS, PURE, RESULTS, SAVED, schema
 from ._watch import any_requires_grad, eager_transforms_active
 
 NAMESPACE = "causal_conv1d_mps"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 
+_INPUTS = {
+    **INPUTS,
+    "forward": INPUTS["forward"][:PURE],
+    "prefill": [a._replace(optional=a.optional and not a.written) for a in INPUTS["forward"]],
+}
+
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
+    ("prefill", ["int pad_slot_id", "int activation"], "Tensor"),
     ("update", ["int pad_slot_id", "int activation"], "Tensor", "conv_state_out_indices"),
     ("varlen_states", ["SymInt state_len"], "Tensor"),
 ):
-    _library.define(schema(_name, _numbers, _results, _added))
+    _library.define(schema(_name, _INPUTS[_name], _numbers, _results, _added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
 forward = _operators.forward.default
 backward = _operators.backward.default
+prefill = _operators.prefill.default
 update = _operators.update.default
 varlen_states = _operators.varlen_states.default
 refused_gradient = _operators.refused_gradient.default
@@ -52,11 +61,11 @@ def _fake(name):
 def _check(operation, tensors):
     """What a fake tensor can be asked: dtypes of what is computed with, and devices."""
     x = _tables.named(operation, tensors)["x"][1]
-    for argument, tensor in zip(INPUTS[operation], tensors, strict=True):
+    for argument, tensor in zip(INPUTS[operation], tensors, strict=False):
         if tensor is None:
             continue
         torch._check_type(
-            argument.kind == "i" or tensor.is_floating_point(),
+            not argument.is_numbers or tensor.is_floating_point(),
             lambda argument=argument, tensor=tensor: (
                 f"{argument.name}: expected a floating-point tensor, got {tensor.dtype}"
             ),
@@ -70,7 +79,8 @@ def _check(operation, tensors):
 @_implement("forward")
 def _forward(*arguments):
     *inputs, activation, with_states = arguments
-    y, states = _C.run("forward", (*inputs, True, with_states or None), activation)
+    no_pool = [None] * (len(INPUTS["forward"]) - PURE)
+    y, states = _C.run("forward", (*inputs, *no_pool, True, with_states or None), activation)
     return y, y.new_empty(0) if states is None else states
 
 
@@ -78,6 +88,14 @@ def _forward(*arguments):
 def _forward_fake(*arguments):
     *inputs, _, with_states = arguments
     x, weight, _, _, cu_seqlens, *_ = inputs
+    _check_convolution(inputs)
+    return torch.empty_like(x), x.new_empty(
+        _states_shape(x, weight, cu_seqlens) if with_states else 0
+    )
+
+
+def _check_convolution(inputs):
+    x, weight, *_ = inputs
     _check("forward", inputs)
     torch._check_value(x.dim() == 3, lambda: f"x: expected shape (B, D, T), got {tuple(x.shape)}")
     torch._check_value(
@@ -87,9 +105,6 @@ def _forward_fake(*arguments):
     torch._check_value(
         weight.shape[0] == x.shape[1],
         lambda: f"weight: expected {x.shape[1]} rows like x, got {tuple(weight.shape)}",
-    )
-    return torch.empty_like(x), x.new_empty(
-        _states_shape(x, weight, cu_seqlens) if with_states else 0
     )
 
 
@@ -158,6 +173,22 @@ def backward_gradient(ctx, *cotangents):
     return (*(found.get(a.name) for a in rows), None, None)
 
 
+# --- prefill ---------------------------------------------------------------------------------
+
+
+@_implement("prefill")
+def _prefill(*arguments):
+    *inputs, pad_slot_id, activation = arguments
+    y, _ = _C.run("forward", (*inputs, True, None), activation, pad_slot_id)
+    return y
+
+
+@_fake("prefill")
+def _prefill_fake(*arguments):
+    _check_convolution(arguments[: len(INPUTS["forward"])])
+    return torch.empty_like(arguments[0])
+
+
 # --- update ----------------------------------------------------------------------------------
 
 
@@ -185,8 +216,11 @@ def _update_fake(*arguments):
     return torch.empty_like(x)
 
 
+# --- operators that change a state -------------------------------------------------------------
+
+
 class WithoutDerivative(torch.autograd.Function):
-    """y as it is: what update returns depends on the sources, but its backward pass is refused."""
+    """y as it is: what they return depends on the sources, but its backward pass is refused."""
 
     @staticmethod
     def forward(ctx, y, *sources):
@@ -205,7 +239,7 @@ class WithoutDerivative(torch.autograd.Function):
 
 @_implement("refused_gradient")
 def _refused_gradient(dy, like):
-    raise RuntimeError(UPDATE_NOT_DIFFERENTIABLE)
+    raise RuntimeError(NOT_DIFFERENTIABLE)
 
 
 @torch.library.register_fake(f"{NAMESPACE}::refused_gradient", lib=_library)
@@ -213,19 +247,28 @@ def _refused_gradient_fake(dy, like):
     return torch.empty_like(like)
 
 
-def _update_under_autograd(keyset, *arguments):
-    with torch._C._AutoDispatchBelowAutograd():
-        y = update.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
-    sources = (arguments[0], *arguments[2:4])
-    if torch.is_grad_enabled() and any_requires_grad(*sources) and not eager_transforms_active():
-        return WithoutDerivative.apply(y, *sources)
-    return y
+def _change_state(name, operator):
+    """Below autograd, which hears that the operator has changed a state, and has no derivative."""
+    rows = _INPUTS[name]
+    states = [place for place, a in enumerate(rows) if a.written]
+    sources = [place for place, a in enumerate(rows) if a.differentiable]
 
+    def under_autograd(keyset, *arguments):
+        with torch._C._AutoDispatchBelowAutograd():
+            y = operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+        given = [arguments[place] for place in sources]
+        if torch.is_grad_enabled() and any_requires_grad(*given) and not eager_transforms_active():
+            return WithoutDerivative.apply(y, *given)
+        return y
 
-def _update_bumping_version(keyset, *arguments):
-    increment_version(arguments[1])
-    with torch._C._AutoDispatchBelowADInplaceOrView():
-        return update.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *arguments)
+    def bumping_version(keyset, *arguments):
+        for place in states:
+            increment_version(arguments[place])
+        with torch._C._AutoDispatchBelowADInplaceOrView():
+            return operator.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *arguments)
+
+    _library.impl(name, under_autograd, "Autograd", with_keyset=True)
+    _library.impl(name, bumping_version, "ADInplaceOrView", with_keyset=True)
 
 
 # --- varlen_states ---------------------------------------------------------------------------
@@ -258,13 +301,14 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     f"{NAMESPACE}::backward", backward_gradient, setup_context=backward_context, lib=_library
 )
-_library.impl("update", _update_under_autograd, "Autograd", with_keyset=True)
-_library.impl("update", _update_bumping_version, "ADInplaceOrView", with_keyset=True)
+_change_state("prefill", prefill)
+_change_state("update", update)
 _library.impl("varlen_states", _varlen_states_below_autograd, "Autograd", with_keyset=True)
 
 for _operator, _rule in (
     (forward, _vmap.folding_rule(forward, "forward")),
     (backward, _vmap.folding_rule(backward, "backward")),
+    (prefill, _vmap.looping_rule(prefill, "forward")),
     (update, _vmap.looping_rule(update, "update")),
     (varlen_states, _vmap.looping_rule(varlen_states, "varlen_states")),
 ):

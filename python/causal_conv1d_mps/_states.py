@@ -61,7 +61,8 @@ def causal_conv1d_update(
     )
     if not is_dynamo_compiling():
         if out is not None and torch.autograd.profiler._is_profiler_enabled:
-            y = shown("update", tensors, activation, pad_slot_id)
+            with shown("update"):
+                y = _C.update(tensors, activation, pad_slot_id)
         else:
             y = _C.update(tensors, activation, pad_slot_id)
         if y is not NotImplemented:

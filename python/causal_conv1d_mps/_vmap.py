@@ -62,10 +62,11 @@ def _loop(operator, size, in_dims, arguments):
 def folding_rule(operator, operation):
     """The rule of an operator, from the axis of the channel dimension of its operation's tensors.
 
-    `channels` maps an argument's place to that axis; places not in it hold index tensors.
+    `channels` maps an argument's place to that axis; places not in it hold index tensors. The
+    operator changes no argument: it takes none that is written.
     """
     inputs = enumerate(INPUTS[operation])
-    channels = {place: a.channel for place, a in inputs if a.channel >= 0}
+    channels = {place: a.channel for place, a in inputs if a.channel >= 0 and not a.written}
     results = [a.channel for a in RESULTS[operation]]
 
     def rule(info, in_dims, *arguments):
