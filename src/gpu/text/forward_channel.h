@@ -57,8 +57,11 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     cc1d_real tap[(HISTORY + CC1D_UNROLL) * VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++)
-        cc1d_unpack(cc1d_history_pack(x_column, INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, first - HISTORY + i, count),
+        cc1d_unpack(cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count),
                     tap + i * VEC);
+#if CC1D_HAS_INITIAL == 2 && CC1D_SEQ != 2
+    if (first < HISTORY) cc1d_find_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, first, count, tap);
+#endif
     cc1d_real w[VEC * WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
@@ -91,12 +94,7 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
         steps = (stop < end ? stop : end) - t;
         steps = steps < CC1D_UNROLL ? steps : CC1D_UNROLL;
         if (sequence != before && sequence >= 0)
-#pragma unroll
-            for (int i = 0; i < HISTORY; i++)
-                if (t - HISTORY + i < here.begin)
-                    cc1d_unpack(cc1d_initial_pack(INITIAL_ARGUMENT SEQ_ARGUMENT p, (uint)sequence, d,
-                                                  t + i - here.begin, count),
-                                tap + i * VEC);
+            cc1d_find_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, (uint)sequence, d, t - here.begin, count, tap);
         if (steps < CC1D_UNROLL) {
 #pragma unroll 1
             for (int u = 0; u < steps; u++) {

@@ -63,6 +63,9 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #else
         cc1d_gather_taps(steps[u], steps[u + 1], LANE, p, tap);
 #endif
+        if (u == 0) { /* a row's start */
+            PLACE_STATES(t, tap);
+        }
 #if CC1D_SEQ
         cc1d_id_t id[HISTORY + VEC];
         cc1d_find_ids(SEQ_ARGUMENT p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);

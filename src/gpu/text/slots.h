@@ -6,11 +6,10 @@
 typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
 #if CC1D_STATE_DTYPE == CC1D_X_DTYPE
 #define STATE_OF(step) (step)
-#define STEP_OF(state) (state)
-#else /* rounded once, when it is stored or read */
+#else /* rounded once, when it is stored */
 #define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
-#define STEP_OF(state) X_FROM_REAL((cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(state))
 #endif
+#define STATE_TO_REAL(state) ((cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(state))
 /* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
 FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {
     cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)pad_slot_id.lo | ((cc1d_u64)(uint)pad_slot_id.hi << 32));

@@ -59,8 +59,7 @@ ENTRY(cc1d_varlen_states, cc1d_conv_params) {
 #if CC1D_HAS_INITIAL /* a row without a step keeps them, whatever its ids */
     else if (s - q.begin >= -(p.width - 1) &&
              (CC1D_SEQ != 1 || q.end == 0 || cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, 0)))
-        bits = cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, p.width, m.n, m.d,
-                                 p.width - 1 + s - q.begin);
+        bits = cc1d_initial_bits(initial, p, m.n, m.d, p.width - 1 + s - q.begin);
 #endif
     STORE(cc1d_x_t,
           target + m.n * STRIDE(p.target, 0) + m.d * STRIDE(p.target, 1) + (uint)m.i * STRIDE(p.target, 2),
