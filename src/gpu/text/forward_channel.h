@@ -6,11 +6,6 @@
  * With packed sequences a turn of CC1D_UNROLL steps is one sequence's: the steps before its end that make no
  * turn are computed one by one, and the taps before the next one are replaced. */
 #ifdef CC1D_KERNEL_FORWARD_CHANNEL
-#if CC1D_SEQ == 2
-#define STORED(v) cc1d_unless(sequence < 0, v)
-#else
-#define STORED(v) UNLESS_PADDING(v)
-#endif
 #if CC1D_SEQ == 1
 #define IDS_PARAMETER LOCAL const cc1d_id_t *id,
 #define IDS_ARGUMENT(ids) ids,

@@ -55,16 +55,19 @@ FN cc1d_u64 cc1d_state_at(CONSTANT cc1d_conv_params &p, int row, uint d) {
 #define SLOT_ARGUMENT
 #endif
 
-/* Without packing all of a batch row is padding, or nothing: what a forward kernel stores then. */
+/* What a forward kernel stores: zeros in a sequence of padding, or a batch row. */
 FN cc1d_pack cc1d_unless(bool padding, cc1d_pack v) {
 #pragma unroll
     for (int i = 0; i < PACK_WORDS; i++) v.word[i] = padding ? 0u : v.word[i];
     return v;
 }
-#if CC1D_POOL && CC1D_SEQ != 2
+#if CC1D_SEQ == 2
+#define FIND_PADDING(b)
+#define STORED(v) cc1d_unless(sequence < 0, v)
+#elif CC1D_POOL
 #define FIND_PADDING(b) bool padding = cc1d_slot(SLOT_ARGUMENT p, b) < 0;
-#define UNLESS_PADDING(v) cc1d_unless(padding, v)
+#define STORED(v) cc1d_unless(padding, v)
 #else
 #define FIND_PADDING(b)
-#define UNLESS_PADDING(v) (v)
+#define STORED(v) (v)
 #endif
