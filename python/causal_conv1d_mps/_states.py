@@ -114,7 +114,8 @@ def causal_conv1d_varlen_states(
     state_len = _checks.states_target(out, out_indices, state_len)
     if not is_dynamo_compiling():
         if out is not None and torch.autograd.profiler._is_profiler_enabled:
-            states = shown("varlen_states", tensors, state_len)
+            with shown("varlen_states"):
+                states = _C.varlen_states(tensors, state_len)
         else:
             states = _C.varlen_states(tensors, state_len)
         if states is not NotImplemented:

@@ -46,8 +46,6 @@ cc1d_status cc1d_make_plan(const cc1d_problem *p, cc1d_plan *plan) {
     if (status) return status;
     switch (p->op) {
     case CC1D_OP_FORWARD:
-        if (cc1d_has(p, CC1D_STATE))
-            return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "conv_states: expected tensors on a CPU, got a GPU's");
         status = cc1d_plan_forward(p, plan);
         if (!status && cc1d_has(p, CC1D_STATE)) return cc1d_plan_pool_states(p, plan);
         return status || !cc1d_has(p, CC1D_FINAL) ? status : cc1d_plan_states(p, plan);

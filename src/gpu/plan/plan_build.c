@@ -13,6 +13,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 2,
+        .channel_packed_blocks = 10,
         .channel_backward_bytes = 8,
         .channel_backward_run = 64,
         .channel_backward_group = 8,
@@ -31,6 +32,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 4,
+        .channel_packed_blocks = 3,
         .channel_backward_bytes = 4,
         .channel_backward_run = 128,
         .channel_backward_group = 4,
@@ -53,6 +55,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
         .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
         .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
+        .channel_packed_blocks = 1,
         .channel_backward_bytes = 4, /* 8: 44 / 384, 4: 47 / 704 */
         .channel_backward_run = 128, /* 3 steps at either end are computed twice */
         .channel_backward_group = 8,

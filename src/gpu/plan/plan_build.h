@@ -19,6 +19,7 @@ typedef struct cc1d_tuning {
     int channel_bytes;          /* of a pack, at most */
     int channel_run;            /* time steps per thread, at most */
     int channel_group;          /* runs per group */
+    int channel_packed_blocks;  /* min_blocks with cu_seqlens: what needs no spills */
     int channel_backward_bytes; /* the same for backward */
     int channel_backward_run;
     int channel_backward_group;

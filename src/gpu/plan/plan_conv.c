@@ -60,8 +60,9 @@ static bool shifted(const cc1d_view *target, int64_t vec) {
  * segments are whole turns; aligned ones of any other length, block by block; and rows of partial packs. */
 static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_launch *launch,
                             const struct cc1d_shape *shape, int64_t most_blocks, cc1d_conv_params *params) {
-    /* With packing, ids and their comparisons make up most of the text: one block keeps it short. */
-    const bool packed = cc1d_has(p, cc1d_sequences_role(p));
+    /* With ids, they and their comparisons make up most of the text: one block keeps it short. */
+    const bool packed =
+        cc1d_has(p, cc1d_sequences_role(p)) && !(p->op == CC1D_OP_FORWARD && cc1d_has(p, CC1D_CU));
     const int64_t most_unroll = packed ? 1 : shape->unroll;
     set_shape(p, shape, launch);
     const cc1d_view *target = &p->view[r->target];
@@ -204,6 +205,8 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
         status = cut_columns(p, &r, launch, &t->channel, cut, &params);
+        if (cc1d_has(p, CC1D_CU) && p->width <= 4 && item(p) <= 4)
+            launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->channel_packed_blocks;
     } else {
         status = cut_elements(p, launch, &params);
     }

@@ -36,9 +36,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) {
         cc1d_pack v = cc1d_zero_pack();
-        if (live)
-            v = cc1d_history_pack(x_column, INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, first - HISTORY + i,
-                                  count);
+        if (live) v = cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count);
         cc1d_unpack(v, tap[i]);
         cc1d_unpack(cc1d_zero_pack(), dpre[i]);
     }

@@ -177,22 +177,35 @@ FN void cc1d_gather_taps(cc1d_pack before, cc1d_pack now, uint lane_in_simd, CON
     cc1d_place_taps(now, 0, tap);
 }
 
-#if CC1D_HAS_INITIAL && CC1D_SEQ != 2
+#if CC1D_HAS_INITIAL == 1 && CC1D_SEQ != 2
 /* Fills in the steps before 0 of a pack that starts at step t. */
-FN cc1d_pack cc1d_add_initial(cc1d_pack v, INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p,
+FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p,
                               cc1d_team m, int t) {
     if (t < 0 && m.live)
 #pragma unroll
         for (int i = 0; i < VEC; i++)
             if (t + i < 0 && t + i >= -HISTORY)
-                v = cc1d_pack_with(
-                    v, i,
-                    cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, m.b, m.d, HISTORY + t + i));
+                v = cc1d_pack_with(v, i, cc1d_initial_bits(initial, p, m.b, m.d, HISTORY + t + i));
     return v;
 }
-#define ADD_INITIAL(v, t) cc1d_add_initial(v, INITIAL_ARGUMENT SEQ_ARGUMENT p, m, t)
+#define ADD_INITIAL(v, t) cc1d_add_initial(v, initial, p, m, t)
 #else
 #define ADD_INITIAL(v, t) (v)
+#endif
+
+/* The taps before step 0 of a row of a pool; tap[0] is step t - HISTORY, where t may be less than 0. */
+#if CC1D_HAS_INITIAL == 2 && CC1D_SEQ != 2
+FN void cc1d_place_states(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_team m, int t,
+                          LOCAL cc1d_real *tap) {
+    if (t >= HISTORY || !m.live) return;
+#pragma unroll
+    for (int i = 0; i < HISTORY + (CC1D_PARTIAL_PACKS ? VEC : 0); i++)
+        if (t + i >= 0 && t + i < HISTORY)
+            tap[i] = cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, m.b, m.d, t + i);
+}
+#define PLACE_STATES(t, tap) cc1d_place_states(INITIAL_ARGUMENT SEQ_ARGUMENT p, m, t, tap)
+#else
+#define PLACE_STATES(t, tap)
 #endif
 
 #if CC1D_SEQ

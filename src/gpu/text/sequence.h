@@ -102,21 +102,30 @@ FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int 
 }
 #endif
 
-/* Step i of the width - 1 before the first of sequence n. */
+/* Step i of the width - 1 before the first of sequence n, as it counts: one of a pool is not rounded to x's
+ * dtype. */
 #if CC1D_HAS_INITIAL == 2
-FN cc1d_x_t cc1d_initial_bits(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
-                              uint d, int i) {
+FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                             uint d, int i) {
     int row = cc1d_slot(SLOT_ARGUMENT p, n);
     if (row < 0 || !LOAD(uchar, has_initial + n * STRIDE(p.has_initial, 0))) return 0;
     DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
     uint column = (uint)(p.state_len - (width - 1) + i);
-    return STEP_OF(LOAD(cc1d_state_t, own + column * LONG64(p.initial.stride[2])));
+    return STATE_TO_REAL(LOAD(cc1d_state_t, own + column * LONG64(p.initial.stride[2])));
 }
 #elif CC1D_HAS_INITIAL
-FN cc1d_x_t cc1d_initial_bits(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
-                              uint d, int i) {
+FN cc1d_x_t cc1d_initial_bits(DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d,
+                              int i) {
     return LOAD(cc1d_x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
                               (uint)i * STRIDE(p.initial, 2));
+}
+FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                             uint d, int i) {
+    return X_TO_REAL(cc1d_initial_bits(initial, p, n, d, i));
+}
+#else
+FN cc1d_real cc1d_initial_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n, uint d, int i) {
+    return 0;
 }
 #endif
 
@@ -127,7 +136,7 @@ FN cc1d_real cc1d_packed_initial(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_c
     if (id < 0) return 0;
     int i = width - 1 + s - cc1d_bounded(cc1d_boundary(seq, p, id), p.seqlen);
     if (i < 0 || i >= width - 1) return 0;
-    return X_TO_REAL(cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, width, (uint)id, d, i));
+    return cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, width, (uint)id, d, i);
 }
 #define OUTSIDE(width, id, d, s) cc1d_packed_initial(INITIAL_ARGUMENT SEQ_ARGUMENT p, width, id, d, s)
 #else

@@ -5,12 +5,11 @@
 typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
 #if CC1D_STATE_DTYPE == CC1D_X_DTYPE
 #define STATE_OF(step) (step)
-#define STEP_OF(state) (state)
-#else /* rounded once, when it is stored or read */
+#else /* rounded once, when it is stored */
 #define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
-#define STEP_OF(state) X_FROM_REAL((cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(state))
 #endif
 #if CC1D_POOL
+#define STATE_TO_REAL(state) ((cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(state))
 /* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
 FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {
     cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)pad_slot_id.lo | ((cc1d_u64)(uint)pad_slot_id.hi << 32));
@@ -55,16 +54,19 @@ FN cc1d_u64 cc1d_state_at(CONSTANT cc1d_conv_params &p, int row, uint d) {
 #define SLOT_ARGUMENT
 #endif
 
-/* Without packing all of a batch row is padding, or nothing: what a forward kernel stores then. */
-#if CC1D_POOL && CC1D_SEQ != 2
+/* What a forward kernel stores: zeros in a sequence of padding, or a batch row. */
 FN cc1d_pack cc1d_unless(bool padding, cc1d_pack v) {
 #pragma unroll
     for (int i = 0; i < PACK_WORDS; i++) v.word[i] = padding ? 0u : v.word[i];
     return v;
 }
+#if CC1D_SEQ == 2
+#define FIND_PADDING(b)
+#define STORED(v) cc1d_unless(sequence < 0, v)
+#elif CC1D_POOL
 #define FIND_PADDING(b) bool padding = cc1d_slot(SLOT_ARGUMENT p, b) < 0;
-#define UNLESS_PADDING(v) cc1d_unless(padding, v)
+#define STORED(v) cc1d_unless(padding, v)
 #else
 #define FIND_PADDING(b)
-#define UNLESS_PADDING(v) (v)
+#define STORED(v) (v)
 #endif

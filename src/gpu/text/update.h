@@ -77,7 +77,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
                     int at = origin + s;
                     if (CC1D_CACHE_DTYPE && at < 0) at += length;
                     if (CC1D_CACHE_DTYPE && CC1D_IN_PLACE) at %= length;
-                    tap = (cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(own[(uint)at * STRIDE(p.state, 2)]);
+                    tap = STATE_TO_REAL(own[(uint)at * STRIDE(p.state, 2)]);
                 }
                 y = fma(WEIGHT_TO_REAL(LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) +
                                                                (uint)k * STRIDE(p.weight, 1))),

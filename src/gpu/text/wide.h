@@ -71,12 +71,7 @@ FN cc1d_real cc1d_wide_tap(DEVICE const cc1d_x_t *x,
     if (s >= q.begin)
         return X_TO_REAL(
             LOAD(cc1d_x_t, x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1) + (uint)s * STRIDE(p.x, 2)));
-#if CC1D_HAS_INITIAL
-    return X_TO_REAL(
-        cc1d_initial_bits(INITIAL_ARGUMENT SEQ_ARGUMENT p, p.width, q.n, d, p.width - 1 + s - q.begin));
-#else
-    return 0;
-#endif
+    return cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, p.width, q.n, d, p.width - 1 + s - q.begin);
 }
 
 FN cc1d_real cc1d_wide_weight(DEVICE const cc1d_weight_t *weight, CONSTANT cc1d_conv_params &p, uint d,
