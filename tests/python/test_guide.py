@@ -1,4 +1,4 @@
-"""The examples of the guides run, in order, on the CPU."""
+"""The examples of the guides run, in order, on the CPU; those of serving.md on every backend."""
 
 import re
 from pathlib import Path
@@ -35,3 +35,12 @@ def test_example(code):
         exec(compile(code.replace('"mps"', '"cpu"'), "guide", "exec"), {})
     finally:
         ccmps.uninstall()
+
+
+def test_serving(backend):
+    """Its examples continue each other."""
+    lines = examples(DOCS / "serving.md")
+    assert len(lines) >= 8
+    code = "\n".join(lines)
+    assert code.count('device, dtype = "cpu"') == 1
+    exec(compile(code.replace('= "cpu"', f'= "{backend.device}"'), "serving.md", "exec"), {})
