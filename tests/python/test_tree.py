@@ -88,7 +88,7 @@ def test_states_of_layers_in_one_tensor(backend):
     ccmps.causal_conv1d_update(**arguments, intermediate_states=layers[1])
     assert same_bits(layers[1], want) and (layers[[0, 2]] == 7).all()
     turned = torch.full((5, 2, 19, 3), 7.0, device=backend.device).transpose(0, 1)
-    with pytest.raises(ValueError, match="intermediate_states: .*follow each other"):
+    with pytest.raises(ValueError, match=r"intermediate_states: .*follow each other"):
         ccmps.causal_conv1d_update(**arguments, intermediate_states=turned)
     assert (turned == 7).all()
 
@@ -96,7 +96,9 @@ def test_states_of_layers_in_one_tensor(backend):
 WRONG = {
     "below -1": (dict(parents=[[-2] * 5] * 2), ValueError, "parents: .*got -2 at row 0, node 0"),
     "itself": (
-        dict(parents=[[-1] * 5, [-1, 0, 2, 1, 1]]), ValueError, "parents: .*2 at row 1, node 2"
+        dict(parents=[[-1] * 5, [-1, 0, 2, 1, 1]]),
+        ValueError,
+        "parents: .*2 at row 1, node 2",
     ),
     "shape": (dict(parents=[[-1] * 4] * 2), ValueError, r"parents: .*\(B, T\) = \(2, 5\)"),
     "dimensions": (dict(parents=[-1] * 5), ValueError, r"parents: .*\(B, T\)"),
@@ -108,7 +110,9 @@ WRONG = {
     ),
     "circular": (dict(cache_seqlens=[1, 1]), ValueError, "parents, cache_seqlens: .*at most one"),
     "written elsewhere": (
-        dict(conv_state_out_indices=[1, 0]), ValueError, "parents, conv_state_out_indices: .*one"
+        dict(conv_state_out_indices=[1, 0]),
+        ValueError,
+        "parents, conv_state_out_indices: .*one",
     ),
     "index": (dict(conv_state_indices=[0, 2]), ValueError, "conv_state_indices: .*got 2"),
     "count": (dict(num_accepted_tokens=[1, 5]), ValueError, r"num_accepted_tokens: .*= 4.*got 5"),
@@ -162,7 +166,7 @@ def test_x_itself_as_out_is_refused():
     for nodes in (1, 5):
         arguments = given(nodes=nodes)
         x = arguments["x"].clone()
-        with pytest.raises(ValueError, match="out: .*own with parents"):
+        with pytest.raises(ValueError, match=r"out: .*own with parents"):
             ccmps.causal_conv1d_update(**arguments, out=arguments["x"])
         assert same_bits(arguments["x"], x)
 
@@ -220,7 +224,7 @@ def test_compiled_batched_and_seen_by_autograd():
 
     y = torch.vmap(one)(torch.stack([x, x]), torch.stack([state, state]), many)
     assert same_bits(y[1], want) and same_bits(many[1], want_states)
-    with pytest.raises(ValueError, match="intermediate_states: .*batched tensor under vmap"):
+    with pytest.raises(ValueError, match=r"intermediate_states: .*batched tensor under vmap"):
         torch.vmap(one, in_dims=(0, 0, None))(
             torch.stack([x, x]), torch.stack([state, state]), nodes
         )
