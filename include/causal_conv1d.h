@@ -86,8 +86,8 @@ typedef enum cc1d_dtype {
     CC1D_FLOAT64 = 3, /* CPU and CUDA */
     CC1D_INT32 = 4,   /* index tensors */
     CC1D_INT64 = 5,   /* index tensors */
+    CC1D_BOOL = 6,    /* flags, one byte each */
     /* Never accepted; named so that an error can say what came. */
-    CC1D_BOOL = 6,
     CC1D_UINT8 = 7,
     CC1D_INT8 = 8,
     CC1D_INT16 = 9,
@@ -148,8 +148,8 @@ typedef struct cc1d_forward_args {
     const cc1d_tensor *bias;    /* (D) G, or NULL */
     const cc1d_tensor *seq_idx; /* (B, T) I, or NULL: a tap counts only if its seq_idx equals the current one;
                                    negative is padding: y = 0 there */
-    const cc1d_tensor *cu_seqlens; /* (N+1) I, or NULL: packed sequences, B = 1; 0 = first <= ... <= last = T.
-                                      Not with seq_idx */
+    const cc1d_tensor *cu_seqlens; /* (N+1) I, or NULL: packed sequences, B = 1; 0 = first <= ... <= last <=
+                                      T: y = 0 from the last on. Not with seq_idx */
     const cc1d_tensor *initial_states; /* (B or N, D, W-1) F, or NULL; with seq_idx it belongs to the sequence
                                           seq_idx[b, 0] */
     const cc1d_tensor *residual;       /* (B, D, T) F, or NULL: added after the activation */
@@ -161,6 +161,18 @@ typedef struct cc1d_forward_args {
     int32_t activation; /* cc1d_activation */
     const cc1d_tensor *lengths; /* (B) I in 0..T, or NULL: steps lengths[b] and later of row b are padding, as
                                    a negative seq_idx is. Not with seq_idx or cu_seqlens. Since 0.2 */
+    /* Since 0.2: states from and into a pool. N is B without cu_seqlens. */
+    const cc1d_tensor *conv_states; /* (pool, D, S >= W-1), or NULL, changed in place: the row of a sequence
+                                       becomes the last S steps of what it held, or zeros, and x. float64 with
+                                       float64 x; else float32, float16 or bfloat16: steps are rounded when
+                                       stored. Not with seq_idx, initial_states or final_states */
+    const cc1d_tensor *conv_state_indices; /* (N) I, or NULL: row of conv_states of each sequence; NULL: n.
+                                              pad_slot_id or any negative value: y = 0, no state touched */
+    const cc1d_tensor *conv_state_out_indices; /* (N) I, or NULL: the row that is written, where that is
+                                                  another than the one that is read, as in cc1d_update */
+    const cc1d_tensor *has_initial_state; /* (N) bool, or NULL: a sequence starts from the last W-1 columns of
+                                             its row where true; from zeros where false or NULL */
+    int64_t pad_slot_id;
 } cc1d_forward_args;
 
 /* y (and the final states) of the convolution. Errors: TYPE, VALUE, UNSUPPORTED, MEMORY, DEVICE. */
@@ -258,9 +270,23 @@ typedef struct cc1d_varlen_states_args {
     const cc1d_tensor *x;          /* (total, D) F */
     const cc1d_tensor *cu_seqlens; /* (N+1) I: 0 <= first <= ... <= last <= total */
     const cc1d_tensor
-        *states; /* (N, D, S) F, written: the last S steps of every sequence, zeros on the left */
+        *states; /* (N, D, S), written: the last S steps of every sequence, zeros on the left. With positions
+                    (M, D, S), with out_indices (pool, D, S). float64 with float64 x; else float32, float16 or
+                    bfloat16: steps are rounded when stored */
+    const cc1d_tensor *initial_states; /* (N, D, >= S), or NULL: what came before each sequence, oldest first;
+                                          instead of the zeros. Dtypes as of states. Since 0.2 */
+    const cc1d_tensor
+        *positions;                 /* (M) I, or NULL: how many steps of x lie before each state, first <=
+                                       positions <= last      of cu_seqlens. A state is of the sequence that its last
+                                       step belongs to: at a boundary,      of the one that ends there. positions =
+                                       first: the initial state of the first sequence.      Since 0.2 */
+    const cc1d_tensor *out_indices; /* (M, or N without positions) I, or NULL: row of states for each state,
+                                       each once; a state with a negative one is skipped. Since 0.2 */
 } cc1d_varlen_states_args;
 
+/* States of packed sequences: at their ends, or after any of their steps. Bad positions and indices are
+ * refused on CPU before anything is written, and read once; on GPUs a state with one is skipped
+ * where there are out_indices, and zeros else. */
 CC1D_API cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *args, const cc1d_exec *exec);
 
 /* ---- What is here

@@ -44,7 +44,7 @@ class CausalConv1dFunction(torch.autograd.Function):
         return found
 
 
-_refuse_derivative = torch._C._functions.DelayedError(_checks.UPDATE_NOT_DIFFERENTIABLE, 1)
+_refuse_derivative = torch._C._functions.DelayedError(_checks.NOT_DIFFERENTIABLE, 1)
 
 
 def without_derivative(y):

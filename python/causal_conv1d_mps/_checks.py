@@ -11,11 +11,16 @@ from ._compat import is_batched_gradient, is_dynamo_compiling, is_zero_tensor
 
 ACTIVATIONS = {None: 0, **_C.activations()}
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-INDEX_DTYPES = (torch.int32, torch.int64)
-UPDATE_NOT_DIFFERENTIABLE = (
-    "causal_conv1d_update is not differentiable; train with causal_conv1d_fn, which takes "
-    "initial_states and returns final_states"
+DTYPES = {"i": (torch.int32, torch.int64), "b": (torch.bool,)}  # by kind
+NOT_DIFFERENTIABLE = (
+    "causal_conv1d_update is not differentiable, nor is causal_conv1d_fn with conv_states; "
+    "train with causal_conv1d_fn, which takes initial_states and returns final_states"
 )
+
+
+STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written} | {
+    "intermediate_states"
+}
 
 
 def activation_code(activation):
@@ -32,20 +37,27 @@ def require_tensors(operation, tensors):
     """Refuse what no operator would refuse by name, in a call that goes through the operators."""
     arguments = _tables.ARGUMENTS[operation]
     named = {
-        _public_name(operation, argument.name): value
+        public_name(operation, argument.name): value
         for argument, value in zip(arguments, tensors, strict=False)
         if not (value is None and (argument.optional or argument.result))
     }
     require_named(**dict(sorted(named.items(), key=lambda item: item[0] != "x")))
 
 
-def refuse_excluded(operation, tensors):
-    """Refuse what excludes each other, where no kernel is asked."""
+def refuse_unfit(operation, tensors, return_final_states=False):
+    """Refuse what excludes each other, or lacks what it is said of, before an operator is asked."""
     given = _tables.named(operation, tensors)
+    if return_final_states:
+        given.setdefault("final_states", (None, None))
     for name, (argument, _) in given.items():
-        for other in argument.excludes:
+        for other in argument.excludes if argument else ():
             if other in given:
+                wanted = given[other][1] is None
+                other = "return_final_states" if wanted else public_name(operation, other)
                 raise ValueError(f"{name}, {other}: expected at most one of them, got both")
+        for other in argument.needs if argument else ():
+            if other not in given:
+                raise ValueError(f"{name}: expected {other} beside it, got none")
 
 
 def require_named(**tensors):
@@ -88,29 +100,34 @@ def explain(operation, tensors, error):
         return NotImplemented
     for index in (False, True):
         for name, (argument, tensor) in given.items():
-            if (argument.kind == "i") == index:
-                _explain_one(_public_name(operation, name), argument, tensor, x, error)
-    if "final_states" in given and operation == "forward":
-        message = re.sub(r"\bfinal_states\b", "final_states_out", str(error))
+            if argument.is_numbers != index:
+                _explain_one(public_name(operation, name), argument, tensor, x, error)
+    names = {name: public_name(operation, name) for name in given}
+    if operation == "forward":
+        names.setdefault("final_states", "return_final_states")
+    for name, public in names.items():
+        message = re.sub(rf"\b{name}\b", public, str(error))
         if message != str(error):
             raise type(error)(message) from error
     return None
 
 
-def _public_name(operation, name):
+def public_name(operation, name):
     """The kernels know a caller's tensor for the states by another name."""
-    return "final_states_out" if (operation, name) == ("forward", "final_states") else name
+    other = {("forward", "final_states"): "final_states_out", ("varlen_states", "states"): "out"}
+    return other.get((operation, name), name)
 
 
 def _explain_one(name, argument, tensor, x, error):
     kind = _unsupported_kind(tensor)
     if kind is not None:
         raise _not_plain(name, kind) from error
-    dtypes = INDEX_DTYPES if argument.kind == "i" else FLOAT_DTYPES
+    dtypes = DTYPES.get(argument.kind, FLOAT_DTYPES)
     if tensor.dtype not in dtypes:
         *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
         came = str(tensor.dtype).removeprefix("torch.")
-        raise TypeError(f"{name}: expected {', '.join(most)} or {last}, got {came}") from error
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise TypeError(f"{name}: expected {expected}, got {came}") from error
     require_device(name, tensor, x.device, "x")
 
 
@@ -256,10 +273,14 @@ def check_targets(operation, tensors, recorded, copied=False):
     there, not written by the kernels.
     """
     given = {name: tensor for name, (_, tensor) in _tables.named(operation, tensors).items()}
-    for name in ("conv_state", "intermediate_states"):
-        if name in given:
-            refuse_recorded(name, given[name])
-            writable(name, given[name])
+    for name in STATES & given.keys():
+        refuse_recorded(name, given[name])
+        writable(name, given[name])
+    if operation == "varlen_states":
+        if "states" in given:
+            refuse_recorded("out", given["states"])
+            writable_state("out", given["states"])
+        return
     out, states = given.pop("out", None), given.pop("final_states", None)
     if out is not None and recorded:
         refuse_grad_with_out()
@@ -292,13 +313,29 @@ def states_shape(x, weight, cu_seqlens):
     return (sequences, x.shape[1], weight.shape[-1] - 1)
 
 
-def new_states(x, weight, cu_seqlens, state_len=None):
+def new_states(x, weight, cu_seqlens, state_len=None, positions=None):
     """Uninitialised final states, or those of varlen_states, which has no weight."""
     if weight is None:
-        shape = (max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_length(state_len))
-    else:
-        shape = states_shape(x, weight, cu_seqlens)
+        return _new_varlen_states(x, cu_seqlens, state_len, positions)
+    shape = states_shape(x, weight, cu_seqlens)
     return None if shape is None else x.new_empty(shape)
+
+
+def _new_varlen_states(x, cu_seqlens, state_len, positions):
+    count = max(cu_seqlens.numel() - 1, 0) if positions is None else positions.numel()
+    return x.new_empty((count, *x.shape[1:], state_length(state_len)))
+
+
+def states_target(out, out_indices, state_len):
+    """state_len, which a caller's tensor has to agree with."""
+    if out is None:
+        if out_indices is not None:
+            raise ValueError("out: expected a tensor beside out_indices, got None")
+        return state_len
+    length = state_length(state_len)
+    if isinstance(out, torch.Tensor) and out.dim() == 3 and out.shape[2] != length:
+        raise ValueError(f"out: expected states of state_len = {length} steps, got {out.shape[2]}")
+    return length
 
 
 def refuse_recorded(name, state):

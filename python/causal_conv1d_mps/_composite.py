@@ -13,6 +13,9 @@ ACTIVATIONS = {0: lambda acc: acc, 1: lambda acc: acc * torch.sigmoid(acc)}
 
 def live_steps(named):
     """(B, T), whether a step is no padding; None: all are. named: the inputs by name."""
+    if named.get("cu_seqlens") is not None:
+        steps = torch.arange(named["x"].shape[2], device=named["x"].device)
+        return (steps < named["cu_seqlens"][-1]).unsqueeze(0)
     ids = _ids(named["x"], named.get("seq_idx"), named.get("lengths"))
     return None if ids is None else ids >= 0
 
@@ -69,7 +72,8 @@ def _packed_taps(x, width, cu_seqlens, states):
     """The list of taps, oldest first, for packed sequences; each is (1, D, T)."""
     batch, dim, length = x.shape
     if length == 0 or cu_seqlens.shape[0] < 2:
-        return [x.new_zeros(batch, dim, length) for _ in range(width)], None
+        none = torch.zeros(length, dtype=torch.bool, device=x.device)
+        return [x.new_zeros(batch, dim, length) for _ in range(width)], none
     sequence, position, live = _packed_positions(x, cu_seqlens)
     padded = F.pad(x, (width - 1, 0))
     taps = []
@@ -129,7 +133,7 @@ def forward(
     live = None
     if cu_seqlens is not None:
         taps, steps = _packed_taps(wide, width, cu_seqlens, states)
-        live = None if steps is None else steps[None, None, :]
+        live = steps[None, None, :]
         final_states = packed_final_states(wide, width, cu_seqlens, states)
     else:
         if states is None:

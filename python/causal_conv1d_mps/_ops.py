@@ -1,16 +1,18 @@
 """The operators that PyTorch's own machinery sees: compile, export, functorch, modes, subclasses.
 
-causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state. An operator's
-arguments are its operation's inputs (_tables.py), then numbers, then inputs of later releases.
+causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state, and ::prefill,
+which is forward from and into a pool, its conv_states; ::store_states is ::varlen_states into the
+caller's tensor. An operator's arguments are its operation's inputs (_tables.py), then numbers, then
+inputs of later releases.
 """
 
 import torch
 
 from . import _C, _composite, _tables, _vmap
-from ._checks import UPDATE_NOT_DIFFERENTIABLE, new_states, require_device, state_length
+from ._checks import NOT_DIFFERENTIABLE, new_states, require_device, state_length
 from ._compat import increment_version
 from ._gradients import watched_gradients
-from ._tables import INPUTS, RESULTS, SAVED, schema
+from ._tables import INPUTS, PURE, RESULTS, SAVED, schema
 from ._watch import any_requires_grad, eager_transforms_active
 
 NAMESPACE = "causal_conv1d_mps"
@@ -22,20 +24,32 @@ _PYTORCH_THREADS = -(2**31)  # call.h
 UPDATE_ADDED = ("conv_state_out_indices", "cu_seqlens", "parents", "residual")
 UPDATE_OTHERS = ("Tensor(b!)? intermediate_states=None", "SymInt max_seqlen=0")
 
+_INPUTS = {
+    **INPUTS,
+    "forward": INPUTS["forward"][:PURE],
+    "prefill": [a._replace(optional=a.optional and not a.written) for a in INPUTS["forward"]],
+    "varlen_states": [a for a in INPUTS["varlen_states"] if a.name != "out_indices"],
+    "store_states": [*INPUTS["varlen_states"], *RESULTS["varlen_states"]],
+}
+
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
+    ("prefill", ["int pad_slot_id", "int activation"], "Tensor"),
     ("update", ["int pad_slot_id", "int activation"], "Tensor", UPDATE_ADDED, UPDATE_OTHERS),
-    ("varlen_states", ["SymInt state_len"], "Tensor"),
+    ("varlen_states", ["SymInt state_len"], "Tensor", ("initial_states", "positions")),
+    ("store_states", [], "()"),
 ):
-    _library.define(schema(_name, _numbers, _results, *_added))
+    _library.define(schema(_name, _INPUTS[_name], _numbers, _results, *_added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
 forward = _operators.forward.default
 backward = _operators.backward.default
+prefill = _operators.prefill.default
 update = _operators.update.default
 varlen_states = _operators.varlen_states.default
+store_states = _operators.store_states.default
 refused_gradient = _operators.refused_gradient.default
 
 _DEVICES = ("CPU", "CUDA", "MPS")
@@ -57,11 +71,11 @@ def _fake(name):
 def _check(operation, tensors):
     """What a fake tensor can be asked: dtypes of what is computed with, and devices."""
     x = _tables.named(operation, tensors)["x"][1]
-    for argument, tensor in zip(INPUTS[operation], tensors, strict=True):
+    for argument, tensor in zip(INPUTS[operation], tensors, strict=False):
         if tensor is None:
             continue
         torch._check_type(
-            argument.kind == "i" or tensor.is_floating_point(),
+            not argument.is_numbers or tensor.is_floating_point(),
             lambda argument=argument, tensor=tensor: (
                 f"{argument.name}: expected a floating-point tensor, got {tensor.dtype}"
             ),
@@ -75,7 +89,8 @@ def _check(operation, tensors):
 @_implement("forward")
 def _forward(*arguments):
     *inputs, activation, with_states = arguments
-    y, states = _C.run("forward", (*inputs, True, with_states or None), activation)
+    no_pool = [None] * (len(INPUTS["forward"]) - PURE)
+    y, states = _C.run("forward", (*inputs, *no_pool, True, with_states or None), activation)
     return y, y.new_empty(0) if states is None else states
 
 
@@ -83,6 +98,14 @@ def _forward(*arguments):
 def _forward_fake(*arguments):
     *inputs, _, with_states = arguments
     x, weight, _, _, cu_seqlens, *_ = inputs
+    _check_convolution(inputs)
+    return torch.empty_like(x), x.new_empty(
+        _states_shape(x, weight, cu_seqlens) if with_states else 0
+    )
+
+
+def _check_convolution(inputs):
+    x, weight, *_ = inputs
     _check("forward", inputs)
     torch._check_value(x.dim() == 3, lambda: f"x: expected shape (B, D, T), got {tuple(x.shape)}")
     torch._check_value(
@@ -92,9 +115,6 @@ def _forward_fake(*arguments):
     torch._check_value(
         weight.shape[0] == x.shape[1],
         lambda: f"weight: expected {x.shape[1]} rows like x, got {tuple(weight.shape)}",
-    )
-    return torch.empty_like(x), x.new_empty(
-        _states_shape(x, weight, cu_seqlens) if with_states else 0
     )
 
 
@@ -163,6 +183,22 @@ def backward_gradient(ctx, *cotangents):
     return (*(found.get(a.name) for a in rows), None, None)
 
 
+# --- prefill ---------------------------------------------------------------------------------
+
+
+@_implement("prefill")
+def _prefill(*arguments):
+    *inputs, pad_slot_id, activation = arguments
+    y, _ = _C.run("forward", (*inputs, True, None), activation, pad_slot_id)
+    return y
+
+
+@_fake("prefill")
+def _prefill_fake(*arguments):
+    _check_convolution(arguments[: len(INPUTS["forward"])])
+    return torch.empty_like(arguments[0])
+
+
 # --- update ----------------------------------------------------------------------------------
 
 
@@ -200,8 +236,11 @@ def _update_fake(*arguments):
     return torch.empty_like(x)
 
 
+# --- operators that change a state -------------------------------------------------------------
+
+
 class WithoutDerivative(torch.autograd.Function):
-    """y as it is: what update returns depends on the sources, but its backward pass is refused."""
+    """y as it is: what they return depends on the sources, but its backward pass is refused."""
 
     @staticmethod
     def forward(ctx, y, *sources):
@@ -220,7 +259,7 @@ class WithoutDerivative(torch.autograd.Function):
 
 @_implement("refused_gradient")
 def _refused_gradient(dy, like):
-    raise RuntimeError(UPDATE_NOT_DIFFERENTIABLE)
+    raise RuntimeError(NOT_DIFFERENTIABLE)
 
 
 @torch.library.register_fake(f"{NAMESPACE}::refused_gradient", lib=_library)
@@ -228,40 +267,69 @@ def _refused_gradient_fake(dy, like):
     return torch.empty_like(like)
 
 
-def _update_under_autograd(keyset, *arguments):
-    with torch._C._AutoDispatchBelowAutograd():
-        y = update.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
-    inputs, *_ = _from_operator(arguments)
-    sources = (inputs[0], *inputs[2:4], inputs[-1])
-    if torch.is_grad_enabled() and any_requires_grad(*sources) and not eager_transforms_active():
-        return WithoutDerivative.apply(y, *sources)
-    return y
+def _change_state(operator):
+    """Below autograd, which hears that the operator has changed states, and has no derivative."""
+    rows = operator._schema.arguments
+    name = operator._schema.name.split("::")[1]
+    numbers = {a.name for rows in INPUTS.values() for a in rows if a.differentiable}
+    sources = [place for place, a in enumerate(rows) if a.name in numbers]
+    states = [place for place, a in enumerate(rows) if a.alias_info and a.alias_info.is_write]
 
+    def given(places, arguments):  # the dispatcher leaves out what has its default
+        found = [arguments[place] for place in places if place < len(arguments)]
+        return [tensor for tensor in found if tensor is not None]
 
-def _update_bumping_version(keyset, *arguments):
-    node_states = _from_operator(arguments)[-2]
-    for written in (arguments[1], node_states):
-        if written is not None:
-            increment_version(written)
-    with torch._C._AutoDispatchBelowADInplaceOrView():
-        return update.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *arguments)
+    def under_autograd(keyset, *arguments):
+        with torch._C._AutoDispatchBelowAutograd():
+            y = operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+        read = given(sources, arguments)
+        if y is None or eager_transforms_active() or not torch.is_grad_enabled():
+            return y
+        return WithoutDerivative.apply(y, *read) if any_requires_grad(*read) else y
+
+    def bumping_version(keyset, *arguments):
+        for state in given(states, arguments):
+            increment_version(state)
+        with torch._C._AutoDispatchBelowADInplaceOrView():
+            return operator.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *arguments)
+
+    _library.impl(name, under_autograd, "Autograd", with_keyset=True)
+    _library.impl(name, bumping_version, "ADInplaceOrView", with_keyset=True)
 
 
 # --- varlen_states ---------------------------------------------------------------------------
 
 
 @_implement("varlen_states")
-def _varlen_states(x, cu_seqlens, state_len):
-    states = new_states(x, None, cu_seqlens, state_len)
-    return _C.run("varlen_states", (x, cu_seqlens, states))[0]
+def _varlen_states(x, cu_seqlens, state_len, initial_states=None, positions=None):
+    states = new_states(x, None, cu_seqlens, state_len, positions)
+    return _C.run("varlen_states", (x, cu_seqlens, initial_states, positions, None, states))[0]
 
 
 @_fake("varlen_states")
-def _varlen_states_fake(x, cu_seqlens, state_len):
+def _varlen_states_fake(x, cu_seqlens, state_len, initial_states=None, positions=None):
     state_len = state_length(state_len)
+    _check_packed(x, cu_seqlens, initial_states, positions, None)
+    count = cu_seqlens.shape[0] - 1 if positions is None else positions.shape[0]
+    return x.new_empty((count, x.shape[1], state_len))
+
+
+def _check_packed(*inputs):
+    x = inputs[0]
     torch._check_value(x.dim() == 2, lambda: f"x: expected shape (total, D), got {tuple(x.shape)}")
-    require_device("cu_seqlens", cu_seqlens, x.device, "x")
-    return x.new_empty((cu_seqlens.shape[0] - 1, x.shape[1], state_len))
+    _check("varlen_states", inputs)
+
+
+@_implement("store_states")
+def _store_states(*tensors):
+    _C.run("varlen_states", tensors)
+
+
+@_fake("store_states")
+def _store_states_fake(*tensors):
+    *inputs, states = tensors
+    _check_packed(*inputs)
+    require_device("out", states, inputs[0].device, "x")
 
 
 def _varlen_states_below_autograd(keyset, *arguments):
@@ -277,14 +345,16 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     f"{NAMESPACE}::backward", backward_gradient, setup_context=backward_context, lib=_library
 )
-_library.impl("update", _update_under_autograd, "Autograd", with_keyset=True)
-_library.impl("update", _update_bumping_version, "ADInplaceOrView", with_keyset=True)
+for _operator in (prefill, update, store_states):
+    _change_state(_operator)
 _library.impl("varlen_states", _varlen_states_below_autograd, "Autograd", with_keyset=True)
 
 for _operator, _rule in (
     (forward, _vmap.folding_rule(forward, "forward")),
     (backward, _vmap.folding_rule(backward, "backward")),
-    (update, _vmap.looping_rule(update)),
-    (varlen_states, _vmap.looping_rule(varlen_states)),
+    (prefill, _vmap.looping_rule(prefill, "forward")),
+    (update, _vmap.looping_rule(update, "update")),
+    (varlen_states, _vmap.looping_rule(varlen_states, "varlen_states")),
+    (store_states, _vmap.looping_rule(store_states, "varlen_states")),
 ):
     torch.library.register_vmap(_operator, _rule, lib=_library)

@@ -85,7 +85,8 @@ def causal_conv1d_update(
     )
     if not is_dynamo_compiling():
         if out is not None and torch.autograd.profiler._is_profiler_enabled:
-            y = shown("update", tensors, activation, pad_slot_id, max_seqlen)
+            with shown("update"):
+                y = _C.update(tensors, activation, pad_slot_id, max_seqlen)
         else:
             y = _C.update(tensors, activation, pad_slot_id, max_seqlen)
         if y is not NotImplemented:
@@ -109,20 +110,52 @@ def causal_conv1d_update(
     return y if out is None else out.copy_(y)
 
 
-def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
-    """The last state_len steps of every packed sequence, zeros before its start.
+def causal_conv1d_varlen_states(
+    x,
+    cu_seqlens,
+    state_len,
+    *,
+    initial_states=None,
+    positions=None,
+    out=None,
+    out_indices=None,
+):
+    """The last state_len steps of every packed sequence, or those before any of its steps.
 
-    x: (total, D). cu_seqlens: (N+1,). Returns states (N, D, state_len). Not differentiable.
+    x: (total, D). cu_seqlens: (N+1,); may begin after 0 and end before total.
+    initial_states: (N, D, at least state_len), the steps before each sequence, oldest first; of
+        any dtype but float64, which goes with float64 x. None: zeros.
+    positions: (M,), how many steps of x lie before each state that is wanted, from cu_seqlens[0]
+        to cu_seqlens[-1]. The state is of the sequence of its last step: at a boundary, of the
+        sequence that ends there. At cu_seqlens[0]: the first sequence's initial state.
+        None: the sequences' ends, M = N.
+    out: the tensor to write the states to, (M, D, state_len), or with out_indices a pool
+        (rows, D, state_len) of which other rows stay; its dtype is its own, as that of
+        initial_states, and steps are rounded once when they are stored.
+    out_indices: (M,), the row of out for each state, each row once; a state with a negative one
+        is skipped, and its position is not looked at. On GPUs an index or a position out of range
+        skips its state as well (one of zeros without out_indices).
+    Returns out, or states (M, D, state_len) of x's dtype. Not differentiable.
     """
+    tensors = (x, cu_seqlens, initial_states, positions, out_indices, out)
+    state_len = _checks.states_target(out, out_indices, state_len)
     if not is_dynamo_compiling():
-        states = _C.varlen_states((x, cu_seqlens), state_len)
+        if out is not None and torch.autograd.profiler._is_profiler_enabled:
+            with shown("varlen_states"):
+                states = _C.varlen_states(tensors, state_len)
+        else:
+            states = _C.varlen_states(tensors, state_len)
         if states is not NotImplemented:
             return states
-    _checks.require_tensors("varlen_states", (x, cu_seqlens))
+    _checks.require_tensors("varlen_states", tensors)
     state_len = _checks.state_length(state_len)
     require_operators("causal_conv1d_varlen_states")
-    refuse_tangents("causal_conv1d_varlen_states", x)
-    return _ops.varlen_states(x, cu_seqlens, state_len)
+    refuse_tangents("causal_conv1d_varlen_states", x, initial_states, out)
+    _checks.check_targets("varlen_states", tensors, False)
+    if out is None:
+        return _ops.varlen_states(x, cu_seqlens, state_len, initial_states, positions)
+    _ops.store_states(*tensors)
+    return out
 
 
 def without_derivative(y, *sources):

@@ -11,7 +11,7 @@ from . import _C
 
 class Argument(NamedTuple):
     name: str
-    kind: str  # "x" of x's dtype, "p" a parameter, "s" a state, "i" an index
+    kind: str  # "x" of x's dtype, "p" a parameter, "s" a state, "i" an index, "b" a bool
     channel: int  # the axis of the channels, or -1
     optional: bool
     differentiable: bool
@@ -19,11 +19,19 @@ class Argument(NamedTuple):
     result: bool
     like: int  # of a result: the place of the input that it is like, or -1
     excludes: tuple  # names of arguments that may not be given beside it
+    needs: tuple  # names of those that have to be
+
+    @property
+    def is_numbers(self):
+        return self.kind not in "ib"
 
 
 ARGUMENTS = {name: [Argument(*row) for row in rows] for name, rows in _C.tables().items()}
 INPUTS = {name: [a for a in rows if not a.result] for name, rows in ARGUMENTS.items()}
 RESULTS = {name: [a for a in rows if a.result] for name, rows in ARGUMENTS.items()}
+
+# Those of forward without a pool of states, which the differentiable operator takes.
+PURE = next(i for i, a in enumerate(INPUTS["forward"]) if a.written)
 
 # What the backward pass reads of the forward pass comes first there.
 SAVED = sum(a in INPUTS["backward"] for a in INPUTS["forward"])
@@ -56,13 +64,13 @@ def _arrange(rows, tensors):
     return tuple(tensors.get(a.name) for a in rows)
 
 
-def schema(operation, numbers, results, added=(), others=()):
-    """The operator's, of the operation's inputs and these numbers.
+def schema(operator, inputs, numbers, results, added=(), others=()):
+    """The operator's, of these inputs of an operation and these numbers.
 
     added: inputs that an earlier release did not have. They come last, so that a graph that was
     compiled then still calls it right, and others after them.
     """
     types = {(False, False): "Tensor", (True, False): "Tensor?", (False, True): "Tensor(a!)"}
-    named = {a.name: f"{types[a.optional, a.written]} {a.name}" for a in INPUTS[operation]}
+    named = {a.name: f"{types[a.optional, a.written]} {a.name}" for a in inputs}
     later = [f"{named.pop(name)}=None" for name in added]
-    return f"{operation}({', '.join([*named.values(), *numbers, *later, *others])}) -> {results}"
+    return f"{operator}({', '.join([*named.values(), *numbers, *later, *others])}) -> {results}"

@@ -53,6 +53,11 @@ def causal_conv1d_fn(
     residual=None,
     out=None,
     lengths=None,
+    conv_states=None,
+    conv_state_indices=None,
+    conv_state_out_indices=None,
+    has_initial_state=None,
+    pad_slot_id=-1,
 ):
     """Depthwise causal convolution with packed sequences, states and a residual.
 
@@ -67,12 +72,24 @@ def causal_conv1d_fn(
     final_states_out: the tensor to write them to.
     activation: None, "silu" or "swish".
     cu_seqlens: (N+1,) int32 or int64, the boundaries of packed sequences (B = 1); the states are
-        then (N, D, W-1).
+        then (N, D, W-1). They may end before T: y = 0 from there on.
     residual: (B, D, T), added after the activation.
     out: the tensor to write y to (not with gradients).
     lengths: (B,) int32 or int64, from 0 to T: the steps of a row from its length on are padding,
         as with a negative seq_idx. Not with seq_idx or cu_seqlens.
-    Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual.
+    conv_states: (pool, D, S) with S >= W-1, states that x continues, changed in place; of any dtype
+        but float64, which goes with float64 x. A sequence's row becomes the last S steps of what it
+        held (or zeros) and x. Not with seq_idx, initial_states, return_final_states or
+        final_states_out. N below is B without cu_seqlens.
+    conv_state_indices: (N,) int32 or int64, the row of each sequence; None: row n. A sequence whose
+        index is pad_slot_id or negative is skipped: y = 0 and no state changes.
+    conv_state_out_indices: (N,) int32 or int64, the row that is written, where that is another than
+        the one that is read (copy on write); pad_slot_id or negative in either: skipped. Written
+        rows must be distinct, and not be read for another sequence.
+    has_initial_state: (N,) bool. A sequence starts from the last W-1 columns of its row where true,
+        from zeros where false; None: all false.
+    Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual;
+    not with conv_states.
     """
     tensors = (
         x,
@@ -83,10 +100,14 @@ def causal_conv1d_fn(
         initial_states,
         lengths,
         residual,
+        conv_states,
+        conv_state_indices,
+        conv_state_out_indices,
+        has_initial_state,
         out,
         final_states_out,
     )
-    return convolve(tensors, activation, return_final_states)
+    return convolve(tensors, activation, return_final_states, pad_slot_id)
 
 
 def causal_conv1d_fwd(x, weight, bias=None, silu_activation=False):

@@ -28,6 +28,11 @@ def causal_conv1d_fn(
     residual: Tensor | None = None,
     out: Tensor | None = None,
     lengths: Tensor | None = None,
+    conv_states: Tensor | None = None,
+    conv_state_indices: Tensor | None = None,
+    conv_state_out_indices: Tensor | None = None,
+    has_initial_state: Tensor | None = None,
+    pad_slot_id: int = -1,
 ) -> Tensor: ...
 @overload
 def causal_conv1d_fn(
@@ -76,6 +81,11 @@ def causal_conv1d_fn(
     residual: Tensor | None = None,
     out: Tensor | None = None,
     lengths: Tensor | None = None,
+    conv_states: Tensor | None = None,
+    conv_state_indices: Tensor | None = None,
+    conv_state_out_indices: Tensor | None = None,
+    has_initial_state: Tensor | None = None,
+    pad_slot_id: int = -1,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 def causal_conv1d_fwd(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, silu_activation: bool = False
@@ -99,4 +109,13 @@ def causal_conv1d_update(
     residual: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
-def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor: ...
+def causal_conv1d_varlen_states(
+    x: Tensor,
+    cu_seqlens: Tensor,
+    state_len: int,
+    *,
+    initial_states: Tensor | None = None,
+    positions: Tensor | None = None,
+    out: Tensor | None = None,
+    out_indices: Tensor | None = None,
+) -> Tensor: ...

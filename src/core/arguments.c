@@ -14,6 +14,7 @@
 #define DIFFERENTIABLE .differentiable = true
 #define EXCLUDED(role) UINT32_C(1) << (role)
 #define EXCLUDES(role) .excludes = EXCLUDED(role)
+#define NEEDS(role) .needs = UINT32_C(1) << (role)
 
 /* What forward begins with, and its backward pass reads. */
 #define CONVOLUTION                                                                                          \
@@ -29,10 +30,19 @@ _Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
 
 const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
     [CC1D_OP_FORWARD] = {.name = "forward",
-                         .inputs = 8,
-                         .count = 10,
+                         .inputs = 12,
+                         .count = 14,
                          .argument = {CONVOLUTION,
                                       INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
+                                      INPUT("conv_states", CC1D_STATE, 's', "pDs", OPTIONAL, .written = true,
+                                            EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_INITIAL) |
+                                                EXCLUDED(CC1D_FINAL)),
+                                      INPUT("conv_state_indices", CC1D_INDICES, 'i', "N", OPTIONAL,
+                                            MEANING(CC1D_POOL_ROWS), NEEDS(CC1D_STATE)),
+                                      INPUT("conv_state_out_indices", CC1D_OUT_INDICES, 'i', "N", OPTIONAL,
+                                            MEANING(CC1D_POOL_ROWS), NEEDS(CC1D_STATE)),
+                                      INPUT("has_initial_state", CC1D_HAS_INITIAL, 'b', "N", OPTIONAL,
+                                            MEANING(CC1D_FLAGS), NEEDS(CC1D_STATE)),
                                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
                                       RESULT("final_states", CC1D_FINAL, 'x', "NDL", -1, OPTIONAL)}},
     [CC1D_OP_BACKWARD] = {.name = "backward",
@@ -64,14 +74,18 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                             EXCLUDES(CC1D_CACHE) | EXCLUDED(CC1D_CU) | EXCLUDED(CC1D_OUT_INDICES)),
                       INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
-                      RESULT("intermediate_states", CC1D_NODE_STATES, 's', "MDL", -1, OPTIONAL)}},
-    [CC1D_OP_VARLEN_STATES] = {.name = "varlen_states",
-                               .inputs = 2,
-                               .count = 3,
-                               .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
-                                            INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED,
-                                                  MEANING(CC1D_BOUNDARIES)),
-                                            RESULT("states", CC1D_FINAL, 'x', "NDs", -1, REQUIRED)}},
+                      RESULT("intermediate_states", CC1D_NODE_STATES, 's', "KDL", -1,
+                             OPTIONAL, NEEDS(CC1D_PARENTS))}},
+    [CC1D_OP_VARLEN_STATES] =
+        {.name = "varlen_states",
+         .inputs = 5,
+         .count = 6,
+         .argument = {INPUT("x", CC1D_X, 'x', "td", REQUIRED),
+                      INPUT("cu_seqlens", CC1D_CU, 'i', "n", REQUIRED, MEANING(CC1D_BOUNDARIES)),
+                      INPUT("initial_states", CC1D_INITIAL, 's', "NDi", OPTIONAL),
+                      INPUT("positions", CC1D_POSITIONS, 'i', "m", OPTIONAL, MEANING(CC1D_STEPS_DONE)),
+                      INPUT("out_indices", CC1D_OUT_INDICES, 'i', "M", OPTIONAL, MEANING(CC1D_POOL_ROWS)),
+                      RESULT("states", CC1D_FINAL, 's', "pDs", -1, REQUIRED)}},
 };
 
 const char *cc1d_role_name(cc1d_operation op, cc1d_role role) {

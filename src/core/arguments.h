@@ -14,18 +14,21 @@ typedef enum cc1d_kind {
     CC1D_KIND_X = 'x',         /* x's; of x itself any float */
     CC1D_KIND_STATE = 's',     /* any float, float64 beside float64 x alone; what autocast casts x to */
     CC1D_KIND_PARAMETER = 'p', /* any float, float64 only beside float64 x; of a result that of its `like` */
-    CC1D_KIND_INDEX = 'i'      /* int32 or int64 */
+    CC1D_KIND_INDEX = 'i',     /* int32 or int64 */
+    CC1D_KIND_BOOL = 'b'
 } cc1d_kind;
 
 /* What the values of an index tensor mean, where they steer memory accesses (values.h). */
 typedef enum cc1d_meaning {
     CC1D_COMPARED,   /* with each other: nothing to steer */
+    CC1D_FLAGS,      /* true or false, of bools */
     CC1D_BOUNDARIES, /* of sequences */
     CC1D_POOL_ROWS,
     CC1D_COUNTS,        /* >= 0 */
     CC1D_STEP_COUNTS,   /* 0 to T */
     CC1D_WINDOW_STARTS, /* 1 to S-W+2: W-1 steps of a state from there on */
-    CC1D_TREE           /* -1, or a step before one's own */
+    CC1D_TREE,          /* -1, or a step before one's own */
+    CC1D_STEPS_DONE     /* from the first boundary to the last */
 } cc1d_meaning;
 
 typedef struct cc1d_argument {
@@ -38,6 +41,7 @@ typedef struct cc1d_argument {
     bool differentiable; /* has a gradient */
     bool written;
     uint32_t excludes; /* bits of the roles that may not be given beside it */
+    uint32_t needs;    /* bits of the roles that have to be */
     int8_t like;       /* a result: place of the input that it is like; -1: its shape is of its own */
 } cc1d_argument;
 

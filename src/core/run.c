@@ -14,12 +14,18 @@ const cc1d_backend *cc1d_backend_of(cc1d_device device) {
     return NULL;
 }
 
-/* Whether the call has no element to write. (An update without new steps leaves its states as they are.) */
+static bool is_empty(const cc1d_view *v) { return v->shape[0] == 0 || v->shape[1] == 0 || v->shape[2] == 0; }
+
+/* Whether the call has no element to write. (An update without new steps leaves its states as they are; a
+ * forward pass may start them with zeros, or copy them.) */
 static bool writes_nothing(const cc1d_problem *problem) {
     const cc1d_table *table = &cc1d_tables[problem->op];
+    const cc1d_view *pool = &problem->view[CC1D_STATE];
+    if (problem->op == CC1D_OP_FORWARD && pool->present && problem->sequences > 0 && !is_empty(pool))
+        return false;
     for (int i = table->inputs; i < table->count; i++) {
         const cc1d_view *v = &problem->view[table->argument[i].role];
-        if (v->present && v->shape[0] > 0 && v->shape[1] > 0 && v->shape[2] > 0) return false;
+        if (v->present && !is_empty(v)) return false;
     }
     return true;
 }

@@ -55,6 +55,18 @@ static cc1d_status check_exclusive(const cc1d_arguments *a) {
     return CC1D_OK;
 }
 
+/* What is said of a tensor that is not there. */
+static cc1d_status check_needs(const cc1d_arguments *a) {
+    const cc1d_table *table = &cc1d_tables[a->op];
+    for (int i = 0; i < table->count; i++)
+        for (int j = 0; j < table->count && table->argument[i].needs; j++)
+            if ((table->argument[i].needs >> table->argument[j].role & 1) &&
+                a->tensor[table->argument[i].role] && !a->tensor[table->argument[j].role])
+                return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected %s beside it, got none",
+                                 table->argument[i].name, table->argument[j].name);
+    return CC1D_OK;
+}
+
 static cc1d_status check_activation(int32_t activation) {
     if (cc1d_activation_name(activation)) return CC1D_OK;
     char known[128] = "";
@@ -73,9 +85,12 @@ static double at_least_one(int64_t size) { return size > 0 ? (double)size : 1; }
  * most a few times a step of work for every element of x. */
 static cc1d_status check_work(const cc1d_problem *p) {
     const double rows = at_least_one(p->batch) * at_least_one(p->dim);
-    const int64_t each = p->op == CC1D_OP_UPDATE ? p->seqlen + p->state_len : 0;
+    const int64_t each = cc1d_has(p, CC1D_STATE)          ? p->seqlen + p->state_len
+                         : p->op == CC1D_OP_VARLEN_STATES ? p->state_len
+                                                          : 0;
+    const double states = at_least_one(p->entries) * at_least_one(p->dim);
     if (rows * at_least_one(p->seqlen) * (double)(p->width + 1) <= MOST_WORK &&
-        rows * (double)each <= MOST_WORK)
+        (rows > states ? rows : states) * (double)each <= MOST_WORK)
         return CC1D_OK;
     return cc1d_fail(CC1D_ERROR_VALUE,
                      "x: expected at most 2^58 steps of work, got shape (%lld, %lld, %lld) with W = %lld and "
@@ -84,30 +99,27 @@ static cc1d_status check_work(const cc1d_problem *p) {
                      (long long)p->state_len);
 }
 
-/* Of an update: which arguments need each other, before shapes. */
-static cc1d_status check_together(const cc1d_arguments *a) {
+static cc1d_status check_max_seqlen(const cc1d_arguments *a) {
     if (a->max_seqlen < 0)
         return cc1d_fail(CC1D_ERROR_VALUE, "max_seqlen: expected a number >= 0, got %lld",
                          (long long)a->max_seqlen);
     if (a->max_seqlen > 0 && !a->tensor[CC1D_CU])
         return cc1d_fail(CC1D_ERROR_VALUE, "max_seqlen: expected cu_seqlens beside it, got %lld without them",
                          (long long)a->max_seqlen);
-    if (a->tensor[CC1D_NODE_STATES] && !a->tensor[CC1D_PARENTS])
-        return cc1d_fail(CC1D_ERROR_VALUE, "intermediate_states: expected parents beside it, got none");
     return CC1D_OK;
 }
 
 static cc1d_status check_state(cc1d_problem *p, const cc1d_arguments *a) {
-    const bool ragged = cc1d_has(p, CC1D_CU);
-    const int64_t steps = ragged ? a->max_seqlen : p->seqlen;
-
+    const bool packed = cc1d_has(p, CC1D_CU);
+    const int64_t steps = packed ? a->max_seqlen : p->seqlen;
+    const char *name = cc1d_role_name(p->op, CC1D_STATE);
     if (p->state_len < p->width - 1)
-        return cc1d_fail(CC1D_ERROR_VALUE, "conv_state: expected state length S >= W-1 = %lld, got %lld",
+        return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected state length S >= W-1 = %lld, got %lld", name,
                          (long long)(p->width - 1), (long long)p->state_len);
-    if (!cc1d_has(p, CC1D_INDICES) && p->sequences < p->batch)
+    if (!cc1d_has(p, CC1D_INDICES) && p->pool_rows < p->sequences)
         return cc1d_fail(CC1D_ERROR_VALUE,
-                         "conv_state: expected at least %s = %lld rows without conv_state_indices, got %lld",
-                         ragged ? "N" : "B", (long long)p->batch, (long long)p->sequences);
+                         "%s: expected at least %s = %lld rows without conv_state_indices, got %lld", name,
+                         packed ? "N" : "B", (long long)p->sequences, (long long)p->pool_rows);
     if (p->state_len == 0)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
     /* Of a tree's nodes nothing is kept there. */
@@ -115,7 +127,7 @@ static cc1d_status check_state(cc1d_problem *p, const cc1d_arguments *a) {
         return cc1d_fail(
             CC1D_ERROR_VALUE,
             "conv_state: expected state length S >= W-2 + %s = %llu with num_accepted_tokens, got %lld",
-            ragged ? "max_seqlen" : "T", (unsigned long long)(p->width - 2) + (unsigned long long)steps,
+            packed ? "max_seqlen" : "T", (unsigned long long)(p->width - 2) + (unsigned long long)steps,
             (long long)p->state_len);
     return CC1D_OK;
 }
@@ -142,7 +154,8 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     p->batch = p->width = 1; /* where no argument says */
     p->pad_slot_id = a->pad_slot_id;
     CC1D_CHECK(check_exclusive(a));
-    if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_together(a));
+    CC1D_CHECK(check_needs(a));
+    if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_max_seqlen(a));
     /* x first: its sizes, dtype and device are what the others are compared with. */
     const int x = table->argument[0].role == CC1D_X ? 0 : 1;
     CC1D_CHECK(take(p, a, &table->argument[x]));
@@ -157,7 +170,10 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     CC1D_CHECK(check_activation(a->activation));
     p->activation = (cc1d_activation)a->activation;
     CC1D_CHECK(check_work(p));
-    if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_state(p, a));
+    if (cc1d_has(p, CC1D_STATE)) CC1D_CHECK(check_state(p, a));
+    if (p->op == CC1D_OP_VARLEN_STATES && cc1d_has(p, CC1D_INITIAL) && p->initial_len < p->state_len)
+        return cc1d_fail(CC1D_ERROR_VALUE, "initial_states: expected at least S = %lld steps, got %lld",
+                         (long long)p->state_len, (long long)p->initial_len);
     p->in_place = p->op == CC1D_OP_UPDATE && is_same(&p->view[CC1D_X], &p->view[CC1D_OUT]);
     CC1D_CHECK(check_in_place(p));
     return cc1d_check_overlap(p);

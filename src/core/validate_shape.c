@@ -1,9 +1,10 @@
 /* validate_shape.c - see validate_shape.h.
  *
  * The letters of a shape: B batch, D dim, T seqlen, W width, L the W-1 steps of a state, N rows of the states
- * (sequences, or batch without cu_seqlens), n one more than that, P rows of a pool (batch without
- * indices of its rows), S steps of a state, M batch times seqlen. A small letter sets the size, a capital one
- * must agree. */
+ * (sequences, or batch without cu_seqlens), n one more than that, M states of varlen_states (N without
+ * positions), P rows of a pool (of update B, of varlen_states M, without indices of its rows), S steps of a
+ * state, I steps of initial states of any length, K batch times seqlen. A small letter sets the size, a
+ * capital one must agree. */
 #include "validate_shape.h"
 
 #include <string.h>
@@ -24,7 +25,7 @@ const char *cc1d_letters_of(const cc1d_arguments *a, const cc1d_argument *argume
 }
 
 static bool is_pool(const cc1d_arguments *a) {
-    return a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
+    return a->op == CC1D_OP_FORWARD || a->tensor[CC1D_INDICES] || a->tensor[CC1D_OUT_INDICES];
 }
 
 /* As the documentation writes it. */
@@ -36,8 +37,10 @@ static const char *word_of(const cc1d_arguments *a, char letter) {
     case 'W': return "W";
     case 'L': return "W-1";
     case 'N': return letter == 'n' ? "N+1" : a->tensor[CC1D_CU] ? "N" : "B";
-    case 'P': return is_pool(a) ? "pool" : word_of(a, 'B');
-    case 'M': return "B*T";
+    case 'M': return a->tensor[CC1D_POSITIONS] || letter == 'm' ? "M" : "N";
+    case 'P': return is_pool(a) ? "pool" : a->op == CC1D_OP_VARLEN_STATES ? word_of(a, 'M') : word_of(a, 'B');
+    case 'I': return "at least S";
+    case 'K': return "B*T";
     default: return "S";
     }
 }
@@ -50,8 +53,10 @@ static int64_t size_of(const cc1d_problem *p, char letter) {
     case 'W': return p->width;
     case 'L': return p->width - 1;
     case 'N': return p->sequences + (letter == 'n');
-    case 'P': return p->sequences;
-    case 'M': return p->batch * p->seqlen;
+    case 'M': return p->entries;
+    case 'P': return p->pool_rows;
+    case 'I': return p->initial_len;
+    case 'K': return p->batch * p->seqlen;
     default: return p->state_len;
     }
 }
@@ -99,19 +104,21 @@ static cc1d_status set_sequences(cc1d_problem *p, int64_t size) {
     if (p->batch != 1)
         return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected x with batch size 1, got %lld",
                          (long long)p->batch);
-    p->sequences = size - 1;
+    p->sequences = p->entries = size - 1;
     if (p->op == CC1D_OP_UPDATE) p->batch = p->sequences;
     return CC1D_OK;
 }
 
 static cc1d_status set_size(cc1d_problem *p, const cc1d_arguments *a, char letter, int64_t size) {
     switch (letter) {
-    case 'b': p->batch = p->sequences = size; break;
+    case 'b': p->batch = p->sequences = p->entries = size; break;
     case 'd': p->dim = size; break;
     case 't': p->seqlen = size; break;
     case 'w': return set_width(p, size);
     case 'n': return set_sequences(p, size);
-    case 'p': p->sequences = is_pool(a) ? size : p->batch; break;
+    case 'm': p->entries = size; break;
+    case 'p': p->pool_rows = is_pool(a) ? size : p->entries; break;
+    case 'i': p->initial_len = size; break;
     default: p->state_len = size; break;
     }
     return CC1D_OK;

@@ -42,6 +42,9 @@ static cc1d_status check_dtype(const cc1d_problem *p, const cc1d_argument *argum
     case CC1D_KIND_INDEX:
         if (cc1d_use_of(dtype) == CC1D_USE_INDICES) return CC1D_OK;
         return refuse_dtype(argument->name, "int32 or int64", dtype);
+    case CC1D_KIND_BOOL:
+        if (dtype == CC1D_BOOL) return CC1D_OK;
+        return refuse_dtype(argument->name, "bool", dtype);
     case CC1D_KIND_STATE: return check_state(p, argument, dtype);
     case CC1D_KIND_PARAMETER: return check_parameter(p, argument, dtype);
     default:

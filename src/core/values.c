@@ -30,14 +30,13 @@ static const int64_t *copied(const cc1d_problem *p, cc1d_role role) {
     return (const int64_t *)(const void *)p->view[role].data;
 }
 
-/* Non-decreasing inside the steps that x has; of packed sequences, also from 0 to T. */
+/* Non-decreasing inside the steps that x has; of packed sequences, also from 0. */
 static cc1d_status check_cu_seqlens(const cc1d_problem *p) {
     const int64_t count = distinct(&p->view[CC1D_CU]), *values = copied(p, CC1D_CU);
     const int64_t total = p->view[CC1D_X].shape[2];
-    if (p->op < CC1D_OP_UPDATE && (values[0] != 0 || values[count - 1] != p->seqlen))
-        return cc1d_fail(CC1D_ERROR_VALUE,
-                         "cu_seqlens: expected to start at 0 and end at T = %lld, got %lld and %lld",
-                         (long long)p->seqlen, (long long)values[0], (long long)values[count - 1]);
+    if (p->op < CC1D_OP_UPDATE && values[0] != 0)
+        return cc1d_fail(CC1D_ERROR_VALUE, "cu_seqlens: expected to start at 0, got %lld",
+                         (long long)values[0]);
     int64_t previous = 0;
     for (int64_t i = 0; i < count; i++) {
         if (values[i] < previous || values[i] > total)
@@ -80,11 +79,11 @@ static cc1d_status check_row_steps(const cc1d_problem *p) {
 
 /* A set of the pool's rows. */
 static cc1d_status new_set(const cc1d_problem *p, cc1d_role role, unsigned char **set) {
-    const uint64_t bytes = (uint64_t)p->sequences / 8 + 1;
+    const uint64_t bytes = (uint64_t)p->pool_rows / 8 + 1;
     *set = bytes <= SIZE_MAX ? calloc((size_t)bytes, 1) : NULL;
     if (*set) return CC1D_OK;
     return cc1d_fail(CC1D_ERROR_MEMORY, "%s: out of memory for %lld pool rows", cc1d_role_name(p->op, role),
-                     (long long)p->sequences);
+                     (long long)p->pool_rows);
 }
 
 static bool holds(const unsigned char *set, int64_t row) { return set[row / 8] >> (row % 8) & 1; }
@@ -100,24 +99,27 @@ static cc1d_status check_range(const cc1d_problem *p, cc1d_role role, int64_t *l
     for (int64_t b = 0; b < rows_with(p, role); b++) {
         if (is_padding(p, b)) continue;
         const int64_t row = cc1d_index_at(&p->view[role], b, 0);
-        if (row >= p->sequences)
+        if (row >= p->pool_rows)
             return cc1d_fail(
                 CC1D_ERROR_VALUE, "%s: expected values below the pool's %lld rows, got %lld at element %lld",
-                cc1d_role_name(p->op, role), (long long)p->sequences, (long long)row, (long long)b);
+                cc1d_role_name(p->op, role), (long long)p->pool_rows, (long long)row, (long long)b);
         ++*live;
     }
     return CC1D_OK;
 }
 
-/* A row that is written for one row of x must not be read for another: they would race for one state. */
+/* A row that is written for one row of x, or sequence, must not be read for another: they would race for one
+ * state. What starts from zeros reads none. */
 static cc1d_status check_readers(const cc1d_problem *p, const unsigned char *written) {
     for (int64_t b = 0; b < rows_with(p, CC1D_OUT_INDICES); b++) {
         const int64_t row = is_padding(p, b) ? -1 : cc1d_row_read(p, b);
-        if (row >= 0 && row != cc1d_row_written(p, b) && holds(written, row))
+        if (row < 0 || (p->op == CC1D_OP_FORWARD && !cc1d_continues(p, b))) continue;
+        if (row != cc1d_row_written(p, b) && holds(written, row))
             return cc1d_fail(CC1D_ERROR_VALUE,
-                             "conv_state_out_indices: expected no row that is read for another row of x, got "
+                             "conv_state_out_indices: expected no row that is read for another %s, got "
                              "%lld, which is read for element %lld",
-                             (long long)row, (long long)b);
+                             p->op == CC1D_OP_FORWARD ? "sequence" : "row of x", (long long)row,
+                             (long long)b);
     }
     return CC1D_OK;
 }
@@ -128,7 +130,7 @@ static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
     unsigned char *set = NULL;
     int64_t live = 0;
     CC1D_CHECK(check_range(p, role, &live));
-    if (live > 0 && rows < p->batch) return repeated(p, role, cc1d_row_written(p, 0), 1);
+    if (live > 0 && rows < p->view[role].shape[0]) return repeated(p, role, cc1d_row_written(p, 0), 1);
     if (live < 2) return CC1D_OK;
     CC1D_CHECK(new_set(p, role, &set));
     cc1d_status status = CC1D_OK;
@@ -138,7 +140,7 @@ static cc1d_status check_written(const cc1d_problem *p, cc1d_role role) {
         if (holds(set, row)) status = repeated(p, role, row, b);
         set[row / 8] |= (unsigned char)(1u << (row % 8));
     }
-    if (!status && role == CC1D_OUT_INDICES) status = check_readers(p, set);
+    if (!status && role == CC1D_OUT_INDICES && cc1d_has(p, CC1D_STATE)) status = check_readers(p, set);
     free(set);
     return status;
 }
@@ -181,6 +183,24 @@ static cc1d_status check_tree(const cc1d_problem *p, const cc1d_argument *argume
     return CC1D_OK;
 }
 
+/* From the first boundary to the last: every such step count lies in a sequence, or at an end of one. */
+static cc1d_status check_positions(const cc1d_problem *p) {
+    const int64_t *cu = copied(p, CC1D_CU), first = cu[0], last = cu[distinct(&p->view[CC1D_CU]) - 1];
+    for (int64_t m = 0; m < rows_with(p, CC1D_POSITIONS); m++) {
+        const int64_t value = cc1d_index_at(&p->view[CC1D_POSITIONS], m, 0);
+        if (is_padding(p, m) || (value >= first && value <= last && p->sequences > 0)) continue;
+        if (p->sequences == 0)
+            return cc1d_fail(CC1D_ERROR_VALUE,
+                             "positions: expected none without a sequence, got %lld at element %lld",
+                             (long long)value, (long long)m);
+        return cc1d_fail(CC1D_ERROR_VALUE,
+                         "positions: expected values from cu_seqlens[0] = %lld to cu_seqlens[-1] = %lld, got "
+                         "%lld at element %lld",
+                         (long long)first, (long long)last, (long long)value, (long long)m);
+    }
+    return CC1D_OK;
+}
+
 static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argument) {
     switch (argument->meaning) {
     case CC1D_BOUNDARIES:
@@ -188,12 +208,14 @@ static cc1d_status check_values(const cc1d_problem *p, const cc1d_argument *argu
         return p->op == CC1D_OP_UPDATE ? check_row_steps(p) : CC1D_OK;
     case CC1D_TREE: return check_tree(p, argument);
     case CC1D_POOL_ROWS: return check_rows(p, argument->role);
+    case CC1D_FLAGS: return CC1D_OK;
+    case CC1D_STEPS_DONE: return check_positions(p);
     default: return check_counts(p, argument);
     }
 }
 
 static bool steers(const cc1d_argument *argument) {
-    return argument->kind == CC1D_KIND_INDEX && argument->meaning != CC1D_COMPARED;
+    return argument->meaning != CC1D_COMPARED; /* which is what tensors of numbers say too */
 }
 
 cc1d_status cc1d_take_values(cc1d_problem *p, cc1d_values *values) {

@@ -9,8 +9,10 @@
 #include "core/arguments.h"
 #include "core/backend.h"
 #include "core/checked.h"
-#include "core/index.h"
 #include "last_steps.h"
+#include "pack.h"
+#include "pool.h"
+#include "sequences.h"
 #include "taps.h"
 #include "threads.h"
 
@@ -79,42 +81,49 @@ typedef struct job {
     char *workspaces;
 } job;
 
-/* First sequence that ends after step t. */
-static int64_t sequence_at(const cc1d_view *cu, int64_t t) {
-    int64_t low = 0, high = cu->shape[0] - 1;
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (cc1d_index_at(cu, middle + 1, 0) > t)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
 typedef void (*segment_function)(const job *j, const cc1d_segment *segment, const cc1d_item *item,
                                  void *workspace);
+
+/* Zeros steps t0..t1-1 of the item's channels of batch row b: they are padding. */
+static void clear_steps(const cc1d_view *v, const cc1d_item *item, int64_t b, int64_t t0, int64_t t1) {
+    const double zero = 0;
+    const int inner = v->stride[1] == 1 ? 1 : 2;
+    const int64_t rows = inner == 1 ? t1 - t0 : item->d1 - item->d0;
+    for (int64_t i = 0; i < rows && v->present && t0 < t1; i++)
+        cc1d_copy(inner == 1 ? cc1d_element(v, b, item->d0, t0 + i) : cc1d_element(v, b, item->d0 + i, t0),
+                  v->stride[inner], (const char *)&zero, 0, inner == 1 ? item->d1 - item->d0 : t1 - t0,
+                  (int64_t)cc1d_itemsize(v->dtype));
+}
+
+/* The part of sequence s in steps t0..t1-1, which end with it or with the item, and the padding behind it. */
+static void run_segment(const job *j, const cc1d_item *item, segment_function function, void *workspace,
+                        cc1d_segment *s, int64_t t0, int64_t t1) {
+    const int64_t end = s->end < t0 ? t0 : s->end < t1 ? s->end : t1;
+    s->d0 = item->d0, s->d1 = item->d1, s->t0 = t0, s->t1 = end;
+    if (j->last) s->last = j->last[s->b];
+    if (t0 < end) function(j, s, item, workspace);
+    clear_steps(&j->p->view[j->p->op == CC1D_OP_FORWARD ? CC1D_OUT : CC1D_DX], item, s->b, end, t1);
+}
 
 static void for_each_segment(const job *j, const cc1d_item *item, segment_function function,
                              void *workspace) {
     const cc1d_problem *p = j->p;
-    cc1d_segment s = {
-        .d0 = item->d0, .d1 = item->d1, .t0 = item->t0, .t1 = item->t1, .start = 0, .end = p->seqlen};
-    if (!cc1d_has(p, CC1D_CU)) {
-        for (s.b = item->b0; s.b < item->b1; s.b++) {
-            s.n = s.b;
-            s.last = j->last ? j->last[s.b] : s.end - 1;
-            function(j, &s, item, workspace);
-        }
-        return;
+    const bool packed = cc1d_has(p, CC1D_CU);
+    cc1d_segment s;
+    for (int64_t b = item->b0; b < item->b1 && !packed; b++) {
+        cc1d_cpu_sequence(p, b, &s);
+        run_segment(j, item, function, workspace, &s, item->t0, item->t1);
     }
-    const cc1d_view *cu = &p->view[CC1D_CU];
-    for (s.n = sequence_at(cu, item->t0); s.t0 < item->t1; s.n++, s.t0 = s.t1) {
-        s.start = cc1d_index_at(cu, s.n, 0);
-        s.end = cc1d_index_at(cu, s.n + 1, 0);
-        s.t1 = s.end < item->t1 ? s.end : item->t1;
-        s.last = s.end - 1;
-        if (s.t0 < s.t1) function(j, &s, item, workspace);
+    if (!packed) return;
+    int64_t n = cc1d_cpu_sequence_at(p, item->t0);
+    for (int64_t t0 = item->t0, t1; t0 < item->t1; n++, t0 = t1) {
+        const int64_t stop = cc1d_cpu_sequence_stop(p, n);
+        t1 = stop < item->t1 ? stop : item->t1;
+        if (n < p->sequences)
+            cc1d_cpu_sequence(p, n, &s);
+        else
+            s = (cc1d_segment){.end = 0}; /* behind the last one */
+        if (t0 < t1) run_segment(j, item, function, workspace, &s, t0, t1);
     }
 }
 
@@ -168,28 +177,48 @@ static int64_t channel_blocks(const cc1d_problem *p) {
     return (p->dim + STAGE_CHANNELS - 1) / STAGE_CHANNELS;
 }
 
-/* One block of channels of one row of the states. */
-static void state_bounds(const job *j, int64_t index, cc1d_segment *s) {
-    const cc1d_problem *p = j->p;
+/* The channels of block `index`; returns the row that it is of. */
+static int64_t block_bounds(const cc1d_problem *p, int64_t index, cc1d_segment *s) {
     const int64_t blocks = channel_blocks(p);
-    s->n = index / blocks;
     s->d0 = index % blocks * STAGE_CHANNELS;
     s->d1 = s->d0 + STAGE_CHANNELS < p->dim ? s->d0 + STAGE_CHANNELS : p->dim;
-    const bool packed = cc1d_has(p, CC1D_CU);
-    s->b = packed ? 0 : s->n;
-    s->start = packed ? cc1d_index_at(&p->view[CC1D_CU], s->n, 0) : 0;
-    s->end = packed ? cc1d_index_at(&p->view[CC1D_CU], s->n + 1, 0) : p->seqlen;
+    return index / blocks;
+}
+
+/* Sequence n, all of it; false where it is padding. */
+static bool state_bounds(const job *j, int64_t n, cc1d_segment *s) {
+    const bool live = cc1d_cpu_sequence(j->p, n, s);
     s->t0 = s->start;
     s->t1 = s->end;
-    s->last = j->last ? j->last[s->b] : s->end - 1;
+    if (j->last) s->last = j->last[s->b];
+    return live;
 }
 
 static void states_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j, index, &s);
+    state_bounds(j, block_bounds(j->p, index, &s), &s);
     if (cc1d_has_ids(j->p)) s.last = cc1d_cpu_last_step(j->p, s.b);
-    cc1d_cpu_final_states(j->p, &s);
+    cc1d_cpu_final_states(j->p, &s, s.n);
+}
+
+static void wanted_states_task(void *context, int64_t index) {
+    const job *j = context;
+    const cc1d_problem *p = j->p;
+    const cc1d_view *positions = &p->view[CC1D_POSITIONS];
+    cc1d_segment s;
+    const int64_t m = block_bounds(p, index, &s);
+    if (cc1d_row_read(p, m) < 0) return;
+    const int64_t last = positions->present ? cc1d_index_at(positions, m, 0) - 1 : 0;
+    state_bounds(j, positions->present ? cc1d_cpu_sequence_at(p, last) : m, &s);
+    if (positions->present) s.last = last;
+    cc1d_cpu_final_states(p, &s, cc1d_row_written(p, m));
+}
+
+static void pool_task(void *context, int64_t index) {
+    const job *j = context;
+    cc1d_segment s;
+    if (state_bounds(j, block_bounds(j->p, index, &s), &s)) cc1d_cpu_pool_row(j->p, &s);
 }
 
 static void last_task(void *context, int64_t index) {
@@ -200,7 +229,7 @@ static void last_task(void *context, int64_t index) {
 static void dinitial_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j, index, &s);
+    state_bounds(j, block_bounds(j->p, index, &s), &s);
     cc1d_cpu_dinitial(j->p, &s);
 }
 
@@ -266,16 +295,18 @@ static cc1d_exec limited(const cc1d_exec *exec, int64_t elements) {
     return limited;
 }
 
-static void run_states(const job *j, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
+static void run_states(const job *j, int64_t rows, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
     const cc1d_problem *p = j->p;
-    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(p->sequences, p->dim), p->state_len));
-    if (p->state_len > 0) cc1d_parallel(&e, p->sequences * channel_blocks(p), task, (void *)j);
+    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(rows, p->dim), p->state_len));
+    if (p->state_len > 0) cc1d_parallel(&e, rows * channel_blocks(p), task, (void *)j);
 }
 
 static void run_forward(job *j, const cc1d_exec *exec) {
     const cc1d_exec e = limited(exec, j->p->batch * j->p->dim * j->p->seqlen);
     cc1d_parallel(&e, j->how->split.items, forward_task, j);
-    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, exec, states_task);
+    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, j->p->sequences, exec, states_task);
+    if (cc1d_has(j->p, CC1D_STATE) && cc1d_cpu_writes_pool(j->p))
+        run_states(j, j->p->sequences, exec, pool_task);
 }
 
 static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
@@ -289,7 +320,7 @@ static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
     if (j->last) cc1d_parallel(&e, p->batch, last_task, j);
     e = limited(exec, p->batch * p->dim * p->seqlen);
     cc1d_parallel(&e, j->how->split.tasks, backward_task, j);
-    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, exec, dinitial_task);
+    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, p->sequences, exec, dinitial_task);
     if (!wants_sums(p)) return;
     e = limited(exec, cc1d_times(j->how->split.b_count * j->how->split.t_count * p->dim, p->width + 1));
     cc1d_parallel(&e, channel_blocks(p), reduce_task, j);
@@ -349,7 +380,7 @@ static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_ex
     case CC1D_OP_FORWARD: run_forward(&j, exec); break;
     case CC1D_OP_BACKWARD: run_backward(&j, exec, memory); break;
     case CC1D_OP_UPDATE: run_update(p, j.kernels, exec); break;
-    default: run_states(&j, exec, states_task); break;
+    default: run_states(&j, p->entries, exec, wanted_states_task); break;
     }
     cc1d_ran("cpu", j.kernels->name, cc1d_tables[p->op].name);
     return CC1D_OK;

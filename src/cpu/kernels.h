@@ -8,14 +8,16 @@
 #include "core/problem.h"
 
 /* Steps t0..t1-1 of channels d0..d1-1 of batch row b, inside a sequence that covers steps start..end-1.
- * Taps before start come from row n of the initial states (0 where there are none). last: the last step that
- * is no padding, start - 1 where there is none; the final state ends with it. */
+ * Taps before start come from `past` (NULL: they are 0), an initial state of W-1 columns from past_column on.
+ * last: the last step that is no padding, start - 1 where there is none; the final state ends with it. */
 typedef struct cc1d_segment {
     int64_t b, n;
     int64_t d0, d1;
     int64_t t0, t1;
     int64_t start, end;
     int64_t last; /* set where final states or their gradient are part of the call */
+    const cc1d_view *past;
+    int64_t past_row, past_column;
 } cc1d_segment;
 
 /* How the tensors lie in memory; chosen from strides alone, the same for every instruction set. */

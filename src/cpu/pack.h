@@ -71,10 +71,9 @@ static inline int64_t cc1d_collect_taps(const cc1d_problem *p, const cc1d_segmen
     }
     int64_t before = s->start - (t - back); /* taps that come from the initial states */
     before = before < 0 ? 0 : before > back + n ? back + n : before;
-    if (cc1d_has(p, CC1D_INITIAL)) {
-        const cc1d_view *initial = &p->view[CC1D_INITIAL];
-        const char *from = cc1d_element(initial, s->n, d, t - s->start);
-        cc1d_copy(buffer, 1, from, initial->stride[2], before, item);
+    if (s->past) { /* of x's dtype: a backward pass has no pool */
+        const char *from = s->past->data + cc1d_past_element(p, s, d, t - back) * item;
+        cc1d_copy(buffer, 1, from, s->past->stride[2], before, item);
     } else {
         memset(buffer, 0, (size_t)(before * item));
     }

@@ -34,7 +34,8 @@ static REAL NAME(activated)(const cc1d_problem *p, REAL acc) {
 }
 
 static REAL NAME(tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {
-    return NAME(load)(cc1d_tap(p, s, d, now, step), p->view[CC1D_X].dtype);
+    const cc1d_view *from = step < s->start && s->past ? s->past : &p->view[CC1D_X];
+    return NAME(load)(cc1d_tap(p, s, d, now, step), from->dtype);
 }
 
 /* The pre-activation of step t. */

@@ -11,19 +11,23 @@ static inline char *cc1d_element(const cc1d_view *v, int64_t i, int64_t j, int64
 }
 
 /* Whether steps have ids, which a tap and its step must share; a negative one is padding. */
-static inline bool cc1d_has_ids(const cc1d_problem *p) {
-    return cc1d_has(p, CC1D_SEQ_IDX) || cc1d_has(p, CC1D_LENGTHS);
-}
+static inline bool cc1d_has_ids(const cc1d_problem *p) { return cc1d_has(p, CC1D_SEQ_IDX); }
 
 /* The id of a step >= 0 of batch row b; 0 where there are none. */
 static inline int64_t cc1d_id_of(const cc1d_problem *p, int64_t b, int64_t step) {
-    if (cc1d_has(p, CC1D_LENGTHS)) return step < cc1d_index_at(&p->view[CC1D_LENGTHS], b, 0) ? 0 : -1;
     return cc1d_has_ids(p) ? cc1d_index_at(&p->view[CC1D_SEQ_IDX], b, step) : 0;
 }
 
 /* The id of a step; steps before the sequence count as its first one, as the initial states do. */
 static inline int64_t cc1d_sequence_id(const cc1d_problem *p, const cc1d_segment *s, int64_t step) {
     return cc1d_id_of(p, s->b, step > s->start ? step : s->start);
+}
+
+/* The element of s->past that is step `step` < start of channel d. */
+static inline int64_t cc1d_past_element(const cc1d_problem *p, const cc1d_segment *s, int64_t d,
+                                        int64_t step) {
+    const int64_t *stride = s->past->stride, column = s->past_column + step - s->start + p->width - 1;
+    return s->past_row * stride[0] + d * stride[1] + column * stride[2];
 }
 
 /* Where step `step` lies as a tap of step `now`, for channel d; NULL: it counts as 0. */
@@ -34,8 +38,8 @@ static inline const char *cc1d_tap(const cc1d_problem *p, const cc1d_segment *s,
         if (id < 0 || cc1d_sequence_id(p, s, step) != id) return NULL;
     }
     if (step >= s->start) return cc1d_element(&p->view[CC1D_X], s->b, d, step);
-    if (!cc1d_has(p, CC1D_INITIAL)) return NULL;
-    return cc1d_element(&p->view[CC1D_INITIAL], s->n, d, step - s->start + p->width - 1);
+    if (!s->past) return NULL;
+    return s->past->data + cc1d_past_element(p, s, d, step) * (int64_t)cc1d_itemsize(s->past->dtype);
 }
 
 /* Whether the final state takes step `step` <= last. A sequence of padding alone keeps its initial state. */

@@ -133,7 +133,10 @@ static void box_fill(const box *b, int extreme) {
 
 static inline void box_set_index(const box *b, int64_t i, int64_t value) {
     const int32_t narrow = (int32_t)value;
-    if (b->tensor.dtype == CC1D_INT32)
+    const char flag = value != 0;
+    if (b->tensor.dtype == CC1D_BOOL)
+        memcpy(box_at(b, i), &flag, sizeof flag);
+    else if (b->tensor.dtype == CC1D_INT32)
         memcpy(box_at(b, i), &narrow, sizeof narrow);
     else
         memcpy(box_at(b, i), &value, sizeof value);

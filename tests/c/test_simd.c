@@ -105,13 +105,20 @@ static int compare_numbers(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* 0 <= ... <= T, sorted; empty sequences happen. */
+/* 0 <= ... <= T, sorted; empty sequences, and steps behind the last one, happen. */
 static box boundaries(const shape *s) {
     int64_t at[16];
+    const int64_t end = random_once_in(3) ? random_in(0, s->t) : s->t;
     box b = vector(random_index_dtype(), s->n + 1);
-    for (int64_t i = 0; i <= s->n; i++) at[i] = i == 0 ? 0 : i == s->n ? s->t : random_in(0, s->t);
+    for (int64_t i = 0; i <= s->n; i++) at[i] = i == 0 ? 0 : i == s->n ? end : random_in(0, end);
     qsort(at, (size_t)s->n + 1, sizeof *at, compare_numbers);
     for (int64_t i = 0; i <= s->n; i++) box_set_index(&b, i, at[i]);
+    return b;
+}
+
+static box random_indices(int64_t count, int64_t low, int64_t high) {
+    box b = vector(random_index_dtype(), count);
+    for (int64_t i = 0; i < count; i++) box_set_index(&b, i, random_in(low, high));
     return b;
 }
 
@@ -141,7 +148,7 @@ static shape random_shape(void) {
 typedef struct inputs {
     shape s;
     cc1d_activation activation;
-    box x, weight, bias, ids, bounds, initial;
+    box x, weight, bias, ids, bounds, lengths, initial;
 } inputs;
 
 static inputs random_inputs(void) {
@@ -156,6 +163,7 @@ static inputs random_inputs(void) {
     in.bias = random_once_in(3) ? none() : vector(random_weight_dtype(s->dtype), s->d);
     in.bounds = packing == 1 ? boundaries(s) : none();
     in.ids = packing == 2 ? sequence_ids(s) : none();
+    in.lengths = packing == 3 ? random_indices(s->b, 0, s->t) : none();
     in.initial = random_once_in(2) ? states(s, s->n, s->w - 1) : none();
     box_fill(&in.x, s->extreme);
     box_fill(&in.weight, s->extreme && random_once_in(4));
@@ -165,7 +173,7 @@ static inputs random_inputs(void) {
 }
 
 static void free_inputs(inputs *in) {
-    box *const all[] = {&in->x, &in->weight, &in->bias, &in->ids, &in->bounds, &in->initial};
+    box *const all[] = {&in->x, &in->weight, &in->bias, &in->ids, &in->bounds, &in->lengths, &in->initial};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 
@@ -237,7 +245,7 @@ static void compare(const char *operation, call *function, const void *context, 
 
 typedef struct forward_case {
     inputs in;
-    box residual;
+    box residual, rows, out_rows, flags;
 } forward_case;
 
 static cc1d_status call_forward(const void *context, outputs *out, const cc1d_exec *exec) {
@@ -249,11 +257,35 @@ static cc1d_status call_forward(const void *context, outputs *out, const cc1d_ex
                                     .seq_idx = box_tensor(&c->in.ids),
                                     .cu_seqlens = box_tensor(&c->in.bounds),
                                     .initial_states = box_tensor(&c->in.initial),
+                                    .lengths = box_tensor(&c->in.lengths),
                                     .residual = box_tensor(&c->residual),
                                     .out = box_tensor(&out->box[0]),
                                     .final_states = box_tensor(&out->box[1]),
+                                    .conv_states = box_tensor(&out->box[2]),
+                                    .conv_state_indices = box_tensor(&c->rows),
+                                    .conv_state_out_indices = box_tensor(&c->out_rows),
+                                    .has_initial_state = box_tensor(&c->flags),
+                                    .pad_slot_id = -1,
                                     .activation = c->in.activation};
     return cc1d_forward(&args, exec);
+}
+
+/* A pool in the place of initial and final states: rows of its lower half are read, into those of the upper
+ * or in place, some are padding. */
+static void make_pool(forward_case *c, outputs *out) {
+    const shape *s = &c->in.s;
+    const int32_t dtype = s->dtype == CC1D_FLOAT64 ? CC1D_FLOAT64 : random_weight_dtype(s->dtype);
+    box_free(&c->in.initial), box_free(&out->box[1]);
+    out->box[2] = states_of(dtype, s, 2 * s->n, s->w - 1 + random_in(0, 5));
+    box_fill(&out->box[2], s->extreme);
+    c->rows = vector(random_index_dtype(), s->n);
+    c->out_rows = random_once_in(2) ? vector(random_index_dtype(), s->n) : none();
+    c->flags = random_once_in(4) ? none() : vector(CC1D_BOOL, s->n);
+    for (int64_t i = 0; i < s->n; i++) {
+        box_set_index(&c->rows, i, random_once_in(5) ? -1 : c->out_rows.map ? random_in(0, s->n - 1) : i);
+        if (c->out_rows.map) box_set_index(&c->out_rows, i, random_once_in(5) ? -1 : 2 * s->n - 1 - i);
+        if (c->flags.map) box_set_index(&c->flags, i, random_in(0, 1));
+    }
 }
 
 static void test_forward(uint64_t seed) {
@@ -261,11 +293,13 @@ static void test_forward(uint64_t seed) {
     shape *s = &c.in.s;
     c.residual = random_once_in(3) ? sequences(s) : none();
     box_fill(&c.residual, s->extreme);
-    outputs out = {.names = {"out", "final_states"},
-                   .box = {sequences(s), random_once_in(2) ? states(s, s->n, s->w - 1) : none()}};
+    outputs out = {.names = {"out", "final_states", "conv_states"},
+                   .box = {sequences(s), random_once_in(2) ? states(s, s->n, s->w - 1) : none(), none()}};
+    if (!c.in.ids.map && random_once_in(2)) make_pool(&c, &out);
     compare("forward", call_forward, &c, &out, s, seed);
     free_outputs(&out);
-    box_free(&c.residual);
+    box *const all[] = {&c.residual, &c.rows, &c.out_rows, &c.flags};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
     free_inputs(&c.in);
 }
 
@@ -286,6 +320,7 @@ static cc1d_status call_backward(const void *context, outputs *out, const cc1d_e
                                .seq_idx = box_tensor(&c->in.ids),
                                .cu_seqlens = box_tensor(&c->in.bounds),
                                .initial_states = box_tensor(&c->in.initial),
+                               .lengths = box_tensor(&c->in.lengths),
                                .dfinal_states = box_tensor(&c->dfinal),
                                .dx = box_tensor(&out->box[0]),
                                .dweight = box_tensor(&out->box[1]),
@@ -343,12 +378,6 @@ static cc1d_status call_update(const void *context, outputs *out, const cc1d_exe
                                    .pad_slot_id = -1,
                                    .activation = c->activation};
     return cc1d_update(&args, exec);
-}
-
-static box random_indices(int64_t count, int64_t low, int64_t high) {
-    box b = vector(random_index_dtype(), count);
-    for (int64_t i = 0; i < count; i++) box_set_index(&b, i, random_in(low, high));
-    return b;
 }
 
 static void test_update(uint64_t seed) {

@@ -128,8 +128,8 @@ static void test_sequences(void) {
     forward_refused(CC1D_ERROR_VALUE, "seq_idx: expected shape (B, T) = (2, 5), got (2, 4)");
     forward.cu_seqlens = &cu;
     forward_refused(CC1D_ERROR_VALUE, "cu_seqlens: expected x with batch size 1, got 2");
-    x.shape[0] = y.shape[0] = 1, forward.cu_seqlens = &cu, cu_data[2] = 4;
-    forward_refused(CC1D_ERROR_VALUE, "cu_seqlens: expected to start at 0 and end at T = 5, got 0 and 4");
+    x.shape[0] = y.shape[0] = 1, forward.cu_seqlens = &cu, cu_data[0] = 1;
+    forward_refused(CC1D_ERROR_VALUE, "cu_seqlens: expected to start at 0, got 1");
     x.shape[0] = y.shape[0] = 1, forward.cu_seqlens = &cu, cu_data[1] = 6;
     forward_refused(CC1D_ERROR_VALUE,
                     "cu_seqlens: expected non-decreasing values from 0 to 5, got 6 after 0 at element 1");

@@ -144,8 +144,47 @@ static void test_seq_idx(void) {
     box_free(&x), box_free(&dx);
 }
 
+/* A prefill of B sequences of four steps; two share a row that neither writes. */
+static int32_t lengths_data[B];
+_Alignas(int32_t) static unsigned char flags_data[4 * B]; /* changed as int32_t are */
+static float prefill_x[B * D * 4], prefilled[STATES + B * D * 4];
+
+static cc1d_status run_prefill(const cc1d_exec *exec) {
+    const cc1d_tensor x = check_tensor(prefill_x, CC1D_FLOAT32, 3, B, D, 4),
+                      out = check_tensor(prefilled + STATES, CC1D_FLOAT32, 3, B, D, 4),
+                      pool = check_tensor(prefilled, CC1D_FLOAT32, 3, 8, D, 6),
+                      weight = check_tensor(weight_data, CC1D_FLOAT32, 2, D, W, 0),
+                      rows = check_tensor(index_data, CC1D_INT32, 1, B, 0, 0),
+                      written_rows = check_tensor(second_data, CC1D_INT32, 1, B, 0, 0),
+                      lengths = check_tensor(lengths_data, CC1D_INT32, 1, B, 0, 0),
+                      flags = check_tensor(flags_data, CC1D_BOOL, 1, B, 0, 0);
+    const cc1d_forward_args args = {.size = sizeof args,
+                                    .x = &x,
+                                    .weight = &weight,
+                                    .out = &out,
+                                    .lengths = &lengths,
+                                    .conv_states = &pool,
+                                    .conv_state_indices = &rows,
+                                    .conv_state_out_indices = &written_rows,
+                                    .has_initial_state = &flags,
+                                    .pad_slot_id = -1};
+    return cc1d_forward(&args, exec);
+}
+
+static void test_prefill(void) {
+    static float start[STATES + B * D * 4];
+    check_fill(prefill_x, B * D * 4, 1), check_fill(start, STATES, 2), check_fill(weight_data, D * W, 3);
+    const int32_t read_rows[B] = {6, 6, 1, -1}, written_rows[B] = {0, 2, 1, 3}, lengths[B] = {4, 0, 3, 99};
+    memcpy(index_data, read_rows, sizeof read_rows), memcpy(second_data, written_rows, sizeof written_rows);
+    memcpy(lengths_data, lengths, sizeof lengths), memset(flags_data, 1, sizeof flags_data);
+    int32_t *const each[] = {index_data, second_data, lengths_data, (int32_t *)(void *)flags_data};
+    for (int i = 0; i < 4; i++) check_unchanged(run_prefill, prefilled, sizeof prefilled, each[i], B, start);
+}
+
 int main(void) {
-    const check_test tests[] = {
-        {"update", test_update}, {"cu_seqlens", test_packed}, {"seq_idx", test_seq_idx}};
+    const check_test tests[] = {{"update", test_update},
+                                {"prefill", test_prefill},
+                                {"cu_seqlens", test_packed},
+                                {"seq_idx", test_seq_idx}};
     return check_run(tests, sizeof tests / sizeof *tests);
 }

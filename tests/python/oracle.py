@@ -151,7 +151,7 @@ def _final_states(steps, ids, width):
 
 
 def _convolve_packed(x, weight, bias, cu_seqlens, initial_states):
-    """As `_convolve`, every sequence on its own."""
+    """As `_convolve`, every sequence on its own, and zeros behind the last one."""
     accs, partials, finals = [x[..., :0]], [x[..., :0]], []
     for n, (begin, end) in enumerate(itertools.pairwise(cu_seqlens)):
         state = None if initial_states is None else initial_states[n : n + 1]
@@ -159,6 +159,8 @@ def _convolve_packed(x, weight, bias, cu_seqlens, initial_states):
         accs.append(acc)
         partials.append(partial)
         finals.append(final)
+    accs.append(torch.zeros_like(x[..., cu_seqlens[-1] :]))
+    partials.append(torch.zeros_like(x[..., cu_seqlens[-1] :]))
     none = x.new_zeros(0, x.shape[1], weight.shape[1] - 1)
     return torch.cat(accs, -1), torch.cat(partials, -1), torch.cat([none, *finals])
 
@@ -209,8 +211,10 @@ def _ids(x, seq_idx, lengths):
     return torch.tensor(rows, dtype=torch.int64).reshape(x.shape[0], x.shape[2])
 
 
-def _live(x, seq_idx):
+def _live(x, seq_idx, cu_seqlens):
     """True at every step that is not padding."""
+    if cu_seqlens is not None:
+        return (torch.arange(x.shape[2]) < cu_seqlens[-1]).expand(1, 1, -1)
     if seq_idx is None:
         return torch.ones(x.shape[0], 1, x.shape[2], dtype=torch.bool)
     return (seq_idx >= 0).unsqueeze(1)
@@ -245,7 +249,7 @@ def forward(
     if residual is not None:
         value = out.value + residual
         out = Bounded(value, out.error * 1.001 + unit.u * value.abs())
-    live = _live(x, seq_idx)
+    live = _live(x, seq_idx, cu_seqlens)
     y = [None if t is None else torch.where(live, t, 0.0) for t in (out.value, out.error, brief)]
     return Forward(Bounded(*y), Bounded(final_states, torch.zeros_like(final_states)))
 
@@ -280,7 +284,7 @@ def backward(
     dout, x, weight, bias, states, residual, dfinal = _wide(
         dout, x, weight, bias, initial_states, residual, dfinal_states
     )
-    live = _live(x, seq_idx)
+    live = _live(x, seq_idx, cu_seqlens)
 
     leaves = {"x": x, "weight": weight, "bias": bias, "states": states, "residual": residual}
     leaves = {k: v.clone().requires_grad_() for k, v in leaves.items() if v is not None}
@@ -404,12 +408,77 @@ def update(
     return Update(Bounded(value, error, value.abs() if halves else None), conv_state)
 
 
-def varlen_states(x, cu_seqlens, state_len):
-    """The last `state_len` rows of every packed sequence, zeros before its first."""
-    x = x.detach().cpu()
-    bounds = cu_seqlens.tolist()
-    states = torch.zeros(len(bounds) - 1, x.shape[1], state_len, dtype=x.dtype)
-    for n, (begin, end) in enumerate(itertools.pairwise(bounds)):
-        for back in range(1, min(state_len, end - begin) + 1):
-            states[n, :, state_len - back] = x[end - back]
+def prefill(
+    x,
+    weight,
+    bias=None,
+    *,
+    conv_states,
+    activation=None,
+    cu_seqlens=None,
+    residual=None,
+    lengths=None,
+    conv_state_indices=None,
+    conv_state_out_indices=None,
+    has_initial_state=None,
+    pad_slot_id=-1,
+) -> Update:
+    """causal_conv1d_fn from and into a pool: y and the new pool, one sequence after another."""
+    x, before = x.detach().cpu(), conv_states.detach().cpu()
+    after, (batch, _, length), width = before.clone(), x.shape, weight.shape[1]
+    value, error = torch.zeros(x.shape, dtype=F64), torch.zeros(x.shape, dtype=F64)
+    bounds = None if cu_seqlens is None else cu_seqlens.tolist()
+    for n in range(batch if bounds is None else len(bounds) - 1):
+        rows = [
+            n if rows is None else int(rows[n])
+            for rows in (conv_state_indices, conv_state_out_indices)
+        ]
+        given = [rows is not None for rows in (conv_state_indices, conv_state_out_indices)]
+        if any(g and (r < 0 or r == pad_slot_id) for r, g in zip(rows, given)):
+            continue
+        read, written = rows[0], rows[1] if given[1] else rows[0]
+        begin, end = (0, length) if bounds is None else bounds[n : n + 2]
+        end = end if lengths is None else int(lengths[n])
+        b = n if bounds is None else 0
+        steps = x[b : b + 1, :, begin:end]
+        past = before[read]
+        if has_initial_state is None or not has_initial_state[n]:
+            past = torch.zeros_like(past)
+        part = forward(
+            steps,
+            weight,
+            bias,
+            initial_states=past[None, :, past.shape[1] - (width - 1) :],
+            activation=activation,
+            residual=None if residual is None else residual[b : b + 1, :, begin:end],
+        )
+        value[b, :, begin:end], error[b, :, begin:end] = part.y.value[0], part.y.error[0]
+        history = torch.cat([past, steps[0].to(past.dtype)], dim=-1)
+        after[written] = history[:, history.shape[1] - past.shape[1] :]
+    halves = x.element_size() == 2 and activation is not None and residual is None
+    return Update(Bounded(value, error, value.abs() if halves else None), after)
+
+
+def varlen_states(
+    x, cu_seqlens, state_len, *, initial_states=None, positions=None, out=None, out_indices=None
+):
+    """`state_len` rows that end at each position (each sequence's end without), of its sequence and
+    what came before it; in a copy of `out`, where that is given."""
+    x, bounds = x.detach().cpu(), cu_seqlens.tolist()
+    before = torch.zeros(len(bounds) - 1, x.shape[1], state_len, dtype=x.dtype)
+    if initial_states is not None:
+        before = initial_states.cpu()[..., initial_states.shape[2] - state_len :]
+    wanted = list(enumerate(bounds[1:])) if positions is None else []
+    for position in () if positions is None else positions.tolist():
+        live = [n for n, b in enumerate(itertools.pairwise(bounds)) if b[0] < position <= b[1]]
+        wanted.append((live[0] if live else 0, position))
+    rows = range(len(wanted)) if out_indices is None else out_indices.tolist()
+    states = torch.zeros(len(wanted), x.shape[1], state_len, dtype=x.dtype)
+    states = states if out is None else out.detach().cpu().clone()
+    for (n, end), row in zip(wanted, rows, strict=True):
+        for column in range(state_len if row >= 0 else 0):
+            step = end - state_len + column
+            old = step < bounds[n]
+            found = before[n, :, state_len + step - bounds[n]] if old else x[step]
+            states[row, :, column] = found.to(states.dtype)
     return states

@@ -207,12 +207,20 @@ static int read_max_seqlen(PyObject *object, cc1d_call *call) {
 /* ---- Forward
  * -------------------------------------------------------------------------------------------------------- */
 
+/* Of a call without a pool of states. */
+static int pure_inputs(const cc1d_table *table) {
+    int count = 0;
+    while (!table->argument[count].written) count++;
+    return count;
+}
+
 /* (y, final_states) as results of the operation, for autograd: y or both. */
 static PyObject *record(const cc1d_call *call) {
     const cc1d_table *table = call->table;
+    const int all = pure_inputs(table);
     int count = 3; /* an argument costs time in both passes */
-    for (int i = count; i < table->inputs; i++)
-        if (call->object[table->argument[i].role]) count = table->inputs;
+    for (int i = count; i < all; i++)
+        if (call->object[table->argument[i].role]) count = all;
     PyObject *final_states = call->object[CC1D_FINAL];
     PyObject *ready = Py_BuildValue("(OOi)", call->object[CC1D_OUT], final_states ? final_states : Py_None,
                                     (int)call->arguments.activation);
@@ -243,26 +251,36 @@ static PyObject *recorded_results(const cc1d_call *call, PyObject *target, bool 
     return result;
 }
 
+/* y of a call that has changed a state, which has no backward pass. */
+static PyObject *pooled_result(const cc1d_call *call, bool recorded) {
+    PyObject *y = call->object[CC1D_OUT];
+    return recorded ? cc1d_ask_torch(CC1D_PY_WITHOUT_DERIVATIVE, y, NULL) : kept(y);
+}
+
 PyObject *cc1d_py_forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    if (expect(count, 3)) return NULL;
+    if (count != 4 && expect(count, 3)) return NULL;
     const bool with_states = arguments[2] != Py_False && PyObject_IsTrue(arguments[2]);
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_FORWARD);
     bool recorded = false;
     step step = unless(PyErr_Occurred() || read_activation(arguments[1], &call));
-    if (step == GO_ON) step = take_plain(&call, arguments[0]);
+    if (step == GO_ON) step = unless(cc1d_take(&call, arguments[0]));
+    if (step == GO_ON && count > 3) step = unless(read_slot_id(arguments[3], &call));
+    if (step == GO_ON) step = look_around(&call);
     if (step == GO_ON) step = follow_autocast(&call);
     if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
     if (step == GO_ON) step = check_targets(&call, recorded);
     if (step != GO_ON) return finish(&call, step, NULL);
+    const bool pooled = call.object[CC1D_STATE] != NULL;
     PyObject *target = call.object[CC1D_FINAL];
     call.wanted[CC1D_OUT] = !call.object[CC1D_OUT];
-    call.wanted[CC1D_FINAL] = target ? recorded : with_states;
+    call.wanted[CC1D_FINAL] = target ? recorded && !pooled : with_states;
     step = execute(&call, NULL);
-    if (step == GO_ON && !recorded) step = bump_versions(&call);
+    if (step == GO_ON && (pooled || !recorded)) step = bump_versions(&call);
     if (step != GO_ON) return finish(&call, step, NULL);
-    PyObject *result = recorded      ? recorded_results(&call, target, with_states)
+    PyObject *result = pooled        ? pooled_result(&call, recorded)
+                       : recorded    ? recorded_results(&call, target, with_states)
                        : with_states ? results_of(&call)
                                      : kept(call.object[CC1D_OUT]);
     return finish(&call, GO_ON, result);
@@ -289,8 +307,7 @@ PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_
     step = execute(&call, NULL);
     if (step == GO_ON) step = bump_versions(&call);
     if (step != GO_ON) return finish(&call, step, NULL);
-    PyObject *y = call.object[CC1D_OUT];
-    return finish(&call, GO_ON, recorded ? cc1d_ask_torch(CC1D_PY_WITHOUT_DERIVATIVE, y, NULL) : kept(y));
+    return finish(&call, GO_ON, pooled_result(&call, recorded));
 }
 
 PyObject *cc1d_py_varlen_states(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
@@ -298,10 +315,14 @@ PyObject *cc1d_py_varlen_states(PyObject *module, PyObject *const *arguments, Py
     if (expect(count, 2)) return NULL;
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_VARLEN_STATES);
+    bool recorded = false;
     step step = take_plain(&call, arguments[0]);
+    if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
+    if (step == GO_ON) step = check_targets(&call, recorded);
     if (step != GO_ON) return finish(&call, step, NULL);
-    call.wanted[CC1D_FINAL] = true;
+    call.wanted[CC1D_FINAL] = !call.object[CC1D_FINAL];
     step = execute(&call, arguments[1]);
+    if (step == GO_ON) step = bump_versions(&call);
     return finish(&call, step, step == GO_ON ? kept(call.object[CC1D_FINAL]) : NULL);
 }
 

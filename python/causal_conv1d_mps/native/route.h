@@ -10,7 +10,8 @@
 
 #include "borrow.h"
 
-/* (tensors, activation, return_final_states) -> y or (y, final_states), differentiable. */
+/* (tensors, activation, return_final_states[, pad_slot_id]) -> y or (y, final_states), differentiable unless
+ * a pool of states is changed. */
 PyObject *cc1d_py_forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 /* (tensors, activation, pad_slot_id, max_seqlen) -> y */
 PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_t count);

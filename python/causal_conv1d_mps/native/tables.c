@@ -19,11 +19,12 @@ static int channel_of(const cc1d_argument *argument) {
     return letter ? (int)(letter - argument->shape) : -1;
 }
 
-static PyObject *excluded_by(const cc1d_table *table, const cc1d_argument *argument) {
+/* The names of these roles. */
+static PyObject *names_of(const cc1d_table *table, uint32_t roles) {
     PyObject *names = PyList_New(0);
     for (int i = 0; names && i < table->count; i++) {
         const cc1d_argument *other = &table->argument[i];
-        if (!(argument->excludes >> other->role & 1)) continue;
+        if (!(roles >> other->role & 1)) continue;
         PyObject *name = PyUnicode_FromString(other->name);
         if (!name || PyList_Append(names, name)) Py_CLEAR(names);
         Py_XDECREF(name);
@@ -38,9 +39,10 @@ static PyObject *describe(const cc1d_table *table) {
     for (int i = 0; list && i < table->count; i++) {
         const cc1d_argument *a = &table->argument[i];
         PyObject *entry =
-            Py_BuildValue("(sCiNNNNiN)", a->name, (int)a->kind, channel_of(a), PyBool_FromLong(a->optional),
+            Py_BuildValue("(sCiNNNNiNN)", a->name, (int)a->kind, channel_of(a), PyBool_FromLong(a->optional),
                           PyBool_FromLong(a->differentiable), PyBool_FromLong(a->written),
-                          PyBool_FromLong(i >= table->inputs), (int)a->like, excluded_by(table, a));
+                          PyBool_FromLong(i >= table->inputs), (int)a->like, names_of(table, a->excludes),
+                          names_of(table, a->needs));
         if (!entry || PyList_Append(list, entry)) Py_CLEAR(list);
         Py_XDECREF(entry);
     }

@@ -60,15 +60,11 @@ SIMD_INLINE void NAME(prefetch_steps)(cc1d_column from, int64_t n, int dtype, in
 /* Step `step` of channels d..d+n-1 as a tap of step t. */
 SIMD_TARGET static VEC NAME(column_tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t,
                                         int64_t step, int n) {
-    const cc1d_view *initial = &p->view[CC1D_INITIAL];
     const char *tap = cc1d_tap(p, s, d, t, step);
     REAL gathered[LANES];
     if (!tap) return SET(0);
     if (step >= s->start) return LOAD_N(tap, p->view[CC1D_X].dtype, n);
-    const int64_t j = step - s->start + p->width - 1;
-    NAME(gather)
-    (gathered, initial, s->n * initial->stride[0] + d * initial->stride[1] + j * initial->stride[2],
-     initial->stride[1], n);
+    NAME(gather)(gathered, s->past, cc1d_past_element(p, s, d, step), s->past->stride[1], n);
     return LOAD_N(gathered, DTYPE, n);
 }
 

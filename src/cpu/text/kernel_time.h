@@ -136,15 +136,12 @@ typedef struct NAME(row) {
 /* The taps of n <= LANES steps from t on near the start of their sequence, without a seq_idx. */
 SIMD_INLINE void NAME(lay_start)(const cc1d_problem *p, const cc1d_segment *s, const NAME(row) * row,
                                  int64_t t, int n, REAL *taps) {
-    const cc1d_view *initial = &p->view[CC1D_INITIAL];
     const int dtype = p->view[CC1D_X].dtype;
     const int64_t back = p->width - 1,
                   before = s->start - (t - back); /* taps from before the sequence, >= 1 */
     for (int64_t i = 0; i < before; i += LANES) STORE(taps + i, DTYPE, SET(0));
-    if (initial->present) NAME(gather)
-    (taps, initial,
-     s->n * initial->stride[0] + row->d * initial->stride[1] + (t - s->start) * initial->stride[2],
-     initial->stride[2], before);
+    if (s->past)
+        NAME(gather)(taps, s->past, cc1d_past_element(p, s, row->d, t - back), s->past->stride[2], before);
     NAME(widen_row)
     (taps + before, cc1d_at(row->x, s->start, (int64_t)cc1d_itemsize(dtype)), back + n - before, dtype);
 }

@@ -15,7 +15,8 @@
     F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                    \
     F(SEQ_DTYPE)                                                                                           \
     F(HAS_BIAS)                                                                                            \
-    F(HAS_INITIAL)                                                                                         \
+    F(HAS_INITIAL) /* 1: initial_states; 2: has_initial_state, of the rows of a pool */                    \
+    F(POOL)        /* there is a pool of states */                                                         \
     F(HAS_RESIDUAL)                                                                                        \
     F(HAS_DOUT)                                                                                            \
     F(HAS_LAST_GRADIENT)                                                                                   \
@@ -39,11 +40,13 @@
     F(STATE_LEN)     /* update step: steps of a state row */                                               \
     F(STATE_ROWS)    /* update step: 1 the steps of a channel are contiguous, 2 and a pack's one access */ \
     F(CACHE_DTYPE)   /* update */                                                                          \
-    F(INDICES_DTYPE) /* update */                                                                          \
+    F(INDICES_DTYPE) /* of a pool */                                                                       \
     F(ACCEPTED_DTYPE)                                                                                      \
     F(OUT_INDICES_DTYPE)                                                                                   \
-    F(STATE_DTYPE) /* update */                                                                            \
+    F(STATE_DTYPE) /* of a pool, or of what varlen_states writes */                                        \
     F(IN_PLACE)    /* update: out is x */                                                                  \
+    F(INITIAL_DTYPE)                                                                                       \
+    F(POSITIONS_DTYPE) /* states: absent, they are those of the sequences' ends */                         \
     F(PARENTS_DTYPE)                                                                                       \
     F(HAS_NODES) /* update: states of a tree's nodes */
 
@@ -63,6 +66,7 @@ enum cc1d_key_field { CC1D_KEY_FIELDS(CC1D_KEY_ENUM) CC1D_KEY_SIZE };
     K(BACKWARD_WIDE_DWEIGHT, "cc1d_backward_wide_dweight") \
     K(BACKWARD_REDUCE, "cc1d_backward_reduce")             \
     K(VARLEN_STATES, "cc1d_varlen_states")                 \
+    K(POOL_STATES, "cc1d_pool_states")                     \
     K(BACKWARD_INITIAL, "cc1d_backward_initial")           \
     K(UPDATE, "cc1d_update")                               \
     K(UPDATE_STEP, "cc1d_update_step")

@@ -77,11 +77,8 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
     uint8_t *key = launch->key;
     key[CC1D_KEY_HAS_BIAS] = cc1d_has(p, CC1D_BIAS);
     key[CC1D_KEY_CACHE_DTYPE] = cc1d_has(p, CC1D_CACHE) ? (uint8_t)p->view[CC1D_CACHE].dtype : 0;
-    key[CC1D_KEY_INDICES_DTYPE] = cc1d_has(p, CC1D_INDICES) ? (uint8_t)p->view[CC1D_INDICES].dtype : 0;
     key[CC1D_KEY_ACCEPTED_DTYPE] = cc1d_has(p, CC1D_ACCEPTED) ? (uint8_t)p->view[CC1D_ACCEPTED].dtype : 0;
-    key[CC1D_KEY_OUT_INDICES_DTYPE] =
-        cc1d_has(p, CC1D_OUT_INDICES) ? (uint8_t)p->view[CC1D_OUT_INDICES].dtype : 0;
-    key[CC1D_KEY_STATE_DTYPE] = (uint8_t)p->view[CC1D_STATE].dtype;
+    cc1d_key_pool(p, key);
     key[CC1D_KEY_IN_PLACE] = p->in_place;
     key[CC1D_KEY_PARENTS_DTYPE] = cc1d_has(p, CC1D_PARENTS) ? (uint8_t)p->view[CC1D_PARENTS].dtype : 0;
     key[CC1D_KEY_HAS_NODES] = cc1d_has(p, CC1D_NODE_STATES);

@@ -1,30 +1,6 @@
 /* update.h - decoding: y of the new steps, and the state moved on in place. A thread owns whole state rows
  * (or vectors of channels of them), so no other thread reads what it writes. */
 #if defined(CC1D_KERNEL_UPDATE) || defined(CC1D_KERNEL_UPDATE_STEP)
-typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
-#if CC1D_STATE_DTYPE == CC1D_X_DTYPE
-#define STATE_OF(step) (step)
-#else /* rounded once, when it is stored */
-#define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
-#endif
-/* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
-FN int cc1d_state_row(cc1d_i64 row, CONSTANT cc1d_update_params &p) {
-    cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)p.pad_slot_id.lo | ((cc1d_u64)(uint)p.pad_slot_id.hi << 32));
-    return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;
-}
-#define ROW_AT(dtype, name, b) \
-    cc1d_state_row((cc1d_i64)LOAD(JOIN(cc1d_index_, dtype), name + (b)*STRIDE(p.name, 0)), p)
-#if CC1D_INDICES_DTYPE
-#define STATE_ROW(b) ROW_AT(CC1D_INDICES_DTYPE, indices, b)
-#else
-#define STATE_ROW(b) ((int)(b))
-#endif
-/* The row that is written, from the one that is read. */
-#if CC1D_OUT_INDICES_DTYPE
-#define OUT_ROW(b, row) ((row) < 0 ? -1 : ROW_AT(CC1D_OUT_INDICES_DTYPE, out_indices, b))
-#else
-#define OUT_ROW(b, row) (row)
-#endif
 /* The new steps. In place, y takes the place of each when it has been read. */
 #if CC1D_IN_PLACE
 #define NEW_STEPS target
@@ -155,7 +131,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
                     int at = origin + s;
                     if (CC1D_CACHE_DTYPE && at < 0) at += length;
                     if (CC1D_CACHE_DTYPE && CC1D_IN_PLACE) at %= length;
-                    tap = (cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(own[(uint)at * STRIDE(p.state, 2)]);
+                    tap = STATE_TO_REAL(own[(uint)at * STRIDE(p.state, 2)]);
                 }
                 y = fma(WEIGHT_TO_REAL(LOAD(cc1d_weight_t, weight + d * STRIDE(p.weight, 0) +
                                                                (uint)k * STRIDE(p.weight, 1))),
