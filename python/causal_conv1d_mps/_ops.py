@@ -17,13 +17,18 @@ NAMESPACE = "causal_conv1d_mps"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 
+_PYTORCH_THREADS = -(2**31)  # call.h
+
+UPDATE_ADDED = ("conv_state_out_indices", "cu_seqlens", "parents", "residual")
+UPDATE_OTHERS = ("Tensor(b!)? intermediate_states=None", "SymInt max_seqlen=0")
+
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
-    ("update", ["int pad_slot_id", "int activation"], "Tensor", "conv_state_out_indices"),
+    ("update", ["int pad_slot_id", "int activation"], "Tensor", UPDATE_ADDED, UPDATE_OTHERS),
     ("varlen_states", ["SymInt state_len"], "Tensor"),
 ):
-    _library.define(schema(_name, _numbers, _results, _added))
+    _library.define(schema(_name, _numbers, _results, *_added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
@@ -161,18 +166,27 @@ def backward_gradient(ctx, *cotangents):
 # --- update ----------------------------------------------------------------------------------
 
 
-def _update_inputs(arguments):
-    """In the table's order; the dispatcher leaves out what has its default."""
-    first = len(INPUTS["update"]) - 1
-    return (*arguments[:first], arguments[first + 2] if len(arguments) > first + 2 else None)
+def update_arguments(inputs, pad_slot_id, activation, node_states, max_seqlen):
+    """In the operator's order, from inputs in the table's."""
+    first = len(inputs) - len(UPDATE_ADDED)
+    numbers = (pad_slot_id, activation)
+    return (*inputs[:first], *numbers, *inputs[first:], node_states, max_seqlen)
+
+
+def _from_operator(arguments):
+    """What update_arguments is given; the dispatcher leaves out what has its default."""
+    first, added = len(INPUTS["update"]) - len(UPDATE_ADDED), len(UPDATE_ADDED)
+    later = list(arguments[first + 2 :])
+    later += [None] * (added + 1 - len(later)) + [0] * (len(later) < added + 2)
+    *inputs, node_states, max_seqlen = later
+    return (*arguments[:first], *inputs), *arguments[first : first + 2], node_states, max_seqlen
 
 
 @_implement("update")
 def _update(*arguments):
-    inputs = _update_inputs(arguments)
-    pad_slot_id, activation = arguments[len(inputs) - 1 :][:2]
-    (y,) = _C.run("update", (*inputs, True), activation, pad_slot_id)
-    return y
+    inputs, pad_slot_id, activation, node_states, max_seqlen = _from_operator(arguments)
+    tensors = (*inputs, True, node_states)
+    return _C.run("update", tensors, activation, pad_slot_id, _PYTORCH_THREADS, max_seqlen)[0]
 
 
 @_fake("update")
@@ -181,7 +195,8 @@ def _update_fake(*arguments):
     torch._check_value(
         x.dim() in (2, 3), lambda: f"x: expected shape (B, D) or (B, D, T), got {tuple(x.shape)}"
     )
-    _check("update", _update_inputs(arguments))
+    inputs, *_ = _from_operator(arguments)
+    _check("update", inputs)
     return torch.empty_like(x)
 
 
@@ -216,14 +231,18 @@ def _refused_gradient_fake(dy, like):
 def _update_under_autograd(keyset, *arguments):
     with torch._C._AutoDispatchBelowAutograd():
         y = update.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
-    sources = (arguments[0], *arguments[2:4])
+    inputs, *_ = _from_operator(arguments)
+    sources = (inputs[0], *inputs[2:4], inputs[-1])
     if torch.is_grad_enabled() and any_requires_grad(*sources) and not eager_transforms_active():
         return WithoutDerivative.apply(y, *sources)
     return y
 
 
 def _update_bumping_version(keyset, *arguments):
-    increment_version(arguments[1])
+    node_states = _from_operator(arguments)[-2]
+    for written in (arguments[1], node_states):
+        if written is not None:
+            increment_version(written)
     with torch._C._AutoDispatchBelowADInplaceOrView():
         return update.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *arguments)
 
@@ -265,7 +284,7 @@ _library.impl("varlen_states", _varlen_states_below_autograd, "Autograd", with_k
 for _operator, _rule in (
     (forward, _vmap.folding_rule(forward, "forward")),
     (backward, _vmap.folding_rule(backward, "backward")),
-    (update, _vmap.looping_rule(update, "update")),
-    (varlen_states, _vmap.looping_rule(varlen_states, "varlen_states")),
+    (update, _vmap.looping_rule(update)),
+    (varlen_states, _vmap.looping_rule(varlen_states)),
 ):
     torch.library.register_vmap(_operator, _rule, lib=_library)

@@ -93,12 +93,13 @@ def folding_rule(operator, operation):
     return rule
 
 
-def looping_rule(operator, operation):
+def looping_rule(operator):
     """The rule of an operator that runs sample by sample."""
 
     def rule(info, in_dims, *arguments):
-        for argument, dim in zip(INPUTS[operation], in_dims, strict=False):
-            if argument.written and dim is None:
+        for place, argument in enumerate(operator._schema.arguments[: len(arguments)]):
+            written = argument.alias_info is not None and argument.alias_info.is_write
+            if written and arguments[place] is not None and in_dims[place] is None:
                 raise ValueError(
                     f"{argument.name}: expected a batched tensor under vmap, because each sample "
                     "changes it"

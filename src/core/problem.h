@@ -41,6 +41,8 @@ typedef enum cc1d_role {
     CC1D_ACCEPTED,    /* batch, 1, 1 */
     CC1D_LENGTHS,     /* batch, 1, 1 */
     CC1D_OUT_INDICES, /* batch, 1, 1 */
+    CC1D_PARENTS,     /* batch, node, 1 */
+    CC1D_NODE_STATES, /* batch and node, dim, step (W-1 of them) */
     CC1D_ROLES
 } cc1d_role;
 
@@ -58,7 +60,8 @@ typedef struct cc1d_problem {
     cc1d_activation activation;
     cc1d_device device;
     int32_t device_index;
-    int64_t batch, dim, seqlen;
+    int64_t batch, dim;
+    int64_t seqlen;    /* T; of an update with cu_seqlens (batch = N), the most tokens that a row may have */
     int64_t width;     /* W; 1 for varlen_states */
     int64_t sequences; /* N with cu_seqlens, else batch: rows of the states */
     int64_t state_len; /* W-1; S for update and varlen_states */
