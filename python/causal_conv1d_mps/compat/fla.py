@@ -89,8 +89,8 @@ def causal_conv1d_update(x, cache, residual=None, weight=None, bias=None, activa
         _checks.require_named(residual=residual)
         if residual.shape != x.shape:
             raise ValueError(f"residual: expected {tuple(x.shape)}, got {tuple(residual.shape)}")
-    given = {} if residual is None else {"residual": residual.reshape(rows.shape)}
-    y = functional.causal_conv1d_update(rows, cache, weight, bias, activation, **given)
+        residual = residual.reshape(rows.shape)
+    y = functional.causal_conv1d_update(rows, cache, weight, bias, activation, residual=residual)
     return y.reshape(x.shape), cache
 
 

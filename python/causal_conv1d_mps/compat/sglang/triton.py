@@ -111,7 +111,7 @@ def causal_conv1d_update(
 
     conv_state: (rows, D, S), changed in place. conv_state_indices: (N,), the row of each.
     num_accept_tokens: (N,), of the previous draft; the row is then a window, S >= W-2 + T.
-    intermediate_conv_window: (slots, steps >= T, D, W-1) of x's dtype, receives the state after
+    intermediate_conv_window: (slots, steps >= T, D, W-1), receives the state after
         every token in slot intermediate_state_indices[n] (N,), or n; those of padding stay.
     retrieve_next_token, retrieve_next_sibling: (N, >= T), first child and next sibling of every
         token of a tree, -1 where there is none; token 0 is the root, follows the history, and is
@@ -145,7 +145,8 @@ def causal_conv1d_update(
     if intermediate_conv_window is not None:
         _checks.require_named(x=x, intermediate_conv_window=intermediate_conv_window)
         columns = weight.shape[-1] - 1
-        window = x.new_empty(steps.shape[0], steps.shape[2], steps.shape[1], columns)
+        shape = (steps.shape[0], steps.shape[2], steps.shape[1], columns)
+        window = conv_state.new_empty(shape)
     y = functional.causal_conv1d_update(
         steps, conv_state, parents=parents, intermediate_states=window, **call
     )
