@@ -40,3 +40,12 @@ def history(name, states, weight):
             f"{name}: expected (rows, D, S) with S >= W-1 = {columns}, got {tuple(states.shape)}"
         )
     return states[..., :columns]
+
+
+def live(indices, states, *marks):
+    """Which sequences are no padding, as the kernels see it."""
+    found = (indices >= 0) & (indices < states.shape[0])
+    for mark in marks:
+        if mark is not None:
+            found &= indices != mark
+    return found

@@ -7,7 +7,7 @@ cache_seqlens, which that kernel does not read, makes the row circular, as in it
 import torch
 
 from causal_conv1d_mps import _checks, functional
-from causal_conv1d_mps.compat._engines import activation_name, history, padded
+from causal_conv1d_mps.compat._engines import activation_name, history, live, padded
 
 __all__ = ["PAD_SLOT_ID", "causal_conv1d_fn", "causal_conv1d_update"]
 
@@ -153,12 +153,8 @@ def causal_conv1d_update(
     # The row moves on as well, by all tokens in their order, as there.
     functional.causal_conv1d_update(steps, conv_state, **call)
     if window is not None:
-        live = None
-        if indices is not None:
-            live = (indices >= 0) & (indices < conv_state.shape[0])
-            if "pad_slot_id" in marks:
-                live &= indices != marks["pad_slot_id"]
-        _store(window, intermediate_conv_window, intermediate_state_indices, live)
+        known = None if indices is None else live(indices, conv_state, pad_slot_id)
+        _store(window, intermediate_conv_window, intermediate_state_indices, known)
     return y.reshape(x.shape)
 
 
@@ -192,13 +188,13 @@ def _parents(steps, next_token, next_sibling):
     return torch.where(number == 0, -1, parents).to(torch.int32)
 
 
-def _store(states, window, slots, live):
+def _store(states, window, slots, known):
     """states (N, T, ...) into the slots of the window, but for padded rows."""
     count, length = states.shape[:2]
     if slots is None:
         slots = torch.arange(count, device=states.device)
     _checks.require_named(intermediate_conv_window=window, intermediate_state_indices=slots)
     slots = slots[:count].to(torch.int64)
-    if live is not None:
-        states = torch.where(live[:, None, None, None], states, window[slots, :length])
+    if known is not None:
+        states = torch.where(known[:, None, None, None], states, window[slots, :length])
     window[slots, :length] = states.to(window.dtype)

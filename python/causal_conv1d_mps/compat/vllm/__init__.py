@@ -2,6 +2,7 @@
 
 A state's last W-1 steps lie in the first W-1 columns of its row; the columns after them are for
 drafts. metadata and validate_data cannot change a value: they are accepted.
+block_tables has these functions as they were up to 0.32, with prefix caching.
 
 Where vLLM leaves memory as it found it, y is 0: at padding, and behind the last sequence. x is not
 rounded to the states' dtype. A sequence of no steps without an initial state zeroes its row.
@@ -9,8 +10,7 @@ Without num_accepted_tokens, packed sequences of different lengths each shift by
 """
 
 from causal_conv1d_mps import _checks, functional
-
-from . import _engines
+from causal_conv1d_mps.compat import _engines
 
 __all__ = ["NULL_BLOCK_ID", "PAD_SLOT_ID", "causal_conv1d_fn", "causal_conv1d_update"]
 
@@ -39,21 +39,19 @@ def causal_conv1d_fn(
     has_initial_state: (N,) bool; without it every sequence starts from zeros.
     activation: None, "silu", "swish", True or False. Returns y (D, total).
     """
-    _checks.require_named(x=x, weight=weight, query_start_loc=query_start_loc)
-    if x.dim() != 2:
-        raise ValueError(f"x: expected (D, total), got {tuple(x.shape)}")
-    indices, marks = _engines.padded("cache_indices", cache_indices, null_block_id, pad_slot_id)
-    return functional.causal_conv1d_fn(
-        x.unsqueeze(0),
+    return prefill(
+        x,
         weight,
         bias,
-        activation=_engines.activation_name(activation),
-        cu_seqlens=query_start_loc,
-        conv_states=_engines.history("conv_states", conv_states, weight),
-        conv_state_indices=indices,
-        has_initial_state=has_initial_state,
-        **marks,
-    ).squeeze(0)
+        conv_states,
+        query_start_loc,
+        cache_indices,
+        None,
+        has_initial_state,
+        activation,
+        pad_slot_id,
+        null_block_id,
+    )
 
 
 def causal_conv1d_update(
@@ -78,10 +76,72 @@ def causal_conv1d_update(
         S >= W-2 + T.
     out: the tensor to write y to; None writes it to x. Returns y, of x's shape.
     """
+    indices = conv_state_indices
+    return decode(
+        x,
+        conv_state,
+        weight,
+        bias,
+        activation,
+        indices if indices is None or indices.dim() == 1 else indices[:, 0],
+        None,
+        num_accepted_tokens,
+        query_start_loc,
+        max_query_len,
+        null_block_id,
+        out,
+    )
+
+
+def prefill(
+    x,
+    weight,
+    bias,
+    conv_states,
+    query_start_loc,
+    read,
+    write,
+    has_initial_state,
+    activation,
+    pad_slot_id,
+    null_block_id,
+):
+    """causal_conv1d_fn from the rows `read` (N,) to the rows `write` (N,), or to the same."""
+    _checks.require_named(x=x, weight=weight, query_start_loc=query_start_loc)
+    if x.dim() != 2:
+        raise ValueError(f"x: expected (D, total), got {tuple(x.shape)}")
+    indices, marks = _engines.padded("cache_indices", read, null_block_id, pad_slot_id)
+    return functional.causal_conv1d_fn(
+        x.unsqueeze(0),
+        weight,
+        bias,
+        activation=_engines.activation_name(activation),
+        cu_seqlens=query_start_loc,
+        conv_states=_engines.history("conv_states", conv_states, weight),
+        conv_state_indices=indices,
+        conv_state_out_indices=write,
+        has_initial_state=has_initial_state,
+        **marks,
+    ).squeeze(0)
+
+
+def decode(
+    x,
+    conv_state,
+    weight,
+    bias,
+    activation,
+    read,
+    write,
+    num_accepted_tokens,
+    query_start_loc,
+    max_query_len,
+    null_block_id,
+    out,
+):
+    """causal_conv1d_update from the rows `read` (N,) to the rows `write` (N,), or the same."""
     _checks.require_named(x=x, weight=weight)
-    if conv_state_indices is not None and conv_state_indices.dim() == 2:
-        conv_state_indices = conv_state_indices[:, 0]
-    indices, marks = _engines.padded("conv_state_indices", conv_state_indices, null_block_id)
+    indices, marks = _engines.padded("conv_state_indices", read, null_block_id)
     if num_accepted_tokens is None:
         conv_state = _engines.history("conv_state", conv_state, weight)
     packed = {}
@@ -101,6 +161,7 @@ def causal_conv1d_update(
         bias,
         _engines.activation_name(activation),
         conv_state_indices=indices,
+        conv_state_out_indices=write,
         num_accepted_tokens=num_accepted_tokens,
         out=x if out is None else out,
         **packed,
