@@ -17,7 +17,7 @@ from tiny import MODELS
 NAMES = ("causal_conv1d_fn", "causal_conv1d_update")
 # Fed in blocks, these models differ from the single pass in transformers itself, with and without
 # the drop-in alike (seen in 5.23): their scans do not take the carried state at a block of tokens.
-NOT_BLOCKWISE = ("mamba", "falcon_mamba", "jamba", "bamba")
+NOT_BLOCKWISE = ("mamba", "falcon_mamba", "jamba", "bamba", "zamba")
 
 
 @contextlib.contextmanager
