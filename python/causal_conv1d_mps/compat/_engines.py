@@ -16,7 +16,7 @@ def activation_name(activation):
 def padded(name, indices, *marks):
     """The indices and the pad_slot_id to pass on, where several numbers mark a padded sequence.
 
-    A negative one is out of range: on a GPU that is padding already. On the CPU it is not.
+    A negative index is padding whatever pad_slot_id is.
     """
     marks = [mark for mark in marks if mark is not None]
     if indices is None:
@@ -26,7 +26,7 @@ def padded(name, indices, *marks):
         return indices, {}
     first, *others = marks
     for other in others:
-        if other != first and (other >= 0 or indices.is_cpu):
+        if other != first and other >= 0:
             indices = torch.where(indices == other, first, indices)
     return indices, {"pad_slot_id": first}
 

@@ -238,7 +238,6 @@ def test_what_cannot_be_honoured_is_refused_by_name():
         ("query_start_loc", prefill, dict(query_start_loc=None), TypeError),
         ("activation", prefill, dict(activation="gelu"), NotImplementedError),
         ("conv_state_indices", prefill, dict(cache_indices=indices(ROWS)), ValueError),
-        ("conv_state_indices", prefill, dict(cache_indices=indices(-7)), ValueError),
         ("has_initial_state", prefill, dict(has_initial_state=indices(1)), TypeError),
         ("activation", update, dict(activation="relu"), NotImplementedError),
         ("max_query_len", update, dict(query_start_loc=indices(0, 1)), ValueError),

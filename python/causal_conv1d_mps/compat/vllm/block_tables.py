@@ -72,18 +72,15 @@ def causal_conv1d_fn(
     ends = (block + 1) * block_size_to_align - num_computed_tokens[:, None]
     wanted = live[:, None] & (block >= block_idx_first_scheduled_token[:, None])
     wanted &= block < block_idx_last_scheduled_token[:, None]
-    positions = (query_start_loc[:-1, None] + ends).flatten()
-    rows = torch.where(wanted, cache_indices, -1).flatten()
-    if x.is_cpu:  # on a GPU a row of -1 is padding, which saves waiting for their number
-        positions, rows = positions[wanted.flatten()], rows[wanted.flatten()]
+    rows = torch.where(wanted, cache_indices, -1)  # a negative one is skipped
     functional.causal_conv1d_varlen_states(
         x.t(),
         query_start_loc,
         states.shape[2],
-        initial_states=before.to(x.dtype),
-        positions=positions,
+        initial_states=before,
+        positions=(query_start_loc[:-1, None] + ends).flatten(),
         out=states,
-        out_indices=rows,
+        out_indices=rows.flatten(),
     )
     return y
 
