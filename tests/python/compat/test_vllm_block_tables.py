@@ -43,7 +43,7 @@ def test_signatures(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_chunks_leave_the_states_of_every_block(dtype):
-    """Three prompts in chunks of any length: a state at every block's end, and at the last token."""
+    """Three prompts in chunks: a state at the end of every block, and at the last token."""
     weight, bias = made(D, W), made(D)
     lengths = (3 * SIZE, 2 * SIZE + 5, 30)
     tokens = [made(n, D, dtype=dtype, seed=k) for k, n in enumerate(lengths)]
