@@ -12,7 +12,12 @@ import torch
 
 from causal_conv1d_mps import _checks, _composite, functional
 
-__all__ = ["ShortConvolution", "causal_conv1d", "causal_conv1d_update"]
+__all__ = [
+    "ShortConvolution",
+    "causal_conv1d",
+    "causal_conv1d_update",
+    "causal_conv1d_update_states",
+]
 
 _BACKENDS = ("triton", "cuda", "mix")
 
@@ -53,7 +58,7 @@ def causal_conv1d(
         raise ValueError("initial_state: expected None with both seq_idx and cu_seqlens")
     before = None
     if initial_state is not None:
-        _check_state("initial_state", initial_state, count, weight)
+        _check_state("initial_state", initial_state, count, *weight.shape)
         before = initial_state[..., 1:]
     rows = steps.transpose(1, 2)
     y = functional.causal_conv1d_fn(
@@ -67,7 +72,9 @@ def causal_conv1d(
         cu_seqlens=cu_seqlens if seq_idx is None else None,
         residual=None if residual is None else _steps("residual", residual, weight).transpose(1, 2),
     )
-    states = _final_state(rows, weight, initial_state, cu_seqlens, seq_idx, output_final_state)
+    states = None
+    if output_final_state:
+        states = _final_state(rows, weight.shape[1], initial_state, cu_seqlens, seq_idx)
     return y.transpose(1, 2).reshape(x.shape), states
 
 
@@ -84,7 +91,7 @@ def causal_conv1d_update(x, cache, residual=None, weight=None, bias=None, activa
         raise ValueError(
             f"x: expected (N, D), (N, 1, D) or (1, N, D) with D = {dim}, got {tuple(x.shape)}"
         )
-    _check_state("cache", cache, rows.shape[0], weight)
+    _check_state("cache", cache, rows.shape[0], *weight.shape)
     if residual is not None:
         _checks.require_named(residual=residual)
         if residual.shape != x.shape:
@@ -92,6 +99,22 @@ def causal_conv1d_update(x, cache, residual=None, weight=None, bias=None, activa
         residual = residual.reshape(rows.shape)
     y = functional.causal_conv1d_update(rows, cache, weight, bias, activation, residual=residual)
     return y.reshape(x.shape), cache
+
+
+def causal_conv1d_update_states(x, state_len, initial_state=None, cu_seqlens=None):
+    """The last state_len steps of every sequence, with those of initial_state before them.
+
+    x: (B, T, D), or (1, T, D) or (T, D) with cu_seqlens (N+1,). initial_state: (N, D, state_len).
+    Returns (N, D, state_len).
+    """
+    _checks.require_named(x=x)
+    steps = x.unsqueeze(0) if x.dim() == 2 and cu_seqlens is not None else x
+    if steps.dim() != 3:
+        raise ValueError(f"x: expected (B, T, D), got {tuple(x.shape)}")
+    count = steps.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    if initial_state is not None:
+        _check_state("initial_state", initial_state, count, steps.shape[2], state_len)
+    return _final_state(steps.transpose(1, 2), state_len, initial_state, cu_seqlens, None)
 
 
 class ShortConvolution(torch.nn.Conv1d):
@@ -209,27 +232,23 @@ def _steps(name, tensor, weight):
     return tensor.flatten(2)
 
 
-def _check_state(name, state, count, weight):
+def _check_state(name, state, *expected):
     """A wrong one would be refused as the part of it that the kernels read."""
     _checks.require_named(**{name: state})
-    expected = (count, *weight.shape)
     if state.shape != expected:
         raise ValueError(f"{name}: expected (N, D, W) = {expected}, got {tuple(state.shape)}")
 
 
-def _final_state(rows, weight, before, cu_seqlens, seq_idx, wanted):
-    """The last W steps of every sequence of rows (B, D, T), differentiable."""
-    if not wanted:
-        return None
-    dim, width = weight.shape
+def _final_state(rows, size, before, cu_seqlens, seq_idx):
+    """The last `size` steps of every sequence of rows (B, D, T), differentiable."""
     if cu_seqlens is not None:
-        return _composite.packed_final_states(rows, width + 1, cu_seqlens, before)
+        return _composite.packed_final_states(rows, size + 1, cu_seqlens, before)
     if before is None:
-        before = rows.new_zeros(rows.shape[0], dim, width)
+        before = rows.new_zeros(rows.shape[0], rows.shape[1], size)
     if seq_idx is not None:
         return _composite.masked_final_states(rows, before, seq_idx)
-    kept = torch.cat([before, rows[..., max(rows.shape[2] - width, 0) :]], dim=2)
-    return kept[..., kept.shape[2] - width :]
+    kept = torch.cat([before, rows[..., max(rows.shape[2] - size, 0) :]], dim=2)
+    return kept[..., kept.shape[2] - size :]
 
 
 def _padding(mask, x):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from peer import close, made, sequence, signature
 
+import causal_conv1d_mps as ccmps
 from causal_conv1d_mps.compat import fla
 
 D, W = 6, 4
@@ -17,6 +18,7 @@ SIGNATURES = {
         "chunk_indices=None, cp_context=None, **kwargs"
     ),
     "causal_conv1d_update": "x, cache, residual=None, weight=None, bias=None, activation=None",
+    "causal_conv1d_update_states": "x, state_len, initial_state=None, cu_seqlens=None",
 }
 METHODS = {
     "__init__": (
@@ -134,6 +136,23 @@ def test_packed_sequences():
     assert returned is cache
     close(y[0], expected[:, 0])
     close(cache, after)
+
+
+def test_states_of_packed_sequences_reach_back():
+    """A sequence that is shorter than its state goes on with what came before it."""
+    x, bounds = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 2, 3])
+    before = torch.tensor([[[8.0, 9.0]], [[1.0, 2.0]]])
+    for states in (ccmps.causal_conv1d_varlen_states, update_states):
+        assert states(x, bounds, 2).tolist() == [[[1, 2]], [[0, 3]]]
+        assert states(x, bounds, 2, initial_states=before).tolist() == [[[1, 2]], [[2, 3]]]
+    batch = made(2, 3, D)
+    assert torch.equal(fla.causal_conv1d_update_states(batch, 2), batch[:, 1:].mT)
+    with pytest.raises(ValueError, match=r"^initial_state: "):
+        fla.causal_conv1d_update_states(batch, 2, made(2, D, 3))
+
+
+def update_states(x, cu_seqlens, state_len, initial_states=None):
+    return fla.causal_conv1d_update_states(x, state_len, initial_states, cu_seqlens)
 
 
 @pytest.mark.parametrize("backend", ["triton", "cuda", "mix"])
