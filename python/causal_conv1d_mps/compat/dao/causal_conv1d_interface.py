@@ -122,8 +122,11 @@ def causal_conv1d_update(
     return _activated(unfused, y, live)
 
 
-class CausalConv1dFn(torch.autograd.Function):
-    """CausalConv1dFn.apply(...) is causal_conv1d_fn(...): differentiable to every order."""
+class CausalConv1dFn:
+    """CausalConv1dFn.apply(...) is causal_conv1d_fn(...).
+
+    No torch.autograd.Function, whose backward pass would have no derivative.
+    """
 
     apply = staticmethod(causal_conv1d_fn)
 
