@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from peer import close, made, sequence, signature
+from peer import close, drawn, made, same, sequence, signature
 
 from causal_conv1d_mps.compat.vllm import block_tables
 
+pytestmark = pytest.mark.usefixtures("on_backend")
 D, W, SIZE, ROWS = 6, 4, 8, 24
 
 SIGNATURES = {
@@ -52,9 +53,9 @@ def test_chunks_leave_the_states_of_every_block(dtype):
     table = torch.cat([torch.arange(1, 13).reshape(3, 4), torch.zeros(1, 4)]).to(torch.int32)
     states = made(ROWS, W - 1, D, dtype=dtype).transpose(1, 2)
     before = states.clone()
-    done, generator = torch.zeros(3, dtype=torch.int64), torch.Generator().manual_seed(1)
+    done, generator = torch.zeros(3, dtype=torch.int64), torch.Generator("cpu").manual_seed(1)
     while (left := torch.tensor(lengths) - done).any():
-        steps = left.minimum(torch.randint(1, 2 * SIZE, (3,), generator=generator))
+        steps = left.minimum(torch.tensor(drawn(generator, 1, 2 * SIZE, 3)))
         live = torch.cat([steps, torch.tensor([2])])
         computed = torch.cat([done, torch.tensor([0])])
         bounds = torch.cat([torch.zeros(1, dtype=torch.int64), live.cumsum(0)]).to(torch.int32)
@@ -87,7 +88,7 @@ def test_chunks_leave_the_states_of_every_block(dtype):
             for end in ends:
                 row = int(table[n, (end + SIZE - 1) // SIZE - 1])
                 steps_before = wholes[n][1][:, end : end + W - 1]  # W-1 zeros come first
-                assert torch.equal(states[row].double(), steps_before), (n, end)
+                same(states[row], steps_before)
     assert torch.equal(states[0], before[0]) and torch.equal(states[13:], before[13:])
 
 
@@ -106,7 +107,7 @@ def test_a_step_copies_the_state_into_the_next_block():
     for b, (read, write) in enumerate(((3, 5), (7, 7))):
         expected, taps = sequence(before[read], x[b, :, None], weight, None, None)
         close(y[b, :, None], expected)
-        assert torch.equal(states[write].double(), taps[:, -(W - 1) :])
+        same(states[write], taps[:, -(W - 1) :])
     assert torch.equal(states[3], before[3]), "the full block keeps its state"
 
 
