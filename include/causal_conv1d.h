@@ -204,7 +204,7 @@ CC1D_API cc1d_status cc1d_backward(const cc1d_backward_args *args, const cc1d_ex
 
 typedef struct cc1d_update_args {
     size_t size;
-    const cc1d_tensor *x; /* (B, D) or (B, D, T) F; with cu_seqlens (total, D), and B is N below */
+    const cc1d_tensor *x;          /* (B, D) or (B, D, T) F; with cu_seqlens (total, D), and B is N below */
     const cc1d_tensor *conv_state; /* (B or pool, D, S >= W-1), changed in place. float64 with float64 x; else
                                       float32, float16 or bfloat16: steps are rounded when stored */
     const cc1d_tensor *weight;     /* (D, W) G */
@@ -233,11 +233,10 @@ typedef struct cc1d_update_args {
                                       of x, at most max_seqlen of them. One without tokens leaves its state as
                                       it is. y = 0 before cu_seqlens[0] and from cu_seqlens[N] on.
                                       num_accepted_tokens: S >= W-2+max_seqlen. Since 0.2, as the rest */
-    const cc1d_tensor
-        *parents; /* (B, T) I, or NULL: the new steps are the nodes of a tree. A node's earlier taps are its
-                     ancestors, then the state: -1 <= parents[b, t] < t, and -1 is the state's last step. The
-                     state stays as it is. Not with cache_seqlens, cu_seqlens, conv_state_out_indices or x as
-                     out */
+    const cc1d_tensor *parents;  /* (B, T) I, or NULL: the new steps are the nodes of a tree. A node's earlier
+                                    taps are its  ancestors, then the state: -1 <= parents[b, t] < t, and -1 is
+                                    the state's last step. The  state stays as it is. Not with cache_seqlens,
+                                    cu_seqlens, conv_state_out_indices or x as  out */
     const cc1d_tensor *residual; /* like x, or NULL: added after the activation */
     const cc1d_tensor
         *intermediate_states; /* (B*T, D, W-1) of conv_state's dtype, written, or NULL: row b*T + t is the

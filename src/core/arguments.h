@@ -22,8 +22,8 @@ typedef enum cc1d_meaning {
     CC1D_COMPARED,   /* with each other: nothing to steer */
     CC1D_BOUNDARIES, /* of sequences */
     CC1D_POOL_ROWS,
-    CC1D_COUNTS,       /* >= 0 */
-    CC1D_STEP_COUNTS,  /* 0 to T */
+    CC1D_COUNTS,        /* >= 0 */
+    CC1D_STEP_COUNTS,   /* 0 to T */
     CC1D_WINDOW_STARTS, /* 1 to S-W+2: W-1 steps of a state from there on */
     CC1D_TREE           /* -1, or a step before one's own */
 } cc1d_meaning;

@@ -114,8 +114,9 @@ static cc1d_status check_state(cc1d_problem *p, const cc1d_arguments *a) {
     if (cc1d_has(p, CC1D_ACCEPTED) && !cc1d_has(p, CC1D_PARENTS) && p->state_len - (p->width - 2) < steps)
         return cc1d_fail(
             CC1D_ERROR_VALUE,
-            "conv_state: expected state length S >= W-2 + %s with num_accepted_tokens, got %lld with %lld",
-            ragged ? "max_seqlen" : "T", (long long)p->state_len, (long long)steps);
+            "conv_state: expected state length S >= W-2 + %s = %llu with num_accepted_tokens, got %lld",
+            ragged ? "max_seqlen" : "T", (unsigned long long)(p->width - 2) + (unsigned long long)steps,
+            (long long)p->state_len);
     return CC1D_OK;
 }
 

@@ -144,7 +144,8 @@ static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t 
             REAL acc = NAME(bias)(p, d);
             for (int64_t k = 0; k < p->width; k++) {
                 int32_t dtype;
-                const char *at = tap_address(p, b, row, d, t, cc1d_update_tap(p, b, t, p->width - 1 - k), &dtype);
+                const char *at =
+                    tap_address(p, b, row, d, t, cc1d_update_tap(p, b, t, p->width - 1 - k), &dtype);
                 acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, dtype), acc);
             }
             y = NAME(activated)(p, acc);

@@ -111,8 +111,7 @@ static inline void cc1d_node_states(const cc1d_problem *p, int64_t b, int64_t ro
                 cc1d_store_step(p, nodes, b, to, d0, d1, i, step);
             else
                 cc1d_copy(cc1d_element(nodes, to, d0, i), nodes->stride[1],
-                          row < 0 ? zero
-                                  : cc1d_element(state, row, d0, cc1d_update_position(p, b, step)),
+                          row < 0 ? zero : cc1d_element(state, row, d0, cc1d_update_position(p, b, step)),
                           row < 0 ? 0 : state->stride[1], d1 - d0, item);
         }
 }

@@ -384,7 +384,8 @@ PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     int failed = cc1d_take(&call, arguments[1]) || (count > 2 && read_code(arguments[2], &call));
     if (!failed && count > 3) call.arguments.pad_slot_id = PyLong_AsLongLong(arguments[3]);
     if (!failed && !PyErr_Occurred() && count > 4) call.num_threads = (int32_t)PyLong_AsLong(arguments[4]);
-    if (!failed && !PyErr_Occurred() && count > 5) call.arguments.max_seqlen = PyLong_AsLongLong(arguments[5]);
+    if (!failed && !PyErr_Occurred() && count > 5)
+        call.arguments.max_seqlen = PyLong_AsLongLong(arguments[5]);
     failed = failed || PyErr_Occurred() || cc1d_make_results(&call, NULL);
     step step = unless(failed);
     if (step == GO_ON && (cc1d_borrow_all(&call) || cc1d_run_borrowed(&call))) step = explain(&call);

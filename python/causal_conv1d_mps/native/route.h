@@ -21,8 +21,8 @@ PyObject *cc1d_py_backward(PyObject *module, PyObject *const *arguments, Py_ssiz
 /* (saved, dout, dfinal_states, needs, activation code) -> the gradients of record's arguments, of which needs
  * says which are wanted. */
 PyObject *cc1d_py_gradients(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-/* (operation, tensors, activation code, pad_slot_id, num_threads, max_seqlen) -> its results; asks nothing. A result that
- * is True is made. What is left out is 0, -1 and PyTorch's number. */
+/* (operation, tensors, activation code, pad_slot_id, num_threads, max_seqlen) -> its results; asks nothing. A
+ * result that is True is made. What is left out is 0, -1 and PyTorch's number. */
 PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

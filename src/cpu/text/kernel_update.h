@@ -33,8 +33,7 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
             tap[k] = taps + (width - 1 + cc1d_update_tap(p, b, t, width - 1 - k)) * LANES;
 #define TAP(k) LOAD_N(tree ? tap[k] : taps + (t + (k)) * LANES, DTYPE, n)
         VEC y = LOAD_N(biases, DTYPE, n);
-        for (int64_t k = 0; k < kept; k++)
-            y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), TAP(k), y);
+        for (int64_t k = 0; k < kept; k++) y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), TAP(k), y);
         for (int64_t k = kept; k < width; k++) { /* in turn in the last row */
             REAL *turn = weights + kept * LANES;
             NAME(gather)
