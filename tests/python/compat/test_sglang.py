@@ -244,10 +244,18 @@ def test_verification_of_a_chain():
     length = 3
     weight, x, states = made(D, W), made(2, D, length), pool()
     before, lines = states.clone(), indices(4, 1)
-    window = torch.empty(2, length, D, W - 1)
-    y = triton.causal_conv1d_update(
-        x, states, weight, None, "silu", conv_state_indices=lines, intermediate_conv_window=window
+    window, parents = torch.empty(2, length, D, W - 1), torch.empty(2, length, dtype=torch.int64)
+    y = sglang.causal_conv1d_update_cpu(
+        x,
+        states,
+        weight,
+        None,
+        "silu",
+        lines,
+        intermediate_conv_window=window,
+        retrieve_parent_token=parents,
     )
+    assert parents.tolist() == [[0, 0, 1]] * 2
     plain = before.clone()
     assert torch.equal(
         y, triton.causal_conv1d_update(x, plain, weight, None, "silu", conv_state_indices=lines)

@@ -112,7 +112,8 @@ def causal_conv1d_update(
     conv_state: (rows, D, S), changed in place. conv_state_indices: (N,), the row of each.
     num_accept_tokens: (N,), of the previous draft; the row is then a window, S >= W-2 + T.
     intermediate_conv_window: (slots, steps >= T, D, W-1), receives the state after
-        every token in slot intermediate_state_indices[n] (N,), or n; those of padding stay.
+        every token in slot intermediate_state_indices[n] (N,), or n; those of padding stay, and
+        have to be slots all the same.
     retrieve_next_token, retrieve_next_sibling: (N, >= T), first child and next sibling of every
         token of a tree, -1 where there is none; token 0 is the root, follows the history, and is
         the parent of a token that is nobody's child. The row moves on by all T tokens in their
@@ -132,14 +133,13 @@ def causal_conv1d_update(
         num_accepted_tokens=num_accept_tokens,
         **marks,
     )
-    tree = retrieve_next_token is not None
-    if not tree and intermediate_conv_window is None:
+    if retrieve_next_token is None and intermediate_conv_window is None:
         return functional.causal_conv1d_update(x, conv_state, cache_seqlens=cache_seqlens, **call)
     if cache_seqlens is not None:
         raise ValueError("cache_seqlens: expected None with intermediate states or a tree")
     steps = x.unsqueeze(2) if x.dim() == 2 else x
     parents = _parents(steps, retrieve_next_token, retrieve_next_sibling)
-    if tree and retrieve_parent_token is not None:
+    if retrieve_parent_token is not None:
         retrieve_parent_token[:, : steps.shape[2]] = parents.clamp(min=0)
     window = None
     if intermediate_conv_window is not None:
