@@ -18,7 +18,9 @@ NOT_DIFFERENTIABLE = (
 )
 
 
-STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written}
+STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written} | {
+    "intermediate_states"
+}
 
 
 def activation_code(activation):
@@ -179,6 +181,46 @@ def meaningful_slot_id(value, conv_state_indices):
             f"pad_slot_id: expected conv_state_indices beside it, got {number} without them"
         )
     return number
+
+
+def packed_length(max_seqlen, cu_seqlens):
+    """max_seqlen as an int: given if, and only if, cu_seqlens are. 0 without them."""
+    if cu_seqlens is None:
+        if max_seqlen is not None:
+            raise ValueError(
+                f"max_seqlen: expected cu_seqlens beside it, got {max_seqlen} without them"
+            )
+        return 0
+    if max_seqlen is None:
+        raise ValueError("max_seqlen: expected an integer beside cu_seqlens, got None")
+    length = _integer("max_seqlen", max_seqlen)
+    if isinstance(length, int) and not 0 <= length < 2**63:
+        raise ValueError(f"max_seqlen: expected a 64-bit integer >= 0, got {length}")
+    return length
+
+
+def node_states(states, x, weight):
+    """(B, T, D, W-1) as the kernels take it: (B * T, D, W-1), the same memory."""
+    require_named(intermediate_states=states)
+    if all(isinstance(t, torch.Tensor) for t in (x, weight)) and x.dim() in (2, 3):
+        length = x.shape[2] if x.dim() == 3 else 1
+        shape = (x.shape[0], length, x.shape[1], weight.shape[-1] - 1)
+        if tuple(states.shape) != shape:
+            raise ValueError(
+                f"intermediate_states: expected shape (B, T, D, W-1) = {shape}, got "
+                f"{tuple(states.shape)}"
+            )
+    if states.dim() != 4:
+        raise ValueError(
+            f"intermediate_states: expected shape (B, T, D, W-1), got {tuple(states.shape)}"
+        )
+    try:
+        return states.view(states.shape[0] * states.shape[1], *states.shape[2:])
+    except RuntimeError:
+        raise ValueError(
+            "intermediate_states: expected rows of nodes that follow each other (a view as "
+            f"(B * T, D, W-1)), got strides {states.stride()}"
+        ) from None
 
 
 def writable(name, tensor):

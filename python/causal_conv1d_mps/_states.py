@@ -26,6 +26,11 @@ def causal_conv1d_update(
     pad_slot_id=-1,
     num_accepted_tokens=None,
     conv_state_out_indices=None,
+    cu_seqlens=None,
+    max_seqlen=None,
+    parents=None,
+    intermediate_states=None,
+    residual=None,
     out=None,
 ):
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
@@ -44,10 +49,25 @@ def causal_conv1d_update(
         them and x. S >= W-2 + T.
     conv_state_out_indices: (B,), the row of conv_state that is written, where that is another than
         the one that is read (copy on write); a row whose index is pad_slot_id or negative in
-        either is skipped. Written rows must be distinct, and not be read for another row of x.
-    out: the tensor to write y to, of x's shape; x itself will do. Not where gradients are recorded.
+        either is skipped. Written rows must be distinct, and not be read for another row of x. A
+        row without new steps is not written.
+    cu_seqlens, max_seqlen: (N+1,) and an int, rows of different lengths: x is (total, D), row n has
+        its tokens cu_seqlens[n] .. cu_seqlens[n+1]-1, at most max_seqlen of them, and (B,) is (N,)
+        above. A row without tokens leaves its state as it is. y is 0 for tokens of no row, before
+        cu_seqlens[0] and from cu_seqlens[N] on. S >= W-2 + max_seqlen with num_accepted_tokens.
+    parents: (B, T), a tree of drafts: step parents[b, t] < t comes before step t, and conv_state
+        before a step whose parent is -1: its last W-1 columns, those from a-1 on with
+        num_accepted_tokens a. conv_state is left as it is. Not with cache_seqlens, cu_seqlens or
+        conv_state_out_indices.
+    intermediate_states: (B, T, D, W-1) of conv_state's dtype, is given the state after each step of
+        a tree, zeros in rows that are skipped.
+    residual: of x's shape, added after the activation.
+    out: the tensor to write y to, of x's shape; x itself will do, without parents. Not where
+        gradients are recorded.
     Returns y, of x's shape. Not differentiable.
     """
+    if intermediate_states is not None:
+        intermediate_states = _checks.node_states(intermediate_states, x, weight)
     tensors = (
         x,
         conv_state,
@@ -57,29 +77,36 @@ def causal_conv1d_update(
         conv_state_indices,
         num_accepted_tokens,
         conv_state_out_indices,
+        cu_seqlens,
+        parents,
+        residual,
         out,
+        intermediate_states,
     )
     if not is_dynamo_compiling():
         if out is not None and torch.autograd.profiler._is_profiler_enabled:
             with shown("update"):
-                y = _C.update(tensors, activation, pad_slot_id)
+                y = _C.update(tensors, activation, pad_slot_id, max_seqlen)
         else:
-            y = _C.update(tensors, activation, pad_slot_id)
+            y = _C.update(tensors, activation, pad_slot_id, max_seqlen)
         if y is not NotImplemented:
             return y
     code = _checks.activation_code(activation)
     indices = conv_state_out_indices if conv_state_indices is None else conv_state_indices
     pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, indices)
+    max_seqlen = _checks.packed_length(max_seqlen, cu_seqlens)
     _checks.require_tensors("update", tensors)
     _checks.writable_state("conv_state", conv_state)
-    refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias)
-    recorded = torch.is_grad_enabled() and any_requires_grad(x, weight, bias, out)
+    if intermediate_states is not None:
+        _checks.writable_state("intermediate_states", intermediate_states)
+    refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias, residual)
+    recorded = torch.is_grad_enabled() and any_requires_grad(x, weight, bias, residual, out)
     if any_autocast():
         tensors = autocast("update", tensors)
     _checks.check_targets("update", tensors, recorded, copied=True)
     require_operators("causal_conv1d_update")
-    *inputs, out_indices, _ = tensors
-    y = _ops.update(*inputs, pad_slot_id, code, out_indices)
+    *inputs, _, node_states = tensors
+    y = _ops.update(*_ops.update_arguments(inputs, pad_slot_id, code, node_states, max_seqlen))
     return y if out is None else out.copy_(y)
 
 

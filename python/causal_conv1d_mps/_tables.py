@@ -64,13 +64,13 @@ def _arrange(rows, tensors):
     return tuple(tensors.get(a.name) for a in rows)
 
 
-def schema(operator, inputs, numbers, results, added=()):
+def schema(operator, inputs, numbers, results, added=(), others=()):
     """The operator's, of these inputs of an operation and these numbers.
 
     added: inputs that an earlier release did not have. They come last, so that a graph that was
-    compiled then still calls it right.
+    compiled then still calls it right, and others after them.
     """
     types = {(False, False): "Tensor", (True, False): "Tensor?", (False, True): "Tensor(a!)"}
     named = {a.name: f"{types[a.optional, a.written]} {a.name}" for a in inputs}
     later = [f"{named.pop(name)}=None" for name in added]
-    return f"{operator}({', '.join([*named.values(), *numbers, *later])}) -> {results}"
+    return f"{operator}({', '.join([*named.values(), *numbers, *later, *others])}) -> {results}"

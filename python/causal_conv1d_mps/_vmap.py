@@ -108,9 +108,9 @@ def looping_rule(operator, operation):
         ):
             written = argument.alias_info is not None and argument.alias_info.is_write
             if written and dim is None and given is not None:
+                name = public_name(operation, argument.name)
                 raise ValueError(
-                    f"{public_name(operation, argument.name)}: expected a batched tensor under vmap, because each sample "
-                    "changes it"
+                    f"{name}: expected a batched tensor under vmap, because each sample changes it"
                 )
         return _loop(operator, info.batch_size, in_dims, arguments)
 

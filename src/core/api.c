@@ -103,6 +103,7 @@ cc1d_status cc1d_update(const cc1d_update_args *given, const cc1d_exec *exec) {
     const cc1d_arguments arguments = {.op = CC1D_OP_UPDATE,
                                       .activation = args.activation,
                                       .pad_slot_id = args.pad_slot_id,
+                                      .max_seqlen = args.max_seqlen,
                                       .tensor = {[CC1D_X] = args.x,
                                                  [CC1D_STATE] = args.conv_state,
                                                  [CC1D_WEIGHT] = args.weight,
@@ -111,7 +112,11 @@ cc1d_status cc1d_update(const cc1d_update_args *given, const cc1d_exec *exec) {
                                                  [CC1D_INDICES] = args.conv_state_indices,
                                                  [CC1D_ACCEPTED] = args.num_accepted_tokens,
                                                  [CC1D_OUT_INDICES] = args.conv_state_out_indices,
-                                                 [CC1D_OUT] = args.out}};
+                                                 [CC1D_CU] = args.cu_seqlens,
+                                                 [CC1D_PARENTS] = args.parents,
+                                                 [CC1D_RESIDUAL] = args.residual,
+                                                 [CC1D_OUT] = args.out,
+                                                 [CC1D_NODE_STATES] = args.intermediate_states}};
     return run(&arguments, exec, NULL, 0);
 }
 

@@ -329,16 +329,37 @@ static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
 typedef struct update_job {
     const cc1d_problem *p;
     const cc1d_cpu_kernels *kernels;
-    int64_t d_chunk, d_count, b_chunk;
+    int64_t d_chunk, d_count, b_chunk, b_count;
 } update_job;
+
+/* A row of a ragged update as a call of its own steps. Its first and last row are what lies before and behind
+ * all rows: padding. */
+static int64_t enter_row(const cc1d_problem *p, int64_t b, cc1d_problem *one) {
+    static const cc1d_role roles[] = {CC1D_X, CC1D_RESIDUAL, CC1D_OUT};
+    const cc1d_view *cu = &p->view[CC1D_CU];
+    const int64_t begin = b < 0 ? 0 : cc1d_index_at(cu, b, 0);
+    const int64_t end = b < p->batch ? cc1d_index_at(cu, b + 1, 0) : p->view[CC1D_X].shape[2];
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (cc1d_has(p, roles[i])) one->view[roles[i]].data = cc1d_element(&p->view[roles[i]], 0, 0, begin);
+    one->seqlen = end - begin;
+    return b < 0 || b == p->batch ? -1 : cc1d_row_read(p, b);
+}
 
 static void update_task(void *context, int64_t index) {
     const update_job *j = context;
     const cc1d_problem *p = j->p;
     const int64_t d0 = index % j->d_count * j->d_chunk, b0 = index / j->d_count * j->b_chunk;
     const int64_t d1 = d0 + j->d_chunk < p->dim ? d0 + j->d_chunk : p->dim;
-    for (int64_t b = b0; b < b0 + j->b_chunk && b < p->batch; b++)
-        j->kernels->update(p, b, cc1d_row_read(p, b), d0, d1);
+    const int64_t b1 = b0 + j->b_chunk < j->b_count ? b0 + j->b_chunk : j->b_count;
+    if (!cc1d_has(p, CC1D_CU)) {
+        for (int64_t b = b0; b < b1; b++) j->kernels->update(p, b, cc1d_row_read(p, b), d0, d1);
+        return;
+    }
+    cc1d_problem one = *p;
+    for (int64_t b = b0 - 1; b < b1 - 1; b++) {
+        const int64_t row = enter_row(p, b, &one);
+        if (one.seqlen > 0) j->kernels->update(&one, b, row, d0, d1);
+    }
 }
 
 static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const cc1d_exec *exec) {
@@ -348,8 +369,9 @@ static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const c
     if (j.d_chunk < 1) return;
     j.d_count = (p->dim + j.d_chunk - 1) / j.d_chunk;
     j.b_chunk = channels / j.d_chunk;
+    j.b_count = p->batch + (cc1d_has(p, CC1D_CU) ? 2 : 0);
     const cc1d_exec e = limited(exec, cc1d_times(p->batch * p->dim, work));
-    cc1d_parallel(&e, (p->batch + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
+    cc1d_parallel(&e, (j.b_count + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
 }
 
 static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_exec *exec, void *memory) {

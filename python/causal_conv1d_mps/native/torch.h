@@ -20,6 +20,7 @@
     EACH(WITHOUT_DERIVATIVE, "without_derivative") /* f(y) */                                               \
     EACH(ACTIVATION, "activation")                 /* f(activation): its code, or raises */                 \
     EACH(SLOT_ID, "slot_id")                       /* f(pad_slot_id, conv_state_indices): or raises */      \
+    EACH(MAX_SEQLEN, "max_seqlen")                 /* f(max_seqlen, cu_seqlens): an int, or raises */       \
     EACH(AUTOCAST, "autocast")                     /* f(operation, tensors): as autocast wants them */      \
     EACH(CHECK_TARGETS, "check_targets")           /* f(operation, tensors, recorded): raises, or not */    \
     EACH(EXPLAIN, "explain")                       /* f(operation, tensors, error): raises a better one */  \

@@ -21,6 +21,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 128 * 1024,
         .update_bytes = 8,
         .update_rows = 2,
+        .update_whole_rows = 4,
         .update_threads = 128 * 1024,
     };
     static const cc1d_tuning cuda32 = {
@@ -40,6 +41,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 256 * 1024,
         .update_bytes = 8,
         .update_rows = 2,
+        .update_whole_rows = 4,
         .update_threads = 128 * 1024,
     };
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
@@ -63,6 +65,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 8 * 1024, /* fill the 8 cores of an M1 once */
         .update_bytes = 8,   /* 4: 61 / 1024, 8: 49 / 704 */
         .update_rows = 4,    /* 2: 62 / 1024, 4: 49 / 704: the weights are read and converted once */
+        .update_whole_rows = 4,
         .update_threads = 16 * 1024,
     };
     if (p->device != CC1D_CUDA) return &metal;

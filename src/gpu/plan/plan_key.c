@@ -15,10 +15,10 @@ _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
     { TAPS, POOL, CC1D_RESIDUAL, CC1D_OUT, END }
 #define BACKWARD \
     { TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DX, CC1D_SCRATCH, END }
-#define UPDATE                                                                                     \
-    {                                                                                              \
-        CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, \
-            CC1D_STATE, CC1D_OUT, END                                                              \
+#define UPDATE                                                                                              \
+    {                                                                                                       \
+        CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, CC1D_CU, \
+            CC1D_PARENTS, CC1D_RESIDUAL, CC1D_STATE, CC1D_OUT, CC1D_NODE_STATES, END                        \
     }
 #define END (CC1D_SCRATCH + 1)
 static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
@@ -67,6 +67,8 @@ const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1] = {
                           CC1D_KEY_OUT_INDICES_DTYPE, 0},
     [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens",
                        CC1D_KEY_ACCEPTED_DTYPE, 0},
+    [CC1D_PARENTS] = {"IN", "JOIN(cc1d_index_, CC1D_PARENTS_DTYPE)", "parents", CC1D_KEY_PARENTS_DTYPE, 0},
+    [CC1D_NODE_STATES] = {"OUT", "cc1d_state_t", "nodes", CC1D_KEY_HAS_NODES, 0},
     [CC1D_POSITIONS] = {"IN", "JOIN(cc1d_index_, CC1D_POSITIONS_DTYPE)", "positions",
                         CC1D_KEY_POSITIONS_DTYPE, 0},
     [CC1D_SCRATCH] = {"OUT", "cc1d_real", "scratch", ALWAYS, 0},

@@ -56,10 +56,11 @@ typedef struct cc1d_reduce_params {
 } cc1d_reduce_params;
 
 typedef struct cc1d_update_params {
-    cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices;
+    cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices, seq, parents, side, nodes;
     int batch, dim, seqlen, width, state_len;
-    int rows;        /* of conv_state */
-    int column_bits; /* log2 of a group's packs of channels */
+    int sequences, total; /* ragged: rows, of at most seqlen steps each, and steps of x */
+    int rows;             /* of conv_state */
+    int column_bits;      /* log2 of a group's packs of channels */
     cc1d_long pad_slot_id;
     int slab, units;    /* as above; rows are batch rows, or a group's bundles of them */
     cc1d_divisor inner; /* channels, or tiles of a group's packs of them */
