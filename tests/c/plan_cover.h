@@ -51,6 +51,7 @@ static inline cc1d_problem convolution(cc1d_operation op, int dtype, layout how,
                       .seqlen = t,
                       .width = w,
                       .sequences = b,
+                      .entries = b,
                       .state_len = w - 1};
     p.view[CC1D_X] = tensor_of(dtype, how, b, d, t);
     p.view[CC1D_WEIGHT] = view_of(CC1D_FLOAT32, d, w, 1, w, 1, 1);
@@ -68,6 +69,15 @@ static inline cc1d_problem convolution(cc1d_operation op, int dtype, layout how,
 
 static inline void add_states(cc1d_problem *p, cc1d_role role, int64_t length) {
     p->view[role] = view_of(p->view[CC1D_X].dtype, p->sequences, p->dim, length, p->dim * length, length, 1);
+}
+
+/* Forward from and into a pool of `rows` rows of `length` steps. */
+static inline void add_pool(cc1d_problem *p, int dtype, int64_t rows, int64_t length, int64_t row_stride) {
+    p->view[CC1D_STATE] = view_of(dtype, rows, p->dim, length, row_stride, length, 1);
+    p->view[CC1D_INDICES] = view_of(CC1D_INT32, p->sequences, 1, 1, 1, 1, 1);
+    p->view[CC1D_HAS_INITIAL] = view_of(CC1D_BOOL, p->sequences, 1, 1, 1, 1, 1);
+    p->state_len = length;
+    p->pad_slot_id = -1;
 }
 
 static inline cc1d_problem decoding(int dtype, layout state, int64_t b, int64_t d, int64_t t, int64_t w,
@@ -143,7 +153,7 @@ static inline void cover_elements(const cover *c, const cc1d_launch *l, const cc
     const int64_t b = row + slab * (uint32_t)q->slab;
     const bool states = l->kernel == cc1d_kernel_names[CC1D_KERNEL_VARLEN_STATES],
                time = states || l->key[CC1D_KEY_TIME_FASTEST];
-    if (b < (states ? q->sequences : q->batch)) cover_element(c, b, time ? slow : fast, time ? fast : slow);
+    if (b < q->batch) cover_element(c, b, time ? slow : fast, time ? fast : slow);
 }
 
 static inline bool is(const cc1d_launch *l, cc1d_kernel kernel) {

@@ -68,6 +68,104 @@ static void test_states_cover(void) {
     }
 }
 
+/* States of positions: as many as those, whatever the sequences and the rows that they are written to. */
+static void test_positions_cover(void) {
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        enum { ROWS = 1000, STEPS = 5 };
+        const int64_t wanted = 2 * shapes[s][0] + 1;
+        cc1d_problem p = convolution(CC1D_OP_VARLEN_STATES, CC1D_FLOAT16, TIME, 1, shapes[s][1], 64, 1);
+        p.view[CC1D_CU] = view_of(CC1D_INT32, 2, 1, 1, 1, 1, 1);
+        p.view[CC1D_POSITIONS] = p.view[CC1D_OUT_INDICES] = view_of(CC1D_INT64, wanted, 1, 1, 1, 1, 1);
+        p.view[CC1D_INITIAL] = view_of(CC1D_FLOAT32, 1, p.dim, STEPS + 2, 1, STEPS + 2, 1);
+        p.view[CC1D_FINAL] = view_of(CC1D_BFLOAT16, ROWS, p.dim, STEPS, p.dim * STEPS, STEPS, 1);
+        p.entries = wanted, p.pool_rows = ROWS, p.state_len = STEPS, p.initial_len = STEPS + 2;
+        cc1d_plan plan;
+        CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+        CHECK(plan.launch_count == 1 && is(&plan.launch[0], CC1D_KERNEL_VARLEN_STATES));
+        CHECK(binds(&plan.launch[0], CC1D_POSITIONS) && binds(&plan.launch[0], CC1D_OUT_INDICES));
+        check_limits(&plan.launch[0]);
+        check_cover(&p, &plan.launch[0], wanted, STEPS);
+        p.entries = 0;
+        CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+        CHECK(plan.launch_count == 0);
+    }
+}
+
+/* Which (sequence, channel) each thread of the pool's launch takes. */
+static void check_pool_cover(const cc1d_problem *p, const cc1d_launch *l) {
+    cc1d_conv_params q;
+    memcpy(&q, l->words, sizeof q);
+    const size_t count = (size_t)(p->sequences * p->dim);
+    uint8_t *counts = calloc(count, 1);
+    for (uint32_t slab = 0; slab < l->groups[1]; slab++)
+        for (uint32_t unit = 0; unit < l->groups[0] * l->group_size[0]; unit++) {
+            const uint32_t row = divided(unit, q.inner), d = unit - row * (uint32_t)q.inner.divisor;
+            const int64_t n = row + (int64_t)slab * q.slab;
+            if (unit < (uint32_t)q.units && n < q.sequences) counts[n * p->dim + d]++;
+        }
+    for (size_t i = 0; i < count; i++) CHECK(counts[i] == 1);
+    free(counts);
+}
+
+/* Rows are read by forward's launch and written by one that comes after it. */
+static void test_pool(void) {
+    static const int64_t sizes[][4] = {
+        {1, 1, 1, 3}, {2, 33, 5, 3}, {3, 64, 300, 5}, {70, 257, 2, 9}, {2, 8, 64, 0}};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int how = 0; how < LAYOUTS; how++)
+            for (int device = CC1D_CUDA; device <= CC1D_METAL; device++) {
+                const int64_t *n = sizes[s];
+                cc1d_problem p =
+                    convolution(CC1D_OP_FORWARD, CC1D_BFLOAT16, (layout)how, n[0], n[1], n[2], n[3] ? 4 : 1);
+                p.device = (cc1d_device)device;
+                add_pool(&p, CC1D_FLOAT32, n[0] + 2, n[3], n[1] * n[3]);
+                cc1d_plan plan;
+                CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+                CHECK(plan.launch_count == (n[3] ? 2 : 1) && binds(&plan.launch[0], CC1D_INDICES));
+                CHECK(binds(&plan.launch[0], CC1D_HAS_INITIAL) == (n[3] > 0));
+                check_limits(&plan.launch[0]);
+                check_cover(&p, &plan.launch[0], p.batch, p.seqlen);
+                if (!n[3]) continue;
+                const cc1d_launch *last = &plan.launch[1];
+                CHECK(is(last, CC1D_KERNEL_POOL_STATES) && last->waits_itself && binds(last, CC1D_STATE));
+                check_limits(last);
+                check_pool_cover(&p, last);
+            }
+}
+
+/* A pool that is not read costs forward nothing; one without new steps is written nonetheless, by a launch
+ * that has none of ours to wait for. */
+static void test_pool_alone(void) {
+    cc1d_problem p = convolution(CC1D_OP_FORWARD, CC1D_FLOAT16, TIME, 2, 8, 100, 4);
+    static cc1d_plan plain, plan;
+    CHECK_STATUS(cc1d_make_plan(&p, &plain), CC1D_OK);
+    add_pool(&p, CC1D_FLOAT16, 4, 3, 24);
+    p.view[CC1D_INDICES].present = p.view[CC1D_HAS_INITIAL].present = false;
+    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+    CHECK(plan.launch_count == 2 && memcmp(plan.launch[0].key, plain.launch[0].key, CC1D_PLAN_KEY) == 0);
+    CHECK(plan.launch[0].word_count == plain.launch[0].word_count);
+    p.seqlen = p.view[CC1D_X].shape[2] = p.view[CC1D_OUT].shape[2] = 0;
+    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+    CHECK(plan.launch_count == 1 && is(plan.launch, CC1D_KERNEL_POOL_STATES) && !plan.launch->waits_itself);
+}
+
+/* Rows of a pool may be parts of something much larger: x's offsets stay narrow. */
+static void test_pool_rows_far_apart(void) {
+    cc1d_problem p = convolution(CC1D_OP_FORWARD, CC1D_BFLOAT16, CHANNEL, 1, 256, 1000, 4);
+    add_pool(&p, CC1D_BFLOAT16, 1000, 3, (int64_t)1 << 40);
+    cc1d_plan plan;
+    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+    for (int l = 0; l < plan.launch_count; l++) {
+        cc1d_conv_params q;
+        memcpy(&q, plan.launch[l].words, sizeof q);
+        CHECK(!plan.launch[l].key[CC1D_KEY_OFFSET64] && long_of(q.initial.stride[0]) == (int64_t)1 << 40);
+        CHECK(q.rows == 1000 && q.state_len == 3 && long_of(q.pad_slot_id) == -1);
+    }
+    p.view[CC1D_STATE].shape[2] = p.state_len = INT32_MAX - 65536;
+    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_ERROR_UNSUPPORTED);
+    CHECK(strstr(cc1d_last_error(), "conv_states: ") == cc1d_last_error());
+}
+
 /* The parts that the gradients' first pass writes are the parts that the reduction reads, inside the scratch.
  */
 static void test_scratch(void) {
@@ -266,7 +364,7 @@ static void test_too_large(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int how = TIME; how <= CHANNEL; how++) {
             cc1d_problem p = convolution(cases[i].op, CC1D_FLOAT32, (layout)how, 1, 1, 8, 4);
-            p.batch = p.sequences = cases[i].batch;
+            p.batch = p.sequences = p.entries = cases[i].batch;
             p.dim = cases[i].dim;
             p.seqlen = cases[i].seqlen;
             p.width = cases[i].width;
@@ -344,6 +442,10 @@ int main(void) {
         {"forward computes every element once", test_forward_covers},
         {"backward computes every element once", test_backward_covers},
         {"states: every element once", test_states_cover},
+        {"states of positions", test_positions_cover},
+        {"a pool: every row once", test_pool},
+        {"a pool that is not read", test_pool_alone},
+        {"a pool with rows far apart", test_pool_rows_far_apart},
         {"scratch holds what is summed", test_scratch},
         {"only the gradients that are wanted", test_gradients_on_request},
         {"empty tensors", test_empty},

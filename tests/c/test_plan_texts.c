@@ -20,16 +20,22 @@ static void add_texts(texts *found, const cc1d_problem *p) {
 }
 
 /* Each is compiled at its first use, so lengths and batches share them. most: for training steps of all
- * lengths, for prefill, for decoding of all batches. */
-static void check_few_texts(cc1d_device device, const int most[3], int dtype, layout how, int64_t dim) {
-    static texts training, prefill, decoding_steps;
-    training.count = prefill.count = decoding_steps.count = 0;
+ * lengths, for prefill, for decoding of all batches, for prefill from and into a pool. */
+static void check_few_texts(cc1d_device device, const int most[4], int dtype, layout how, int64_t dim) {
+    static texts training, prefill, decoding_steps, pool;
+    training.count = prefill.count = decoding_steps.count = pool.count = 0;
     for (int64_t t = 1; t <= 4096; t++) {
         cc1d_problem p = convolution(CC1D_OP_FORWARD, dtype, how, 8, dim, t, 4);
         p.device = device;
         add_texts(&training, &p);
         add_states(&p, CC1D_FINAL, 3);
         add_texts(&prefill, &p);
+        p = convolution(CC1D_OP_FORWARD, dtype, how, 1, dim, t, 4);
+        p.device = device;
+        p.sequences = p.entries = 1 + t % 64;
+        p.view[CC1D_CU] = view_of(CC1D_INT32, p.sequences + 1, 1, 1, 1, 1, 1);
+        add_pool(&p, CC1D_FLOAT32, 100, 3 + t % 5, (dim + t) << 31); /* other rows, the same texts */
+        add_texts(&pool, &p);
         p = convolution(CC1D_OP_BACKWARD, dtype, how, 8, dim, t, 4);
         p.device = device;
         add_texts(&training, &p);
@@ -40,11 +46,12 @@ static void check_few_texts(cc1d_device device, const int most[3], int dtype, la
         add_texts(&decoding_steps, &p);
     }
     CHECK(training.count <= most[0] && prefill.count <= most[1] && decoding_steps.count <= most[2]);
+    CHECK(pool.count <= most[3]);
 }
 
 static void test_few_texts(void) {
     /* On CUDA rows of few lanes are faster with a text of their own. */
-    static const int metal[3] = {10, 5, 3}, cuda[3] = {36, 20, 8};
+    static const int metal[4] = {10, 5, 3, 5}, cuda[4] = {36, 20, 8, 14};
     for (int dtype = CC1D_FLOAT32; dtype <= CC1D_BFLOAT16; dtype++)
         for (int how = TIME; how <= CHANNEL; how++)
             for (int64_t dim = 33; dim <= 2048; dim += 2015) {

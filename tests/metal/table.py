@@ -20,7 +20,11 @@ from harness import together
 
 # Where kernels do nothing, its results would not be met, and computing them takes most of the time.
 REFERENCE_LEFT_OUT = mock.patch.multiple(
-    oracle, forward=mock.DEFAULT, backward=mock.DEFAULT, update=mock.DEFAULT
+    oracle,
+    forward=mock.DEFAULT,
+    backward=mock.DEFAULT,
+    update=mock.DEFAULT,
+    prefill=mock.DEFAULT,
 )
 BLOCK = 24  # cases: more would save little, and a single case pays for its block
 EVERYTHING = os.environ.get("CAUSAL_CONV1D_ALL_CASES") == "1"

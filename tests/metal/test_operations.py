@@ -5,15 +5,18 @@ case asks for is compiled twice: to run, and with real address spaces. table.py 
 two devices of the harness a case runs.
 """
 
+import contextlib
 from unittest import mock
 
 import backend  # makes tests/python importable
 import cases
 import hypothesis
+import pools
 import pytest
 import test_backward
 import test_forward
 import test_invariance
+import test_prefill
 import test_special_values as special
 import test_update
 import test_varlen_states
@@ -41,6 +44,7 @@ def far(source):
 FORWARD = Table(test_forward.test_forward, cases.FORWARD)
 BACKWARD = Table(test_backward.test_backward, cases.BACKWARD)
 UPDATE = Table(test_update.test_update, cases.UPDATE)
+PREFILL = Table(test_prefill.test_prefill, pools.PREFILL[::2])
 VARLEN = Table(test_varlen_states.test_varlen_states, cases.VARLEN)
 
 FAR = [
@@ -55,6 +59,18 @@ FAR += [cases.ConvCase(1, 2, length, 4, cases.BF16) for length in (1024, 1029)]
 FAR += [cases.ConvCase(1, 256, 1157, 4)]  # in segments of five blocks
 FAR_FORWARD = Table(test_forward.test_forward, FAR, edit=far)
 FAR_BACKWARD = Table(test_backward.test_backward, FAR, edit=far)
+FAR_PREFILL = Table(
+    test_prefill.test_prefill,
+    [
+        pools.PrefillCase(
+            33, 70, width, 1, cases.BF16, cases.BF16, packing=packing, layout=layout, residual=True
+        )
+        for width in (4, 9)
+        for layout in BOTH
+        for packing in (None, "capacity", "lengths")
+    ],
+    edit=far,
+)
 FAR_UPDATE = Table(
     test_update.test_update,
     [
@@ -94,6 +110,11 @@ def test_update_case(place):
     UPDATE.run(place)
 
 
+@PREFILL.each
+def test_prefill_case(place):
+    PREFILL.run(place)
+
+
 @VARLEN.each
 def test_varlen_states_case(place):
     VARLEN.run(place)
@@ -109,6 +130,11 @@ def test_backward_with_offsets_of_64_bits(place):
     FAR_BACKWARD.run(place)
 
 
+@FAR_PREFILL.each
+def test_prefill_with_offsets_of_64_bits(place):
+    FAR_PREFILL.run(place)
+
+
 @FAR_UPDATE.each
 def test_update_with_offsets_of_64_bits(place):
     FAR_UPDATE.run(place)
@@ -121,6 +147,28 @@ def test_windows_of_drafts(metal):
     test_update.test_counts_of_padding_are_not_looked_at(metal)
     for dtype in (torch.float32, torch.bfloat16):
         test_update.test_windows_against_the_accepted_tokens(metal, dtype, runs=6, steps=8)
+
+
+@pytest.mark.parametrize("layout", BOTH)
+def test_pools(metal, layout):
+    def every():
+        for dtype in (torch.float32, torch.bfloat16):
+            test_prefill.test_gather_call_scatter(metal, dtype, layout)
+        test_prefill.test_chunks(metal, torch.float16, layout, 4, 9)
+        for bounds in ((0, 7, 7, 20), (0,)):
+            test_prefill.test_capacity(metal, bounds, layout)
+
+    with (
+        mock.patch.object(test_prefill, "same_bits", lambda a, b: True),
+        contextlib.suppress(AssertionError),
+    ):
+        compile_ahead(every)
+    every()
+
+
+def test_rows_of_padding_and_of_empty_sequences(metal):
+    test_prefill.test_rows_and_numbers_of_padding_are_not_looked_at(metal)
+    test_prefill.test_empty_sequences(metal)
 
 
 @pytest.mark.parametrize("mode", ["shift", "circular", "accepted"])

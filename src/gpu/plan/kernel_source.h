@@ -12,6 +12,7 @@
     T(params)                \
     T(common)                \
     T(activation)            \
+    T(slots)                 \
     T(sequence)              \
     T(rows)                  \
     T(columns)               \
@@ -24,6 +25,7 @@
     T(backward_wide)         \
     T(reduce)                \
     T(states)                \
+    T(pool_states)           \
     T(update)
 /* clang-format on */
 

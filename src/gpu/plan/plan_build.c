@@ -13,6 +13,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 2,
+        .channel_packed_blocks = 10,
         .channel_backward_bytes = 8,
         .channel_backward_run = 64,
         .channel_backward_group = 8,
@@ -20,6 +21,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 128 * 1024,
         .update_bytes = 8,
         .update_rows = 2,
+        .update_whole_rows = 4,
         .update_threads = 128 * 1024,
     };
     static const cc1d_tuning cuda32 = {
@@ -31,6 +33,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 4,
+        .channel_packed_blocks = 3,
         .channel_backward_bytes = 4,
         .channel_backward_run = 128,
         .channel_backward_group = 4,
@@ -38,6 +41,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 256 * 1024,
         .update_bytes = 8,
         .update_rows = 2,
+        .update_whole_rows = 4,
         .update_threads = 128 * 1024,
     };
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
@@ -53,6 +57,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
         .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
         .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
+        .channel_packed_blocks = 1,
         .channel_backward_bytes = 4, /* 8: 44 / 384, 4: 47 / 704 */
         .channel_backward_run = 128, /* 3 steps at either end are computed twice */
         .channel_backward_group = 8,
@@ -60,6 +65,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 8 * 1024, /* fill the 8 cores of an M1 once */
         .update_bytes = 8,   /* 4: 61 / 1024, 8: 49 / 704 */
         .update_rows = 4,    /* 2: 62 / 1024, 4: 49 / 704: the weights are read and converted once */
+        .update_whole_rows = 4,
         .update_threads = 16 * 1024,
     };
     if (p->device != CC1D_CUDA) return &metal;
@@ -102,7 +108,8 @@ static bool needs_64_bits(const cc1d_problem *p) {
         return true;
     for (int role = 0; role < CC1D_ROLES; role++) {
         const cc1d_view *v = &p->view[role];
-        double reach = 0; /* of the last element */
+        if (role == CC1D_STATE && p->op == CC1D_OP_FORWARD) continue; /* cc1d_state_at is 64-bit always */
+        double reach = 0;                                             /* of the last element */
         for (int i = 0; i < 3 && v->present; i++)
             reach += v->shape[i] > 1 ? (double)(v->shape[i] - 1) * (double)v->stride[i] : 0;
         if (reach >= most) return true;
@@ -139,6 +146,7 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_SEQ] = cc1d_has(p, sequences) ? cc1d_buffers[sequences].value : 0;
     key[CC1D_KEY_SEQ_DTYPE] = cc1d_has(p, sequences) ? (uint8_t)p->view[sequences].dtype : 0;
     key[CC1D_KEY_OFFSET64] = needs_64_bits(p);
+    key[CC1D_KEY_INITIAL_DTYPE] = (uint8_t)p->view[cc1d_has(p, CC1D_INITIAL) ? CC1D_INITIAL : CC1D_X].dtype;
     key[CC1D_KEY_SIMD_GROUPS] = 8;
     key[CC1D_KEY_MIN_BLOCKS] = 1;
     key[CC1D_KEY_VEC] = 1;
@@ -197,7 +205,7 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .x = cc1d_place_of(&p->view[CC1D_X]),
         .target = cc1d_place_of(&p->view[target]),
         .side = cc1d_place_of(&p->view[side]),
-        .initial = cc1d_place_of(&p->view[CC1D_INITIAL]),
+        .initial = cc1d_place_of(&p->view[cc1d_has(p, CC1D_STATE) ? CC1D_STATE : CC1D_INITIAL]),
         .last = cc1d_place_of(&p->view[last]),
         .weight = cc1d_place_of(&p->view[CC1D_WEIGHT]),
         .bias = cc1d_place_of(&p->view[CC1D_BIAS]),
@@ -210,10 +218,29 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .x_offset = cc1d_offset_in_vector(&p->view[CC1D_X]),
         .target_offset = cc1d_offset_in_vector(&p->view[target]),
         .side_offset = cc1d_offset_in_vector(&p->view[side]),
+        .indices = cc1d_place_of(&p->view[CC1D_INDICES]),
+        .out_indices = cc1d_place_of(&p->view[CC1D_OUT_INDICES]),
+        .has_initial = cc1d_place_of(&p->view[CC1D_HAS_INITIAL]),
+        .rows = (int)p->view[CC1D_STATE].shape[0],
+        .state_len = (int)p->view[CC1D_STATE].shape[2],
+        .pad_slot_id = cc1d_long_of(p->pad_slot_id),
     };
 }
 
 void cc1d_key_taps(const cc1d_problem *p, uint8_t *key) {
     key[CC1D_KEY_HAS_BIAS] = cc1d_has(p, CC1D_BIAS);
     key[CC1D_KEY_HAS_INITIAL] = cc1d_has(p, CC1D_INITIAL) && p->width > 1;
+}
+
+void cc1d_key_pool(const cc1d_problem *p, uint8_t *key) {
+    key[CC1D_KEY_POOL] = 1;
+    key[CC1D_KEY_STATE_DTYPE] = (uint8_t)p->view[CC1D_STATE].dtype;
+    key[CC1D_KEY_INDICES_DTYPE] = cc1d_has(p, CC1D_INDICES) ? (uint8_t)p->view[CC1D_INDICES].dtype : 0;
+    key[CC1D_KEY_OUT_INDICES_DTYPE] =
+        cc1d_has(p, CC1D_OUT_INDICES) ? (uint8_t)p->view[CC1D_OUT_INDICES].dtype : 0;
+}
+
+void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params) {
+    cc1d_finish_launch(launch, params,
+                       launch->key[CC1D_KEY_POOL] ? sizeof *params : offsetof(cc1d_conv_params, indices));
 }

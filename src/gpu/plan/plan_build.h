@@ -19,6 +19,7 @@ typedef struct cc1d_tuning {
     int channel_bytes;          /* of a pack, at most */
     int channel_run;            /* time steps per thread, at most */
     int channel_group;          /* runs per group */
+    int channel_packed_blocks;  /* min_blocks with cu_seqlens: what needs no spills */
     int channel_backward_bytes; /* the same for backward */
     int channel_backward_run;
     int channel_backward_group;
@@ -26,6 +27,7 @@ typedef struct cc1d_tuning {
     int64_t threads;        /* work is cut finer until there are about so many threads */
     int update_bytes;       /* update step: of a pack, at most */
     int update_rows;        /* ... batch rows per thread, or 1 */
+    int update_whole_rows;  /* ... where a thread's states are one access each */
     int64_t update_threads; /* ... where there would not be so many threads */
 } cc1d_tuning;
 
@@ -81,6 +83,7 @@ int cc1d_pack_size(const cc1d_view *view, int dense_dimension, int most);
 cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan);
 cc1d_status cc1d_plan_backward(const cc1d_problem *p, cc1d_plan *plan);
 cc1d_status cc1d_plan_states(const cc1d_problem *p, cc1d_plan *plan);
+cc1d_status cc1d_plan_pool_states(const cc1d_problem *p, cc1d_plan *plan);
 cc1d_status cc1d_plan_initial_gradient(const cc1d_problem *p, cc1d_plan *plan);
 cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan);
 
@@ -88,5 +91,11 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan);
 void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1d_role last,
                     cc1d_conv_params *params);
 void cc1d_key_taps(const cc1d_problem *p, uint8_t *key);
+
+/* The key's fields of a pool of states and of the indices of its rows. */
+void cc1d_key_pool(const cc1d_problem *p, uint8_t *key);
+
+/* Ends a launch of a convolution, whose params have a pool if its key has. */
+void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params);
 
 #endif

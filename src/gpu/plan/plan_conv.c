@@ -60,8 +60,9 @@ static bool shifted(const cc1d_view *target, int64_t vec) {
  * segments are whole turns; aligned ones of any other length, block by block; and rows of partial packs. */
 static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_launch *launch,
                             const struct cc1d_shape *shape, int64_t most_blocks, cc1d_conv_params *params) {
-    /* With packing, ids and their comparisons make up most of the text: one block keeps it short. */
-    const bool packed = cc1d_has(p, cc1d_sequences_role(p));
+    /* With ids, they and their comparisons make up most of the text: one block keeps it short. */
+    const bool packed =
+        cc1d_has(p, cc1d_sequences_role(p)) && !(p->op == CC1D_OP_FORWARD && cc1d_has(p, CC1D_CU));
     const int64_t most_unroll = packed ? 1 : shape->unroll;
     set_shape(p, shape, launch);
     const cc1d_view *target = &p->view[r->target];
@@ -177,6 +178,13 @@ static cc1d_status cut_elements(const cc1d_problem *p, cc1d_launch *launch, cc1d
 
 /* ---- Forward ---- */
 
+/* With a pool: a call that reads no row and has no padding is as any other. */
+static void key_slots(const cc1d_problem *p, uint8_t *key) {
+    const bool reads = cc1d_has(p, CC1D_HAS_INITIAL) && p->width > 1;
+    if (reads || cc1d_has(p, CC1D_INDICES) || cc1d_has(p, CC1D_OUT_INDICES)) cc1d_key_pool(p, key);
+    if (reads) key[CC1D_KEY_HAS_INITIAL] = 2;
+}
+
 cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     if (p->batch == 0 || p->dim == 0 || p->seqlen == 0) return CC1D_OK;
     static const cc1d_kernel kernels[] = {[PATH_TIME] = CC1D_KERNEL_FORWARD_TIME,
@@ -189,6 +197,7 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     cc1d_fill_conv(p, r.target, r.side, CC1D_DFINAL, &params);
     launch->key[CC1D_KEY_HAS_RESIDUAL] = r.has_side;
     cc1d_key_taps(p, launch->key);
+    if (cc1d_has(p, CC1D_STATE)) key_slots(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
     cc1d_status status;
     if (way == PATH_TIME) {
@@ -196,10 +205,12 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
         status = cut_columns(p, &r, launch, &t->channel, cut, &params);
+        if (cc1d_has(p, CC1D_CU) && p->width <= 4 && item(p) <= 4)
+            launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->channel_packed_blocks;
     } else {
         status = cut_elements(p, launch, &params);
     }
-    cc1d_finish_launch(launch, &params, sizeof params);
+    cc1d_finish_conv(launch, &params);
     return status;
 }
 
@@ -241,7 +252,7 @@ static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path wa
                              : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
     *parts = p->batch * (way == PATH_TIME ? params.inner.divisor : params.middle.divisor);
     if (!status && wants_weights(p)) status = set_parts(*parts, &params);
-    cc1d_finish_launch(launch, &params, sizeof params);
+    cc1d_finish_conv(launch, &params);
     return status;
 }
 
@@ -255,12 +266,12 @@ static cc1d_status plan_wide(const cc1d_problem *p, cc1d_plan *plan, const shape
     cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_BACKWARD_WIDE_DPRE, false);
     key_backward(p, launch->key);
     cc1d_status status = cut_elements(p, launch, &params);
-    cc1d_finish_launch(launch, &params, sizeof params);
+    cc1d_finish_conv(launch, &params);
     if (!status && cc1d_has(p, CC1D_DX)) {
         launch = cc1d_add_launch(plan, p, CC1D_KERNEL_BACKWARD_WIDE_DX, false);
         key_backward(p, launch->key);
         status = cut_elements(p, launch, &params);
-        cc1d_finish_launch(launch, &params, sizeof params);
+        cc1d_finish_conv(launch, &params);
     }
     if (!status && wants_weights(p)) {
         launch = cc1d_add_launch(plan, p, CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT, false);
@@ -274,7 +285,7 @@ static cc1d_status plan_wide(const cc1d_problem *p, cc1d_plan *plan, const shape
         if (!status)
             status = cc1d_set_grid(launch, *parts, (p->width + 1) * p->dim,
                                    32 * launch->key[CC1D_KEY_SIMD_GROUPS], &params.slab, &params.units);
-        cc1d_finish_launch(launch, &params, sizeof params);
+        cc1d_finish_conv(launch, &params);
     }
     return status;
 }

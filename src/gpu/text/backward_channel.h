@@ -55,9 +55,9 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
     }
 #if CC1D_SEQ
     cc1d_id_t id[HISTORY + CC1D_UNROLL];
-    cc1d_cursor here = cc1d_seek(seq, p, b, first - HISTORY);
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first - HISTORY);
 #pragma unroll
-    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(seq, p, b, first - HISTORY + i, here);
+    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, first - HISTORY + i, here);
 #endif
 #if CC1D_HAS_DX && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
     cc1d_row_end ends = cc1d_find_row_end(SEQ_ARGUMENT p, b, first, live ? end + HISTORY : first);
@@ -79,7 +79,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
             now_x[u] = next_x[u];
             now_dout[u] = next_dout[u];
 #if CC1D_SEQ
-            id[HISTORY + u] = cc1d_id_at(seq, p, b, t + u, here);
+            id[HISTORY + u] = cc1d_id_at(SEQ_ARGUMENT p, b, t + u, here);
 #endif
         }
 #if CC1D_HAS_DX

@@ -95,7 +95,7 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
         cc1d_forget_taps(t, seqlen, tap);
 #if CC1D_SEQ
         cc1d_id_t id[HISTORY + VEC];
-        cc1d_find_ids(seq, p, m.b, t - HISTORY, HISTORY + VEC, id);
+        cc1d_find_ids(SEQ_ARGUMENT p, m.b, t - HISTORY, HISTORY + VEC, id);
 #endif
         cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t, counted);
         cc1d_find_dpre(t, seqlen, dout, w, start, counted, ID_ARGUMENT later);
@@ -139,7 +139,7 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
             cc1d_forget_taps(at, seqlen, tap);
 #if CC1D_SEQ
             cc1d_id_t id[HISTORY + VEC + HISTORY];
-            cc1d_find_ids(seq, p, m.b, at - HISTORY, HISTORY + VEC + HISTORY, id);
+            cc1d_find_ids(SEQ_ARGUMENT p, m.b, at - HISTORY, HISTORY + VEC + HISTORY, id);
 #endif
             cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, at, counted);
             cc1d_find_dpre(at, seqlen, dout[u], w, start, counted, ID_ARGUMENT dpre);

@@ -122,17 +122,29 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
     for (int c = 0; c < VEC; c++) value[c] = cc1d_pack_get(v, c);
 }
 
-/* Step s, which may lie before the first: then the initial states (0 for packed sequences: OUTSIDE has
- * theirs). */
+/* Step s, which may lie before the first: then the initial states. Those of packed sequences, and rows of a
+ * pool, are looked for by cc1d_find_past or OUTSIDE. */
 FN cc1d_pack cc1d_history_pack(cc1d_column column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
                                uint d, int s, int count) {
     if (s >= 0) return cc1d_load_column(column, p.x, s, p.seqlen, count);
     cc1d_pack v = cc1d_zero_pack();
-#if CC1D_HAS_INITIAL && CC1D_SEQ != 2
+#if CC1D_HAS_INITIAL == 1 && CC1D_SEQ != 2
 #pragma unroll
     for (int c = 0; c < VEC; c++)
         if (c < count) v = cc1d_pack_with(v, c, cc1d_initial_bits(initial, p, b, d + (uint)c, HISTORY + s));
 #endif
     return v;
+}
+
+/* The HISTORY taps [step][channel] before step t of sequence n, as far as they lie before its first one. */
+FN void cc1d_find_past(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint n, uint d, int t,
+                       int count, LOCAL cc1d_real *tap) {
+#pragma unroll
+    for (int i = 0; i < HISTORY; i++)
+        if (t + i < HISTORY)
+#pragma unroll
+            for (int c = 0; c < VEC; c++)
+                tap[i * VEC + c] = cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, n,
+                                                   cc1d_channel_of(d, c, count), t + i);
 }
 #endif

@@ -3,12 +3,40 @@
  * channels.
  *
  * Reads x (and residual) once, HISTORY steps per run once more, weights and bias once per run; writes y once.
- */
+ * With packed sequences a turn of CC1D_UNROLL steps is one sequence's: the steps before its end that make no
+ * turn are computed one by one, and the taps before the next one are replaced. */
 #ifdef CC1D_KERNEL_FORWARD_CHANNEL
+#if CC1D_SEQ == 1
+#define IDS_PARAMETER LOCAL const cc1d_id_t *id,
+#define IDS_ARGUMENT(ids) ids,
+#else
+#define IDS_PARAMETER
+#define IDS_ARGUMENT(ids)
+#endif
+/* y of the step after the HISTORY first of tap[step][channel]. */
+FN void cc1d_find_y(LOCAL const cc1d_real *tap, IDS_PARAMETER LOCAL const cc1d_real *w,
+                    LOCAL const cc1d_real *start, LOCAL cc1d_real *y) {
+#pragma unroll
+    for (int c = 0; c < VEC; c++) {
+        cc1d_real acc = start[c];
+#pragma unroll
+        for (int k = 0; k < WIDTH; k++) {
+            cc1d_real counted = tap[k * VEC + c];
+#if CC1D_SEQ == 1
+            if (id[k] != id[HISTORY] || id[HISTORY] < 0) counted = 0;
+#endif
+            acc = fma(w[c * WIDTH + k], counted, acc);
+        }
+        y[c] = cc1d_activate(acc);
+    }
+}
+
 ENTRY(cc1d_forward_channel, cc1d_conv_params) {
+    START_NEXT_LAUNCH();
     cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
     if (!m.live) return;
     uint b = m.b, d = m.d;
+    FIND_PADDING(b)
     int first = m.first, end = m.end;
     int count = cc1d_channels_of(p, d);
     cc1d_column x_column = cc1d_find_column(x, p.x, b, d);
@@ -21,30 +49,69 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     cc1d_pack next[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) next[u] = cc1d_load_column(x_column, p.x, first + u, end, count);
-    cc1d_real tap[HISTORY + CC1D_UNROLL][VEC];
+    cc1d_real tap[(HISTORY + CC1D_UNROLL) * VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++)
         cc1d_unpack(cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count),
-                    tap[i]);
-    cc1d_real w[VEC][WIDTH], start[VEC];
+                    tap + i * VEC);
+#if CC1D_HAS_INITIAL == 2 && CC1D_SEQ != 2
+    if (first < HISTORY) cc1d_find_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, first, count, tap);
+#endif
+    cc1d_real w[VEC * WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
         uint channel = cc1d_channel_of(d, c, count);
-        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
+        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w + c * WIDTH);
 #if CC1D_HAS_BIAS
         start[c] = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + channel * STRIDE(p.bias, 0)));
 #else
         start[c] = 0;
 #endif
     }
-#if CC1D_SEQ
+#if CC1D_SEQ == 2
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first);
+    cc1d_id_t sequence = NO_SEQUENCE;
+    int loaded = first; /* the step of next[0] */
+#elif CC1D_SEQ
     cc1d_id_t id[HISTORY + CC1D_UNROLL];
-    cc1d_cursor here = cc1d_seek(seq, p, b, first - HISTORY);
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first - HISTORY);
 #pragma unroll
-    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(seq, p, b, first - HISTORY + i, here);
+    for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, first - HISTORY + i, here);
 #endif
 
-    for (int t = first; t < end; t += CC1D_UNROLL) {
+    int steps = CC1D_UNROLL; /* of a turn */
+    for (int t = first; t < end; t += steps) {
+#if CC1D_SEQ == 2
+        cc1d_id_t before = sequence;
+        sequence = cc1d_id_at(SEQ_ARGUMENT p, b, t, here);
+        int stop = t < here.begin ? here.begin : t < here.end ? here.end : end;
+        steps = (stop < end ? stop : end) - t;
+        steps = steps < CC1D_UNROLL ? steps : CC1D_UNROLL;
+        if (sequence != before && sequence >= 0)
+            cc1d_find_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, (uint)sequence, d, t - here.begin, count, tap);
+        if (steps < CC1D_UNROLL) {
+#pragma unroll 1
+            for (int u = 0; u < steps; u++) {
+                cc1d_real y[VEC];
+                cc1d_unpack(cc1d_load_channels(x_column, p.x, (uint)(t + u), count), tap + HISTORY * VEC);
+                cc1d_find_y(tap, w, start, y);
+#if CC1D_HAS_RESIDUAL
+                cc1d_pack side_step = cc1d_load_channels(side_column, p.side, (uint)(t + u), count);
+#pragma unroll
+                for (int c = 0; c < VEC; c++) y[c] += cc1d_pack_get(side_step, c);
+#endif
+                cc1d_store_column(y_column, p.target, (uint)(t + u), count, STORED(cc1d_pack_reals(y)));
+#pragma unroll
+                for (int i = 0; i < HISTORY * VEC; i++) tap[i] = tap[VEC + i];
+            }
+            continue;
+        }
+        if (loaded != t)
+#pragma unroll
+            for (int u = 0; u < CC1D_UNROLL; u++)
+                next[u] = cc1d_load_channels(x_column, p.x, (uint)(t + u), count);
+        loaded = t + CC1D_UNROLL;
+#endif
         cc1d_pack now[CC1D_UNROLL];
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
@@ -53,42 +120,32 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #if CC1D_HAS_RESIDUAL
             residual[u] = cc1d_load_column(side_column, p.side, t + u, end, count);
 #endif
-#if CC1D_SEQ
-            id[HISTORY + u] = cc1d_id_at(seq, p, b, t + u, here);
+#if CC1D_SEQ == 1
+            id[HISTORY + u] = cc1d_id_at(SEQ_ARGUMENT p, b, t + u, here);
 #endif
         }
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
             cc1d_real y[VEC];
-            cc1d_unpack(now[u], tap[HISTORY + u]);
+            cc1d_unpack(now[u], tap + (HISTORY + u) * VEC);
+            cc1d_find_y(tap + u * VEC, IDS_ARGUMENT(id + u) w, start, y);
 #pragma unroll
             for (int c = 0; c < VEC; c++) {
-                cc1d_real acc = start[c];
-#pragma unroll
-                for (int k = 0; k < WIDTH; k++) {
-                    cc1d_real counted = tap[u + k][c];
-#if CC1D_SEQ
-                    if (id[u + k] != id[u + HISTORY] || id[u + HISTORY] < 0)
-                        counted = OUTSIDE(WIDTH, id[u + HISTORY], cc1d_channel_of(d, c, count),
-                                          t + u + k - HISTORY);
-#endif
-                    acc = fma(w[c][k], counted, acc);
-                }
-                y[c] = cc1d_activate(acc);
 #if CC1D_HAS_RESIDUAL
                 y[c] += cc1d_pack_get(residual[u], c);
 #endif
-#if CC1D_SEQ
+#if CC1D_SEQ == 1
                 if (id[u + HISTORY] < 0) y[c] = 0;
 #endif
             }
-            if (t + u < end) cc1d_store_column(y_column, p.target, (uint)(t + u), count, cc1d_pack_reals(y));
+            if (CC1D_SEQ == 2 || t + u < end)
+                cc1d_store_column(y_column, p.target, (uint)(t + u), count, STORED(cc1d_pack_reals(y)));
         }
 #pragma unroll
         for (int i = 0; i < HISTORY; i++) {
 #pragma unroll
-            for (int c = 0; c < VEC; c++) tap[i][c] = tap[CC1D_UNROLL + i][c];
-#if CC1D_SEQ
+            for (int c = 0; c < VEC; c++) tap[i * VEC + c] = tap[(CC1D_UNROLL + i) * VEC + c];
+#if CC1D_SEQ == 1
             id[i] = id[CC1D_UNROLL + i];
 #endif
         }

@@ -2,11 +2,14 @@
  * one row.
  *
  * Reads x (and residual) once, the packs before a segment's first once more, weights and bias per team;
- * writes y once. */
+ * writes y once. With packed sequences a pack whose taps are all of one is computed as without; the steps of
+ * the few others one by one, from memory. */
 #ifdef CC1D_KERNEL_FORWARD_TIME
 ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
     uint lane = LANE & (uint)(TEAM - 1);
+    START_NEXT_LAUNCH();
+    FIND_PADDING(m.b)
     int seqlen = m.live ? p.seqlen : 0;
     uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
     uint x_skew = CC1D_X_SKEWED ? (cc1d_row_skew(p.x, p.x_offset, m) - shift) & (VEC - 1) : 0u;
@@ -50,10 +53,13 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_real start = 0;
 #endif
 
+#if CC1D_SEQ == 2
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, m.b, t);
+#endif
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         if (u >= blocks) break;
-        cc1d_real tap[HISTORY + VEC], counted[VEC * WIDTH], y[VEC];
+        cc1d_real tap[HISTORY + VEC], y[VEC];
 #if LOADS_NEIGHBOURS
 #pragma unroll
         for (int back = 1; back <= HALO; back++) cc1d_place_taps(before[u][back], back, tap);
@@ -61,22 +67,58 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #else
         cc1d_gather_taps(steps[u], steps[u + 1], LANE, p, tap);
 #endif
-#if CC1D_SEQ
-        cc1d_id_t id[HISTORY + VEC];
-        cc1d_find_ids(seq, p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);
+        if (u == 0) { /* a row's start */
+            PLACE_STATES(t, tap);
+        }
+#if CC1D_SEQ == 2
+        int at = t + u * TEAM * VEC;
+        cc1d_id_t sequence = cc1d_id_at(SEQ_ARGUMENT p, m.b, at, here);
+        bool whole = at >= here.begin && (at + VEC <= here.end || at >= here.end);
+        if (!whole || (sequence >= 0 && at - HISTORY < here.begin)) {
+#pragma unroll 1
+            for (int s = at < 0 ? 0 : at; s < at + VEC && s < seqlen; s++) {
+                cc1d_real value = 0;
+                if (cc1d_id_at(SEQ_ARGUMENT p, m.b, s, here) >= 0) {
+#pragma unroll
+                    for (int k = 0; k < WIDTH; k++) {
+                        int from = s - HISTORY + k;
+                        tap[k] = from < here.begin
+                                     ? cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, (uint)here.n,
+                                                       m.d, HISTORY + from - here.begin)
+                                     : X_TO_REAL(LOAD(cc1d_x_t, x + cc1d_row_start(p.x, m) + (uint)from));
+                    }
+                    value = cc1d_activate(cc1d_accumulate(start, w, tap));
+#if CC1D_HAS_RESIDUAL
+                    value += X_TO_REAL(LOAD(cc1d_x_t, side + cc1d_row_start(p.side, m) + (uint)s));
 #endif
+                }
+                STORE(cc1d_x_t, target + cc1d_row_start(p.target, m) + (uint)s, X_FROM_REAL(value));
+            }
+            continue;
+        }
+#elif CC1D_SEQ
+        cc1d_id_t id[HISTORY + VEC];
+        cc1d_find_ids(SEQ_ARGUMENT p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);
+#endif
+#if CC1D_SEQ != 2
+        cc1d_real counted[VEC * WIDTH];
         cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t + u * TEAM * VEC, counted);
+#endif
 #pragma unroll
         for (int i = 0; i < VEC; i++) {
+#if CC1D_SEQ == 2
+            y[i] = cc1d_activate(cc1d_accumulate(start, w, tap + i));
+#else
             y[i] = cc1d_activate(cc1d_accumulate(start, w, counted + i * WIDTH));
+#endif
 #if CC1D_HAS_RESIDUAL
             y[i] += cc1d_pack_get(residual[u], i);
 #endif
-#if CC1D_SEQ
+#if CC1D_SEQ == 1
             if (id[i + HISTORY] < 0) y[i] = 0;
 #endif
         }
-        cc1d_store_steps(y_row, t, u * TEAM, seqlen, cc1d_pack_reals(y));
+        cc1d_store_steps(y_row, t, u * TEAM, seqlen, STORED(cc1d_pack_reals(y)));
     }
 }
 #endif

@@ -4,6 +4,7 @@
  * Reads x from device memory about once (a SIMD-group's taps overlap in the cache); writes y once. */
 #ifdef CC1D_KERNEL_FORWARD_WIDE
 ENTRY(cc1d_forward_wide, cc1d_conv_params) {
+    START_NEXT_LAUNCH();
     cc1d_wide_place m;
     if (!cc1d_find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
     cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);

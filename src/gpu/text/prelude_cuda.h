@@ -2,6 +2,7 @@
  * table. */
 typedef unsigned int uint;
 typedef unsigned short ushort;
+typedef unsigned char uchar;
 typedef long long cc1d_i64;
 typedef unsigned long long cc1d_u64;
 #define FN __device__ __forceinline__
@@ -34,6 +35,11 @@ typedef unsigned long long cc1d_u64;
 #define WAIT_FOR_EARLIER_LAUNCH() asm volatile("griddepcontrol.wait;" ::: "memory")
 #else
 #define WAIT_FOR_EARLIER_LAUNCH()
+#endif
+#if __CUDA_ARCH__ >= 900 && CC1D_POOL
+#define START_NEXT_LAUNCH() asm volatile("griddepcontrol.launch_dependents;")
+#else
+#define START_NEXT_LAUNCH()
 #endif
 #define VEC2 uint2
 #define VEC4 uint4

@@ -29,6 +29,7 @@ typedef ulong cc1d_u64;
 #define LANE lane_in_simd
 #define BARRIER() threadgroup_barrier(mem_flags::mem_threadgroup)
 #define WAIT_FOR_EARLIER_LAUNCH() /* launches on an encoder follow each other */
+#define START_NEXT_LAUNCH()
 #define SHUFFLE_XOR(value, mask) simd_shuffle_xor(value, (ushort)(mask))
 /* On Apple GPUs a shuffle from any lane is some 30 instructions, the other two are one each. */
 #define SHUFFLE_ROTATE(value, lane, ahead, team)                                \

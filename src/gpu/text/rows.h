@@ -177,7 +177,7 @@ FN void cc1d_gather_taps(cc1d_pack before, cc1d_pack now, uint lane_in_simd, CON
     cc1d_place_taps(now, 0, tap);
 }
 
-#if CC1D_HAS_INITIAL && CC1D_SEQ != 2
+#if CC1D_HAS_INITIAL == 1 && CC1D_SEQ != 2
 /* Fills in the steps before 0 of a pack that starts at step t. */
 FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p,
                               cc1d_team m, int t) {
@@ -193,15 +193,30 @@ FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONST
 #define ADD_INITIAL(v, t) (v)
 #endif
 
+/* The taps before step 0 of a row of a pool; tap[0] is step t - HISTORY, where t may be less than 0. */
+#if CC1D_HAS_INITIAL == 2 && CC1D_SEQ != 2
+FN void cc1d_place_states(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_team m, int t,
+                          LOCAL cc1d_real *tap) {
+    if (t >= HISTORY || !m.live) return;
+#pragma unroll
+    for (int i = 0; i < HISTORY + (CC1D_PARTIAL_PACKS ? VEC : 0); i++)
+        if (t + i >= 0 && t + i < HISTORY)
+            tap[i] = cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, m.b, m.d, t + i);
+}
+#define PLACE_STATES(t, tap) cc1d_place_states(INITIAL_ARGUMENT SEQ_ARGUMENT p, m, t, tap)
+#else
+#define PLACE_STATES(t, tap)
+#endif
+
 #if CC1D_SEQ
 #define ID_PARAMETER LOCAL const cc1d_id_t *id,
 #define ID_ARGUMENT id,
 /* id[i] = the id of step t + i. */
-FN void cc1d_find_ids(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t, int count,
+FN void cc1d_find_ids(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t, int count,
                       LOCAL cc1d_id_t *id) {
-    cc1d_cursor c = cc1d_seek(seq, p, b, t);
+    cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, t);
 #pragma unroll
-    for (int i = 0; i < count; i++) id[i] = cc1d_id_at(seq, p, b, t + i, c);
+    for (int i = 0; i < count; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, t + i, c);
 }
 #else
 #define ID_PARAMETER

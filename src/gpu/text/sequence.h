@@ -12,13 +12,16 @@
 #endif
 #if CC1D_SEQ
 typedef JOIN(cc1d_index_, CC1D_SEQ_DTYPE) cc1d_seq_t;
-#define SEQ_PARAMETER DEVICE const cc1d_seq_t *seq,
-#define SEQ_ARGUMENT seq,
+#define SEQ_PARAMETER DEVICE const cc1d_seq_t *seq, SLOT_PARAMETER
+#define SEQ_ARGUMENT seq, SLOT_ARGUMENT
 #else
-#define SEQ_PARAMETER
-#define SEQ_ARGUMENT
+#define SEQ_PARAMETER SLOT_PARAMETER
+#define SEQ_ARGUMENT SLOT_ARGUMENT
 #endif
-#if CC1D_HAS_INITIAL
+#if CC1D_HAS_INITIAL == 2 /* rows of a pool, of the sequences that have one */
+#define INITIAL_PARAMETER DEVICE const cc1d_state_t *state, DEVICE const uchar *has_initial,
+#define INITIAL_ARGUMENT state, has_initial,
+#elif CC1D_HAS_INITIAL
 #define INITIAL_PARAMETER DEVICE const cc1d_x_t *initial,
 #define INITIAL_ARGUMENT initial,
 #else
@@ -33,20 +36,23 @@ typedef int cc1d_id_t;
 #endif
 #define NO_SEQUENCE ((cc1d_id_t)-2) /* before or after every step */
 
+FN int cc1d_bounded(cc1d_i64 step, int seqlen) { return step < 0 ? 0 : step > seqlen ? seqlen : (int)step; }
+
 #if CC1D_SEQ == 2
 /* Steps begin..end-1 are those of packed sequence n. */
 struct cc1d_cursor {
     int n, begin, end;
+#if CC1D_POOL
+    bool padding;
+#endif
 };
 
 FN cc1d_i64 cc1d_boundary(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, int n) {
     return (cc1d_i64)LOAD(cc1d_seq_t, seq + (cc1d_offset_t)(uint)n * STRIDE(p.seq, 0));
 }
 
-FN int cc1d_bounded(cc1d_i64 step, int seqlen) { return step < 0 ? 0 : step > seqlen ? seqlen : (int)step; }
-
 /* The last sequence that starts at step t or before, by bisection. */
-FN cc1d_cursor cc1d_seek(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) {
+FN cc1d_cursor cc1d_seek(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t) {
     cc1d_cursor c;
     int low = 0, high = p.sequences;
     while (high - low > 1) {
@@ -59,29 +65,34 @@ FN cc1d_cursor cc1d_seek(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params
     c.n = low;
     c.begin = high > 0 ? cc1d_bounded(cc1d_boundary(seq, p, low), p.seqlen) : 0;
     c.end = high > 0 ? cc1d_bounded(cc1d_boundary(seq, p, low + 1), p.seqlen) : 0;
+#if CC1D_POOL
+    c.padding = high > 0 && cc1d_slot(SLOT_ARGUMENT p, (uint)low) < 0;
+#endif
     return c;
 }
 
 /* The id of step t; the cursor was made for this step or an earlier one. */
-FN cc1d_id_t cc1d_id_at(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t,
-                        LOCAL cc1d_cursor &c) {
+FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cc1d_cursor &c) {
     while (t >= c.end && c.n + 1 < p.sequences) {
         c.n++;
         c.begin = c.end;
         c.end = cc1d_bounded(cc1d_boundary(seq, p, c.n + 1), p.seqlen);
+#if CC1D_POOL
+        c.padding = cc1d_slot(SLOT_ARGUMENT p, (uint)c.n) < 0;
+#endif
     }
+#if CC1D_POOL
+    if (c.padding) return NO_SEQUENCE;
+#endif
     return t >= c.begin && t < c.end ? c.n : NO_SEQUENCE;
 }
 #elif CC1D_SEQ == 1
 struct cc1d_cursor {};
 
-FN cc1d_cursor cc1d_seek(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t) {
-    return cc1d_cursor();
-}
+FN cc1d_cursor cc1d_seek(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t) { return cc1d_cursor(); }
 
 /* The id of step t of batch row b. Before the first step: the id to which the initial states belong. */
-FN cc1d_id_t cc1d_id_at(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, uint b, int t,
-                        LOCAL cc1d_cursor &) {
+FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cc1d_cursor &) {
     if (t >= p.seqlen) return NO_SEQUENCE;
 #if CC1D_LENGTHS
     return t < 0 || LOAD(cc1d_seq_t, seq + (cc1d_offset_t)b * STRIDE(p.seq, 0)) > t ? 0 : -1;
@@ -91,24 +102,43 @@ FN cc1d_id_t cc1d_id_at(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params 
 }
 #endif
 
-#if CC1D_HAS_INITIAL
-/* Element i of row n of the initial states. */
+/* Step i of the width - 1 before the first of sequence n, as it counts: one of a pool is not rounded to x's
+ * dtype. */
+#if CC1D_HAS_INITIAL == 2
+FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                             uint d, int i) {
+    int row = cc1d_slot(SLOT_ARGUMENT p, n);
+    if (row < 0 || !LOAD(uchar, has_initial + n * STRIDE(p.has_initial, 0))) return 0;
+    DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
+    uint column = (uint)(p.state_len - (width - 1) + i);
+    return STATE_TO_REAL(LOAD(cc1d_state_t, own + column * LONG64(p.initial.stride[2])));
+}
+#elif CC1D_HAS_INITIAL
 FN cc1d_x_t cc1d_initial_bits(DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d,
                               int i) {
     return LOAD(cc1d_x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
                               (uint)i * STRIDE(p.initial, 2));
 }
+FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                             uint d, int i) {
+    return X_TO_REAL(cc1d_initial_bits(initial, p, n, d, i));
+}
+#else
+FN cc1d_real cc1d_initial_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n, uint d, int i) {
+    return 0;
+}
 #endif
 
 /* What stands for step s, which is not in sequence `id`, in channel d: the sequence's initial state, or 0. */
 #if CC1D_SEQ == 2 && CC1D_HAS_INITIAL
-FN cc1d_real cc1d_packed_initial(DEVICE const cc1d_x_t *initial, DEVICE const cc1d_seq_t *seq,
-                                 CONSTANT cc1d_conv_params &p, int width, cc1d_id_t id, uint d, int s) {
+FN cc1d_real cc1d_packed_initial(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width,
+                                 cc1d_id_t id, uint d, int s) {
     if (id < 0) return 0;
     int i = width - 1 + s - cc1d_bounded(cc1d_boundary(seq, p, id), p.seqlen);
-    return i >= 0 && i < width - 1 ? X_TO_REAL(cc1d_initial_bits(initial, p, (uint)id, d, i)) : (cc1d_real)0;
+    if (i < 0 || i >= width - 1) return 0;
+    return cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, width, (uint)id, d, i);
 }
-#define OUTSIDE(width, id, d, s) cc1d_packed_initial(initial, seq, p, width, id, d, s)
+#define OUTSIDE(width, id, d, s) cc1d_packed_initial(INITIAL_ARGUMENT SEQ_ARGUMENT p, width, id, d, s)
 #else
 #define OUTSIDE(width, id, d, s) ((cc1d_real)0)
 #endif
@@ -128,17 +158,17 @@ FN cc1d_row_end cc1d_find_row_end(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, ui
     r.end = p.seqlen;
     r.id = 0;
 #if CC1D_SEQ == 1
-    cc1d_cursor c = cc1d_seek(seq, p, b, 0);
+    cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, 0);
     r.end = 0;
     first = first < 0 ? 0 : first;
     limit = limit < first ? first : limit < p.seqlen ? limit : p.seqlen;
     for (int t = limit; t < p.seqlen; t++)
-        if (cc1d_id_at(seq, p, b, t, c) >= 0) {
+        if (cc1d_id_at(SEQ_ARGUMENT p, b, t, c) >= 0) {
             r.end = 0x7fffffff;
             return r;
         }
     for (int t = limit - 1; t >= first; t--) {
-        r.id = cc1d_id_at(seq, p, b, t, c);
+        r.id = cc1d_id_at(SEQ_ARGUMENT p, b, t, c);
         if (r.id >= 0) {
             r.end = t + 1;
             return r;

@@ -45,8 +45,8 @@ FN cc1d_wide_sequence cc1d_wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_par
     q.end = p.seqlen;
     q.n = b;
 #if CC1D_SEQ
-    cc1d_cursor c = cc1d_seek(seq, p, b, t);
-    q.id = cc1d_id_at(seq, p, b, t, c);
+    cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, t);
+    q.id = cc1d_id_at(SEQ_ARGUMENT p, b, t, c);
 #endif
 #if CC1D_SEQ == 2
     q.begin = c.begin;
@@ -54,6 +54,9 @@ FN cc1d_wide_sequence cc1d_wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_par
     q.n = (uint)c.n;
 #endif
     q.padding = q.id < 0;
+#if CC1D_POOL && CC1D_SEQ != 2
+    q.padding = q.padding || cc1d_slot(SLOT_ARGUMENT p, b) < 0;
+#endif
     return q;
 }
 
@@ -62,17 +65,13 @@ FN cc1d_real cc1d_wide_tap(DEVICE const cc1d_x_t *x,
                            SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q,
                            uint b, uint d, int s) {
 #if CC1D_SEQ == 1
-    cc1d_cursor c = cc1d_seek(seq, p, b, s);
-    if (cc1d_id_at(seq, p, b, s, c) != q.id) return 0;
+    cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, s);
+    if (cc1d_id_at(SEQ_ARGUMENT p, b, s, c) != q.id) return 0;
 #endif
     if (s >= q.begin)
         return X_TO_REAL(
             LOAD(cc1d_x_t, x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1) + (uint)s * STRIDE(p.x, 2)));
-#if CC1D_HAS_INITIAL
-    return X_TO_REAL(cc1d_initial_bits(initial, p, q.n, d, p.width - 1 + s - q.begin));
-#else
-    return 0;
-#endif
+    return cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, p.width, q.n, d, p.width - 1 + s - q.begin);
 }
 
 FN cc1d_real cc1d_wide_weight(DEVICE const cc1d_weight_t *weight, CONSTANT cc1d_conv_params &p, uint d,
@@ -100,8 +99,8 @@ FN cc1d_real cc1d_wide_acc(WIDE_PARAMETERS CONSTANT cc1d_conv_params &p, cc1d_wi
 FN bool cc1d_wide_same_sequence(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q, uint b,
                                 int t) {
 #if CC1D_SEQ == 1
-    cc1d_cursor c = cc1d_seek(seq, p, b, t);
-    return cc1d_id_at(seq, p, b, t, c) == q.id;
+    cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, t);
+    return cc1d_id_at(SEQ_ARGUMENT p, b, t, c) == q.id;
 #else
     return t >= q.begin && t < q.end;
 #endif
