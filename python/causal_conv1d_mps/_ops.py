@@ -12,7 +12,7 @@ from . import _C, _composite, _tables, _vmap
 from ._checks import NOT_DIFFERENTIABLE, new_states, require_device, state_length
 from ._compat import increment_version
 from ._gradients import watched_gradients
-from ._tables import INPUTS, PURE, RESULTS, SAVED, schema
+from ._tables import INPUTS, OPERATORS, PURE, RESULTS, SAVED, schema
 from ._watch import any_requires_grad, eager_transforms_active
 
 NAMESPACE = "causal_conv1d_mps"
@@ -24,14 +24,6 @@ _PYTORCH_THREADS = -(2**31)  # call.h
 UPDATE_ADDED = ("conv_state_out_indices", "cu_seqlens", "parents", "residual")
 UPDATE_OTHERS = ("Tensor(b!)? intermediate_states=None", "SymInt max_seqlen=0")
 
-_INPUTS = {
-    **INPUTS,
-    "forward": INPUTS["forward"][:PURE],
-    "prefill": [a._replace(optional=a.optional and not a.written) for a in INPUTS["forward"]],
-    "varlen_states": [a for a in INPUTS["varlen_states"] if a.name != "out_indices"],
-    "store_states": [*INPUTS["varlen_states"], *RESULTS["varlen_states"]],
-}
-
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
@@ -40,7 +32,7 @@ for _name, _numbers, _results, *_added in (
     ("varlen_states", ["SymInt state_len"], "Tensor", ("initial_states", "positions")),
     ("store_states", [], "()"),
 ):
-    _library.define(schema(_name, _INPUTS[_name], _numbers, _results, *_added))
+    _library.define(schema(_name, OPERATORS[_name], _numbers, _results, *_added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)

@@ -20,6 +20,9 @@ pair: tuple[Tensor, Tensor] = ccmps.causal_conv1d_fn(x, weight, return_final_sta
 dao_style: tuple[Tensor, Tensor] = ccmps.causal_conv1d_fn(x, weight, bias, None, None, True)
 forward_only: Tensor = ccmps.causal_conv1d_fwd(x, weight, silu_activation=True)
 state: Tensor = torch.zeros(2, 8, 3)
+prefilled: Tensor = ccmps.causal_conv1d_fn(
+    x, weight, conv_states=state, has_initial_state=torch.tensor([True, False]), pad_slot_id=-1
+)
 step: Tensor = ccmps.causal_conv1d_update(
     x[..., 0], state, weight, bias, "silu", conv_state_indices=cu_seqlens, pad_slot_id=-1
 )
