@@ -158,8 +158,9 @@ def test_pools(metal, layout):
         for bounds in ((0, 7, 7, 20), (0,)):
             test_prefill.test_capacity(metal, bounds, layout)
 
-    with mock.patch.object(test_prefill, "same_bits", lambda a, b: True), contextlib.suppress(
-        AssertionError
+    with (
+        mock.patch.object(test_prefill, "same_bits", lambda a, b: True),
+        contextlib.suppress(AssertionError),
     ):
         compile_ahead(every)
     every()

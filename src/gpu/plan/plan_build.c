@@ -106,7 +106,7 @@ static bool needs_64_bits(const cc1d_problem *p) {
     for (int role = 0; role < CC1D_ROLES; role++) {
         const cc1d_view *v = &p->view[role];
         if (role == CC1D_STATE && p->op == CC1D_OP_FORWARD) continue; /* cc1d_state_at is 64-bit always */
-        double reach = 0; /* of the last element */
+        double reach = 0;                                             /* of the last element */
         for (int i = 0; i < 3 && v->present; i++)
             reach += v->shape[i] > 1 ? (double)(v->shape[i] - 1) * (double)v->stride[i] : 0;
         if (reach >= most) return true;

@@ -15,8 +15,8 @@
     F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                  \
     F(SEQ_DTYPE)                                                                                         \
     F(HAS_BIAS)                                                                                          \
-    F(HAS_INITIAL)   /* 1: initial_states; 2: has_initial_state, of the rows of a pool */                \
-    F(POOL)          /* there is a pool of states */                                                     \
+    F(HAS_INITIAL) /* 1: initial_states; 2: has_initial_state, of the rows of a pool */                  \
+    F(POOL)        /* there is a pool of states */                                                       \
     F(HAS_RESIDUAL)                                                                                      \
     F(HAS_DOUT)                                                                                          \
     F(HAS_LAST_GRADIENT)                                                                                 \

@@ -40,9 +40,8 @@ cc1d_status cc1d_plan_pool_states(const cc1d_problem *p, cc1d_plan *plan) {
     key_copy(launch->key);
     launch->waits_itself = plan->launch_count > 1; /* for forward's, not for what others launched */
     params.inner = cc1d_divisor_of(p->dim);
-    const cc1d_status status =
-        cc1d_set_grid(launch, p->sequences, p->dim, 32 * launch->key[CC1D_KEY_SIMD_GROUPS], &params.slab,
-                      &params.units);
+    const cc1d_status status = cc1d_set_grid(
+        launch, p->sequences, p->dim, 32 * launch->key[CC1D_KEY_SIMD_GROUPS], &params.slab, &params.units);
     cc1d_finish_conv(launch, &params);
     return status;
 }

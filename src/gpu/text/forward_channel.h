@@ -61,8 +61,7 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
         uint channel = cc1d_channel_of(d, c, count);
-        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1),
-                          w + c * WIDTH);
+        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w + c * WIDTH);
 #if CC1D_HAS_BIAS
         start[c] = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + channel * STRIDE(p.bias, 0)));
 #else

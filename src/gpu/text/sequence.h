@@ -89,9 +89,7 @@ FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int 
 #elif CC1D_SEQ == 1
 struct cc1d_cursor {};
 
-FN cc1d_cursor cc1d_seek(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t) {
-    return cc1d_cursor();
-}
+FN cc1d_cursor cc1d_seek(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t) { return cc1d_cursor(); }
 
 /* The id of step t of batch row b. Before the first step: the id to which the initial states belong. */
 FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int t, LOCAL cc1d_cursor &) {

@@ -15,12 +15,12 @@ FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {
     cc1d_i64 pad = (cc1d_i64)((cc1d_u64)(uint)pad_slot_id.lo | ((cc1d_u64)(uint)pad_slot_id.hi << 32));
     return row < 0 || row >= rows || row == pad ? -1 : (int)row;
 }
-#define ROW_AT(dtype, name, b)                                                                    \
+#define ROW_AT(dtype, name, b)                                                                     \
     cc1d_state_row((cc1d_i64)LOAD(JOIN(cc1d_index_, dtype), name + (b)*STRIDE(p.name, 0)), p.rows, \
                    p.pad_slot_id)
 #if CC1D_INDICES_DTYPE
 #define STATE_ROW(b) ROW_AT(CC1D_INDICES_DTYPE, indices, b)
-#define INDICES_PARAMETER DEVICE const JOIN(cc1d_index_, CC1D_INDICES_DTYPE) *indices,
+#define INDICES_PARAMETER DEVICE const JOIN(cc1d_index_, CC1D_INDICES_DTYPE) * indices,
 #define INDICES_ARGUMENT indices,
 #else
 #define STATE_ROW(b) ((int)(b))
@@ -30,8 +30,7 @@ FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {
 /* The row that is written, from the one that is read. */
 #if CC1D_OUT_INDICES_DTYPE
 #define OUT_ROW(b, row) ((row) < 0 ? -1 : ROW_AT(CC1D_OUT_INDICES_DTYPE, out_indices, b))
-#define SLOT_PARAMETER \
-    INDICES_PARAMETER DEVICE const JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE) *out_indices,
+#define SLOT_PARAMETER INDICES_PARAMETER DEVICE const JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE) * out_indices,
 #define SLOT_ARGUMENT INDICES_ARGUMENT out_indices,
 #else
 #define OUT_ROW(b, row) (row)
