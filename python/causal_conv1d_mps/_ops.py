@@ -11,18 +11,12 @@ from . import _C, _composite, _tables, _vmap
 from ._checks import NOT_DIFFERENTIABLE, new_states, require_device, state_length
 from ._compat import increment_version
 from ._gradients import watched_gradients
-from ._tables import INPUTS, PURE, RESULTS, SAVED, schema
+from ._tables import INPUTS, OPERATORS, PURE, RESULTS, SAVED, schema
 from ._watch import any_requires_grad, eager_transforms_active
 
 NAMESPACE = "causal_conv1d_mps"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
-
-_INPUTS = {
-    **INPUTS,
-    "forward": INPUTS["forward"][:PURE],
-    "prefill": [a._replace(optional=a.optional and not a.written) for a in INPUTS["forward"]],
-}
 
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
@@ -31,7 +25,7 @@ for _name, _numbers, _results, *_added in (
     ("update", ["int pad_slot_id", "int activation"], "Tensor", "conv_state_out_indices"),
     ("varlen_states", ["SymInt state_len"], "Tensor"),
 ):
-    _library.define(schema(_name, _INPUTS[_name], _numbers, _results, _added))
+    _library.define(schema(_name, OPERATORS[_name], _numbers, _results, _added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
@@ -249,7 +243,7 @@ def _refused_gradient_fake(dy, like):
 
 def _change_state(name, operator):
     """Below autograd, which hears that the operator has changed a state, and has no derivative."""
-    rows = _INPUTS[name]
+    rows = OPERATORS[name]
     states = [place for place, a in enumerate(rows) if a.written]
     sources = [place for place, a in enumerate(rows) if a.differentiable]
 

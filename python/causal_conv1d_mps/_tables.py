@@ -30,8 +30,15 @@ ARGUMENTS = {name: [Argument(*row) for row in rows] for name, rows in _C.tables(
 INPUTS = {name: [a for a in rows if not a.result] for name, rows in ARGUMENTS.items()}
 RESULTS = {name: [a for a in rows if a.result] for name, rows in ARGUMENTS.items()}
 
-# Those of forward without a pool of states, which the differentiable operator takes.
+# Those of forward without a pool of states come first there.
 PURE = next(i for i, a in enumerate(INPUTS["forward"]) if a.written)
+
+# The inputs of each operator: forward is one that is pure, and one that changes a pool.
+OPERATORS = {
+    **INPUTS,
+    "forward": INPUTS["forward"][:PURE],
+    "prefill": [a._replace(optional=a.optional and not a.written) for a in INPUTS["forward"]],
+}
 
 # What the backward pass reads of the forward pass comes first there.
 SAVED = sum(a in INPUTS["backward"] for a in INPUTS["forward"])
@@ -52,9 +59,9 @@ def arrange(operation, **tensors):
     return _arrange(ARGUMENTS[operation], tensors)
 
 
-def arrange_inputs(operation, **tensors):
-    """The same of the inputs alone, as its operator takes them."""
-    return _arrange(INPUTS[operation], tensors)
+def arrange_inputs(operator, **tensors):
+    """The same of the inputs alone, as an operator takes them."""
+    return _arrange(OPERATORS[operator], tensors)
 
 
 def _arrange(rows, tensors):

@@ -80,7 +80,7 @@ static inline int fuzz_compare(const void *a, const void *b) {
 static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_t *values, int64_t count,
                                 int64_t columns, uint64_t *state) {
     const int64_t length = c->size['T'], states = c->size['S'], pool = c->size['P'];
-    const int64_t batch = c->size['B'];
+    const int64_t sequences = c->size['N'];
     for (int64_t i = 0; i < count; i++) {
         const uint64_t random = fuzz_random(state) >> 8;
         switch (content) {
@@ -91,10 +91,12 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
         case FUZZ_OTHER_ROWS: /* as far from those that are read as can be */
         case FUZZ_ROWS: /* i times an odd number plus a shift, modulo a power of two, is a permutation */
             values[i] = pool > 0 ? (int64_t)((uint64_t)i + c->seed % (uint64_t)pool) % pool : -1;
-            if (content == FUZZ_OTHER_ROWS && pool > 0 && pool >= 2 * batch)
-                values[i] = (values[i] + batch) % pool;
+            if (content == FUZZ_OTHER_ROWS && pool > 0 && pool >= 2 * sequences)
+                values[i] = (values[i] + sequences) % pool;
             if (random % 6 == 0) values[i] = random % 12 ? -1 : c->pad_slot_id;
             break;
+        case FUZZ_STEPS: values[i] = (int64_t)(random % ((uint64_t)length + 1)); break;
+        case FUZZ_FLAGS: values[i] = random % 2; break;
         case FUZZ_LENGTHS:
             values[i] = (int64_t)(random % (3 * (uint64_t)states + 2));
             if (random % 7 == 0) values[i] += (int64_t)1 << 30;
@@ -109,7 +111,7 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
     if (content != FUZZ_BOUNDS || count == 0) return;
     qsort(values, (size_t)count, sizeof *values, fuzz_compare);
     values[0] = 0;
-    values[count - 1] = length;
+    if (count > 1 && c->seed % 4) values[count - 1] = length; /* else the last steps belong to none */
 }
 
 static inline void fuzz_fill(const fuzz_case *c, fuzz_memory *m, int i, uint64_t *state) {

@@ -16,13 +16,15 @@ typedef enum {
     FUZZ_ROWS,
     FUZZ_LENGTHS,
     FUZZ_ACCEPTED,
-    FUZZ_OTHER_ROWS
+    FUZZ_OTHER_ROWS,
+    FUZZ_STEPS,
+    FUZZ_FLAGS
 } fuzz_content;
 
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
- * S and P (rows of the pool, B without indices) from conv_state or states, M = N + 1 from cu_seqlens;
- * V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a parameter, w like
- * weight, b like bias (weight without one), I an index. */
+ * S and P (rows of the pool, B without indices) from conv_state, conv_states or states, M = N + 1 from
+ * cu_seqlens; V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a
+ * parameter, w like weight, b like bias (weight without one), I an index, L a bool. */
 typedef struct fuzz_role {
     const char *name, *letters;
     char dtype;
@@ -66,6 +68,7 @@ static inline const cc1d_tensor *fuzz_find(const fuzz_case *c, const char *name)
 static inline int64_t fuzz_itemsize(int32_t dtype) {
     return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16 ? 2
            : dtype == CC1D_FLOAT32 || dtype == CC1D_INT32  ? 4
+           : dtype == CC1D_BOOL                            ? 1
                                                            : 8;
 }
 
@@ -103,6 +106,7 @@ static inline int32_t fuzz_dtype(const fuzz_case *c, char rule, fuzz_input *in) 
     case 'P': return (int32_t)fuzz_below(in, x->dtype == CC1D_FLOAT64 ? 4 : 3);
     case 'w': return weight->dtype;
     case 'b': return (bias ? bias : weight)->dtype;
+    case 'L': return CC1D_BOOL;
     default: return CC1D_INT32 + (int32_t)fuzz_below(in, 2);
     }
 }
@@ -251,6 +255,7 @@ static inline bool fuzz_dtype_fits(const fuzz_case *c, char rule, int32_t dtype)
     case 'P': return floating && (dtype != CC1D_FLOAT64 || c->tensor[0].dtype == CC1D_FLOAT64);
     case 'w': return dtype == weight->dtype;
     case 'b': return dtype == (bias ? bias : weight)->dtype;
+    case 'L': return dtype == CC1D_BOOL;
     default: return dtype == CC1D_INT32 || dtype == CC1D_INT64;
     }
 }
@@ -259,6 +264,7 @@ static inline bool fuzz_dtype_fits(const fuzz_case *c, char rule, int32_t dtype)
 static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
     const cc1d_tensor *weight = fuzz_find(c, "weight"), *cu = fuzz_find(c, "cu_seqlens");
     const cc1d_tensor *x = &c->tensor[0], *state = fuzz_find(c, "conv_state"), *last = fuzz_find(c, "states");
+    const cc1d_tensor *prefilled = fuzz_find(c, "conv_states");
     if (!c->present[0] || x->ndim < 2 || x->ndim > 3) return false;
     memset(size, 0, 128 * sizeof *size);
     if (c->roles[0].letters[0] == 'T') {
@@ -277,6 +283,10 @@ static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
         size['M'] = cu->shape[0];
     }
     size['N'] = cu ? size['M'] - 1 : size['B'];
+    if (prefilled) {
+        if (prefilled->ndim != 3) return false;
+        size['P'] = prefilled->shape[0], size['S'] = prefilled->shape[2];
+    }
     if (state || last) {
         if ((state ? state : last)->ndim != 3) return false;
         size['S'] = (state ? state : last)->shape[2];
@@ -315,7 +325,10 @@ static inline bool fuzz_must_be_refused(const fuzz_case *c) {
         if (c->present[i] && fuzz_tensor_broken(c, i, size)) return true;
     if (fuzz_find(c, "weight") && c->activation != 0 && c->activation != 1) return true;
     if (cu && fuzz_find(c, "weight") && (fuzz_find(c, "seq_idx") || size['B'] != 1)) return true;
-    if (state && size['S'] < size['V']) return true;
+    if (cu && fuzz_find(c, "lengths")) return true;
+    if ((state || fuzz_find(c, "conv_states")) && size['S'] < size['V']) return true;
+    if (fuzz_find(c, "conv_states") && !fuzz_find(c, "conv_state_indices") && size['P'] < size['N'])
+        return true;
     if (accepted &&
         (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] - 1 + size['T']))
         return true;

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import cases
+import pools
 import pytest
 import torch
 from backends import BACKENDS, CPU
@@ -24,7 +25,8 @@ THREADS = 2
 
 def dense(case):
     """Its memory has no gaps, so that a guard page can lie directly beside the tensor."""
-    return case.layout in ("contiguous", "channel_last", "time_outermost")
+    layouts = {case.layout, getattr(case, "state_layout", case.layout)}
+    return layouts <= {"contiguous", "channel_last", "time_outermost"}
 
 
 CONVOLUTIONS = [case for case in cases.FORWARD if dense(case)][::7]
@@ -68,6 +70,13 @@ def update(case, end):
     _C.run("update", arrange("update", **a, out=y), activation, pad_slot_id, THREADS)
 
 
+def prefill(case, end):
+    a = guard(case.arguments(), end)
+    y = guarded(torch.empty_like(a["x"]), end)
+    activation = code(a.pop("activation"))
+    _C.run("forward", arrange("forward", **a, out=y), activation, -1, THREADS)
+
+
 def varlen_states(case, end):
     a = guard(case.arguments(), end)
     shape = (case.sequences, case.dim, case.state_len)
@@ -78,6 +87,7 @@ def varlen_states(case, end):
 WORK = (
     (convolve, CONVOLUTIONS),
     (update, UPDATES),
+    (prefill, [case for case in pools.PREFILL if dense(case)][::3]),
     (varlen_states, [case for case in cases.VARLEN if dense(case)]),
 )
 

@@ -273,7 +273,7 @@ def pooled(**changes):
 def operator_arguments(**changes):
     arguments = pooled(**changes)
     del arguments["activation"]
-    return (*arrange_inputs("forward", **arguments), -1, 1)
+    return (*arrange_inputs("prefill", **arguments), -1, 1)
 
 
 class Watched(torch.Tensor):
@@ -284,7 +284,7 @@ ROUTES = {
     "eager": lambda a: fn(**a),
     "into out": lambda a: fn(**a, out=torch.empty_like(a["x"])),
     "operator": lambda a: torch.ops.causal_conv1d_mps.prefill(
-        *arrange_inputs("forward", **{k: v for k, v in a.items() if k != "activation"}), -1, 1
+        *arrange_inputs("prefill", **{k: v for k, v in a.items() if k != "activation"}), -1, 1
     ),
     "subclass": lambda a: fn(**a | dict(x=a["x"].as_subclass(Watched))),
     "profiled": lambda a: profiled(lambda: fn(**a))[0],

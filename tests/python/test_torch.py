@@ -21,7 +21,8 @@ SIGNATURES = {
     "causal_conv1d_fn": (
         "(x, weight, bias=None, seq_idx=None, initial_states=None, return_final_states=False, "
         "final_states_out=None, activation=None, *, cu_seqlens=None, residual=None, out=None, "
-        "lengths=None)"
+        "lengths=None, conv_states=None, conv_state_indices=None, conv_state_out_indices=None, "
+        "has_initial_state=None, pad_slot_id=-1)"
     ),
     "causal_conv1d_fwd": "(x, weight, bias=None, silu_activation=False)",
     "causal_conv1d_update": (
