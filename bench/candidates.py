@@ -43,7 +43,7 @@ def make_inputs(case, device, seed=0):
     if case.op == "backward":
         inputs.dout = sequence()
     if case.op == "update":
-        inputs.state = normal(case.B, case.D, case.W - 1)
+        inputs.state = normal(case.B, case.D, case.S)
     return inputs
 
 

@@ -37,6 +37,8 @@ def label(case):
     parts = [f"({case['B']}, {case['D']}"]
     parts[0] += ")" if case["op"] == "update" else f", {case['T']})"
     parts += [case["dtype"]] + ([case["layout"]] if case["op"] != "update" else [])
+    if case["op"] == "update" and case.get("S", 3) != 3:
+        parts.append(f"S={case['S']}")
     if case["W"] != 4:
         parts.append(f"W={case['W']}")
     if case["threads"]:

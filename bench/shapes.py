@@ -33,6 +33,7 @@ CPU = [
     for sizes in _SHAPE.findall(Path(__file__).with_name("cpu_shapes.inc").read_text())
 ]
 DECODE = [(1, 4096), (1, 8192), (64, 8192), (256, 8192), (1024, 8192)]
+DECODE_STATES = (3, 4)  # W-1 steps, and the W that transformers keeps
 # Convolutions of published models: (D, W, bias, activation).
 MODELS = [
     (1024, 3, False, None),
@@ -63,16 +64,19 @@ class Case:
     threads: int = 0
     # Weights in float32, as mixed-precision training keeps them; False: in x's dtype.
     float32_weights: bool = True
+    S: int = 3  # steps of a state
 
     @property
     def shape(self):
-        return f"({self.B}, {self.D})" if self.op == "update" else f"({self.B}, {self.D}, {self.T})"
+        if self.op == "update":
+            return f"({self.B}, {self.D}), S = {self.S}"
+        return f"({self.B}, {self.D}, {self.T})"
 
     @property
     def copy_elements(self):
         """Elements of a copy that moves as many bytes as this operation has to."""
         if self.op == "update":
-            return self.B * self.D * self.W  # x and the W-1 states in; y and the states out
+            return self.B * self.D * (self.S + 1)  # x and the S states in; y and the states out
         tensors = 3 if self.op == "backward" else 2
         return self.B * self.D * self.T * tensors // 2
 
@@ -83,7 +87,7 @@ GROUPS = ("gpu", "small", "cpu", "decode", "models")
 def cases(group, *, ops, dtypes, layouts, threads):
     """Every case of one group. What a group fixes by itself (decode: the operation) stays fixed."""
     if group == "decode":
-        base = [Case(group, "update", B, D, 1) for B, D in DECODE]
+        base = [Case(group, "update", B, D, 1, S=S) for S in DECODE_STATES for B, D in DECODE]
         ops, layouts = [op for op in ops if op == "update"], ["BDT"]
     elif group == "models":
         base = [

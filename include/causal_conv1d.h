@@ -216,7 +216,7 @@ CC1D_API cc1d_status cc1d_backward(const cc1d_backward_args *args, const cc1d_ex
 
 typedef struct cc1d_update_args {
     size_t size;
-    const cc1d_tensor *x;          /* (B, D) or (B, D, T) F */
+    const cc1d_tensor *x;          /* (B, D) or (B, D, T) F; with cu_seqlens (total, D), and B is N below */
     const cc1d_tensor *conv_state; /* (B or pool, D, S >= W-1), changed in place. float64 with float64 x; else
                                       float32, float16 or bfloat16: steps are rounded when stored */
     const cc1d_tensor *weight;     /* (D, W) G */
@@ -239,12 +239,27 @@ typedef struct cc1d_update_args {
         *conv_state_out_indices; /* (B) I, or NULL: row of conv_state that is written for each row of x, where
                                     that is another than the one that is read; a row with pad_slot_id or a
                                     negative value in either is padding. On CPU refused: a row that is written
-                                    twice, or written for one row of x and read for another */
+                                    twice, or written for one row of x and read for another. No steps: nothing
+                                    is written */
+    const cc1d_tensor *cu_seqlens; /* (N+1) I, or NULL: row n has the tokens cu_seqlens[n]..cu_seqlens[n+1]-1
+                                      of x, at most max_seqlen of them. One without tokens leaves its state as
+                                      it is. y = 0 before cu_seqlens[0] and from cu_seqlens[N] on.
+                                      num_accepted_tokens: S >= W-2+max_seqlen. Since 0.2, as the rest */
+    const cc1d_tensor *parents;  /* (B, T) I, or NULL: the new steps are the nodes of a tree. A node's earlier
+                                    taps are its  ancestors, then the state: -1 <= parents[b, t] < t, and -1 is
+                                    the state's last step. The  state stays as it is. Not with cache_seqlens,
+                                    cu_seqlens, conv_state_out_indices or x as  out */
+    const cc1d_tensor *residual; /* like x, or NULL: added after the activation */
+    const cc1d_tensor
+        *intermediate_states; /* (B*T, D, W-1) of conv_state's dtype, written, or NULL: row b*T + t is the
+                                 state after node t, zeros where a row is padding. Only with parents */
+    int64_t max_seqlen;       /* >= 0; 0 without cu_seqlens */
 } cc1d_update_args;
 
 /* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on
- * GPUs a row with an index out of range is treated as padding. On CPU indices are
- * read once: they may be changed while the call runs. */
+ * GPUs a row with an index out of range, or of more than max_seqlen tokens, is treated as padding, and y is 0
+ * for nodes whose taps pass a bad parent. On CPU indices are read once: they may be changed while the call
+ * runs. */
 CC1D_API cc1d_status cc1d_update(const cc1d_update_args *args, const cc1d_exec *exec);
 
 /* ---- Varlen states
@@ -255,9 +270,23 @@ typedef struct cc1d_varlen_states_args {
     const cc1d_tensor *x;          /* (total, D) F */
     const cc1d_tensor *cu_seqlens; /* (N+1) I: 0 <= first <= ... <= last <= total */
     const cc1d_tensor
-        *states; /* (N, D, S) F, written: the last S steps of every sequence, zeros on the left */
+        *states; /* (N, D, S), written: the last S steps of every sequence, zeros on the left. With positions
+                    (M, D, S), with out_indices (pool, D, S). float64 with float64 x; else float32, float16 or
+                    bfloat16: steps are rounded when stored */
+    const cc1d_tensor *initial_states; /* (N, D, >= S), or NULL: what came before each sequence, oldest first;
+                                          instead of the zeros. Dtypes as of states. Since 0.2 */
+    const cc1d_tensor
+        *positions;                 /* (M) I, or NULL: how many steps of x lie before each state, first <=
+                                       positions <= last      of cu_seqlens. A state is of the sequence that its last
+                                       step belongs to: at a boundary,      of the one that ends there. positions =
+                                       first: the initial state of the first sequence.      Since 0.2 */
+    const cc1d_tensor *out_indices; /* (M, or N without positions) I, or NULL: row of states for each state,
+                                       each once; a state with a negative one is skipped. Since 0.2 */
 } cc1d_varlen_states_args;
 
+/* States of packed sequences: at their ends, or after any of their steps. Bad positions and indices are
+ * refused on CPU before anything is written, and read once; on GPUs a state with one is skipped
+ * where there are out_indices, and zeros else. */
 CC1D_API cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *args, const cc1d_exec *exec);
 
 /* ---- What is here

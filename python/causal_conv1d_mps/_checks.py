@@ -18,7 +18,9 @@ NOT_DIFFERENTIABLE = (
 )
 
 
-STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written}
+STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written} | {
+    "intermediate_states"
+}
 
 
 def activation_code(activation):
@@ -35,7 +37,7 @@ def require_tensors(operation, tensors):
     """Refuse what no operator would refuse by name, in a call that goes through the operators."""
     arguments = _tables.ARGUMENTS[operation]
     named = {
-        _public_name(operation, argument.name): value
+        public_name(operation, argument.name): value
         for argument, value in zip(arguments, tensors, strict=False)
         if not (value is None and (argument.optional or argument.result))
     }
@@ -51,7 +53,7 @@ def refuse_unfit(operation, tensors, return_final_states=False):
         for other in argument.excludes if argument else ():
             if other in given:
                 wanted = given[other][1] is None
-                other = "return_final_states" if wanted else _public_name(operation, other)
+                other = "return_final_states" if wanted else public_name(operation, other)
                 raise ValueError(f"{name}, {other}: expected at most one of them, got both")
         for other in argument.needs if argument else ():
             if other not in given:
@@ -99,18 +101,21 @@ def explain(operation, tensors, error):
     for index in (False, True):
         for name, (argument, tensor) in given.items():
             if argument.is_numbers != index:
-                _explain_one(_public_name(operation, name), argument, tensor, x, error)
+                _explain_one(public_name(operation, name), argument, tensor, x, error)
+    names = {name: public_name(operation, name) for name in given}
     if operation == "forward":
-        public = "final_states_out" if "final_states" in given else "return_final_states"
-        message = re.sub(r"\bfinal_states\b", public, str(error))
+        names.setdefault("final_states", "return_final_states")
+    for name, public in names.items():
+        message = re.sub(rf"\b{name}\b", public, str(error))
         if message != str(error):
             raise type(error)(message) from error
     return None
 
 
-def _public_name(operation, name):
+def public_name(operation, name):
     """The kernels know a caller's tensor for the states by another name."""
-    return "final_states_out" if (operation, name) == ("forward", "final_states") else name
+    other = {("forward", "final_states"): "final_states_out", ("varlen_states", "states"): "out"}
+    return other.get((operation, name), name)
 
 
 def _explain_one(name, argument, tensor, x, error):
@@ -178,6 +183,46 @@ def meaningful_slot_id(value, conv_state_indices):
     return number
 
 
+def packed_length(max_seqlen, cu_seqlens):
+    """max_seqlen as an int: given if, and only if, cu_seqlens are. 0 without them."""
+    if cu_seqlens is None:
+        if max_seqlen is not None:
+            raise ValueError(
+                f"max_seqlen: expected cu_seqlens beside it, got {max_seqlen} without them"
+            )
+        return 0
+    if max_seqlen is None:
+        raise ValueError("max_seqlen: expected an integer beside cu_seqlens, got None")
+    length = _integer("max_seqlen", max_seqlen)
+    if isinstance(length, int) and not 0 <= length < 2**63:
+        raise ValueError(f"max_seqlen: expected a 64-bit integer >= 0, got {length}")
+    return length
+
+
+def node_states(states, x, weight):
+    """(B, T, D, W-1) as the kernels take it: (B * T, D, W-1), the same memory."""
+    require_named(intermediate_states=states)
+    if all(isinstance(t, torch.Tensor) for t in (x, weight)) and x.dim() in (2, 3):
+        length = x.shape[2] if x.dim() == 3 else 1
+        shape = (x.shape[0], length, x.shape[1], weight.shape[-1] - 1)
+        if tuple(states.shape) != shape:
+            raise ValueError(
+                f"intermediate_states: expected shape (B, T, D, W-1) = {shape}, got "
+                f"{tuple(states.shape)}"
+            )
+    if states.dim() != 4:
+        raise ValueError(
+            f"intermediate_states: expected shape (B, T, D, W-1), got {tuple(states.shape)}"
+        )
+    try:
+        return states.view(states.shape[0] * states.shape[1], *states.shape[2:])
+    except RuntimeError:
+        raise ValueError(
+            "intermediate_states: expected rows of nodes that follow each other (a view as "
+            f"(B * T, D, W-1)), got strides {states.stride()}"
+        ) from None
+
+
 def writable(name, tensor):
     """Refuse a tensor that PyTorch would not let a kernel write, before anything is written."""
     if is_dynamo_compiling():
@@ -231,6 +276,11 @@ def check_targets(operation, tensors, recorded, copied=False):
     for name in STATES & given.keys():
         refuse_recorded(name, given[name])
         writable(name, given[name])
+    if operation == "varlen_states":
+        if "states" in given:
+            refuse_recorded("out", given["states"])
+            writable_state("out", given["states"])
+        return
     out, states = given.pop("out", None), given.pop("final_states", None)
     if out is not None and recorded:
         refuse_grad_with_out()
@@ -263,13 +313,29 @@ def states_shape(x, weight, cu_seqlens):
     return (sequences, x.shape[1], weight.shape[-1] - 1)
 
 
-def new_states(x, weight, cu_seqlens, state_len=None):
+def new_states(x, weight, cu_seqlens, state_len=None, positions=None):
     """Uninitialised final states, or those of varlen_states, which has no weight."""
     if weight is None:
-        shape = (max(cu_seqlens.numel() - 1, 0), *x.shape[1:], state_length(state_len))
-    else:
-        shape = states_shape(x, weight, cu_seqlens)
+        return _new_varlen_states(x, cu_seqlens, state_len, positions)
+    shape = states_shape(x, weight, cu_seqlens)
     return None if shape is None else x.new_empty(shape)
+
+
+def _new_varlen_states(x, cu_seqlens, state_len, positions):
+    count = max(cu_seqlens.numel() - 1, 0) if positions is None else positions.numel()
+    return x.new_empty((count, *x.shape[1:], state_length(state_len)))
+
+
+def states_target(out, out_indices, state_len):
+    """state_len, which a caller's tensor has to agree with."""
+    if out is None:
+        if out_indices is not None:
+            raise ValueError("out: expected a tensor beside out_indices, got None")
+        return state_len
+    length = state_length(state_len)
+    if isinstance(out, torch.Tensor) and out.dim() == 3 and out.shape[2] != length:
+        raise ValueError(f"out: expected states of state_len = {length} steps, got {out.shape[2]}")
+    return length
 
 
 def refuse_recorded(name, state):

@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from math import prod
 
-from ._ops import backward, forward, update
+from ._ops import backward, forward, prefill, update
 
 _COUNTER = "torch.utils.flop_counter"
 
@@ -25,7 +25,13 @@ def _update(x, conv_state, weight, *others, **options):
 
 
 def _add_to(counter):
-    for operator, formula in ((forward, _forward), (backward, _backward), (update, _update)):
+    formulas = (
+        (forward, _forward),
+        (prefill, _forward),
+        (backward, _backward),
+        (update, _update),
+    )
+    for operator, formula in formulas:
         counter.register_flop_formula(operator.overloadpacket)(formula)
 
 

@@ -1,8 +1,9 @@
 """The operators that PyTorch's own machinery sees: compile, export, functorch, modes, subclasses.
 
 causal_conv1d_mps::forward and ::backward are pure; ::update writes its conv_state, and ::prefill,
-which is forward from and into a pool, its conv_states. An operator's arguments are its operation's
-inputs (_tables.py), then numbers, then inputs of later releases.
+which is forward from and into a pool, its conv_states; ::store_states is ::varlen_states into the
+caller's tensor. An operator's arguments are its operation's inputs (_tables.py), then numbers, then
+inputs of later releases.
 """
 
 import torch
@@ -18,14 +19,20 @@ NAMESPACE = "causal_conv1d_mps"
 
 _library = torch.library.Library(NAMESPACE, "DEF")
 
+_PYTORCH_THREADS = -(2**31)  # call.h
+
+UPDATE_ADDED = ("conv_state_out_indices", "cu_seqlens", "parents", "residual")
+UPDATE_OTHERS = ("Tensor(b!)? intermediate_states=None", "SymInt max_seqlen=0")
+
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
     ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
     ("prefill", ["int pad_slot_id", "int activation"], "Tensor"),
-    ("update", ["int pad_slot_id", "int activation"], "Tensor", "conv_state_out_indices"),
-    ("varlen_states", ["SymInt state_len"], "Tensor"),
+    ("update", ["int pad_slot_id", "int activation"], "Tensor", UPDATE_ADDED, UPDATE_OTHERS),
+    ("varlen_states", ["SymInt state_len"], "Tensor", ("initial_states", "positions")),
+    ("store_states", [], "()"),
 ):
-    _library.define(schema(_name, OPERATORS[_name], _numbers, _results, _added))
+    _library.define(schema(_name, OPERATORS[_name], _numbers, _results, *_added))
 _library.define("refused_gradient(Tensor dy, Tensor like) -> Tensor")
 
 _operators = getattr(torch.ops, NAMESPACE)
@@ -34,6 +41,7 @@ backward = _operators.backward.default
 prefill = _operators.prefill.default
 update = _operators.update.default
 varlen_states = _operators.varlen_states.default
+store_states = _operators.store_states.default
 refused_gradient = _operators.refused_gradient.default
 
 _DEVICES = ("CPU", "CUDA", "MPS")
@@ -186,18 +194,27 @@ def _prefill_fake(*arguments):
 # --- update ----------------------------------------------------------------------------------
 
 
-def _update_inputs(arguments):
-    """In the table's order; the dispatcher leaves out what has its default."""
-    first = len(INPUTS["update"]) - 1
-    return (*arguments[:first], arguments[first + 2] if len(arguments) > first + 2 else None)
+def update_arguments(inputs, pad_slot_id, activation, node_states, max_seqlen):
+    """In the operator's order, from inputs in the table's."""
+    first = len(inputs) - len(UPDATE_ADDED)
+    numbers = (pad_slot_id, activation)
+    return (*inputs[:first], *numbers, *inputs[first:], node_states, max_seqlen)
+
+
+def _from_operator(arguments):
+    """What update_arguments is given; the dispatcher leaves out what has its default."""
+    first, added = len(INPUTS["update"]) - len(UPDATE_ADDED), len(UPDATE_ADDED)
+    later = list(arguments[first + 2 :])
+    later += [None] * (added + 1 - len(later)) + [0] * (len(later) < added + 2)
+    *inputs, node_states, max_seqlen = later
+    return (*arguments[:first], *inputs), *arguments[first : first + 2], node_states, max_seqlen
 
 
 @_implement("update")
 def _update(*arguments):
-    inputs = _update_inputs(arguments)
-    pad_slot_id, activation = arguments[len(inputs) - 1 :][:2]
-    (y,) = _C.run("update", (*inputs, True), activation, pad_slot_id)
-    return y
+    inputs, pad_slot_id, activation, node_states, max_seqlen = _from_operator(arguments)
+    tensors = (*inputs, True, node_states)
+    return _C.run("update", tensors, activation, pad_slot_id, _PYTORCH_THREADS, max_seqlen)[0]
 
 
 @_fake("update")
@@ -206,7 +223,8 @@ def _update_fake(*arguments):
     torch._check_value(
         x.dim() in (2, 3), lambda: f"x: expected shape (B, D) or (B, D, T), got {tuple(x.shape)}"
     )
-    _check("update", _update_inputs(arguments))
+    inputs, *_ = _from_operator(arguments)
+    _check("update", inputs)
     return torch.empty_like(x)
 
 
@@ -241,23 +259,29 @@ def _refused_gradient_fake(dy, like):
     return torch.empty_like(like)
 
 
-def _change_state(name, operator):
-    """Below autograd, which hears that the operator has changed a state, and has no derivative."""
-    rows = OPERATORS[name]
-    states = [place for place, a in enumerate(rows) if a.written]
-    sources = [place for place, a in enumerate(rows) if a.differentiable]
+def _change_state(operator):
+    """Below autograd, which hears that the operator has changed states, and has no derivative."""
+    rows = operator._schema.arguments
+    name = operator._schema.name.split("::")[1]
+    numbers = {a.name for rows in INPUTS.values() for a in rows if a.differentiable}
+    sources = [place for place, a in enumerate(rows) if a.name in numbers]
+    states = [place for place, a in enumerate(rows) if a.alias_info and a.alias_info.is_write]
+
+    def given(places, arguments):  # the dispatcher leaves out what has its default
+        found = [arguments[place] for place in places if place < len(arguments)]
+        return [tensor for tensor in found if tensor is not None]
 
     def under_autograd(keyset, *arguments):
         with torch._C._AutoDispatchBelowAutograd():
             y = operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
-        given = [arguments[place] for place in sources]
-        if torch.is_grad_enabled() and any_requires_grad(*given) and not eager_transforms_active():
-            return WithoutDerivative.apply(y, *given)
-        return y
+        read = given(sources, arguments)
+        if y is None or eager_transforms_active() or not torch.is_grad_enabled():
+            return y
+        return WithoutDerivative.apply(y, *read) if any_requires_grad(*read) else y
 
     def bumping_version(keyset, *arguments):
-        for place in states:
-            increment_version(arguments[place])
+        for state in given(states, arguments):
+            increment_version(state)
         with torch._C._AutoDispatchBelowADInplaceOrView():
             return operator.redispatch(keyset & torch._C._after_ADInplaceOrView_keyset, *arguments)
 
@@ -269,17 +293,35 @@ def _change_state(name, operator):
 
 
 @_implement("varlen_states")
-def _varlen_states(x, cu_seqlens, state_len):
-    states = new_states(x, None, cu_seqlens, state_len)
-    return _C.run("varlen_states", (x, cu_seqlens, states))[0]
+def _varlen_states(x, cu_seqlens, state_len, initial_states=None, positions=None):
+    states = new_states(x, None, cu_seqlens, state_len, positions)
+    return _C.run("varlen_states", (x, cu_seqlens, initial_states, positions, None, states))[0]
 
 
 @_fake("varlen_states")
-def _varlen_states_fake(x, cu_seqlens, state_len):
+def _varlen_states_fake(x, cu_seqlens, state_len, initial_states=None, positions=None):
     state_len = state_length(state_len)
+    _check_packed(x, cu_seqlens, initial_states, positions, None)
+    count = cu_seqlens.shape[0] - 1 if positions is None else positions.shape[0]
+    return x.new_empty((count, x.shape[1], state_len))
+
+
+def _check_packed(*inputs):
+    x = inputs[0]
     torch._check_value(x.dim() == 2, lambda: f"x: expected shape (total, D), got {tuple(x.shape)}")
-    require_device("cu_seqlens", cu_seqlens, x.device, "x")
-    return x.new_empty((cu_seqlens.shape[0] - 1, x.shape[1], state_len))
+    _check("varlen_states", inputs)
+
+
+@_implement("store_states")
+def _store_states(*tensors):
+    _C.run("varlen_states", tensors)
+
+
+@_fake("store_states")
+def _store_states_fake(*tensors):
+    *inputs, states = tensors
+    _check_packed(*inputs)
+    require_device("out", states, inputs[0].device, "x")
 
 
 def _varlen_states_below_autograd(keyset, *arguments):
@@ -295,8 +337,8 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     f"{NAMESPACE}::backward", backward_gradient, setup_context=backward_context, lib=_library
 )
-_change_state("prefill", prefill)
-_change_state("update", update)
+for _operator in (prefill, update, store_states):
+    _change_state(_operator)
 _library.impl("varlen_states", _varlen_states_below_autograd, "Autograd", with_keyset=True)
 
 for _operator, _rule in (
@@ -305,5 +347,6 @@ for _operator, _rule in (
     (prefill, _vmap.looping_rule(prefill, "forward")),
     (update, _vmap.looping_rule(update, "update")),
     (varlen_states, _vmap.looping_rule(varlen_states, "varlen_states")),
+    (store_states, _vmap.looping_rule(store_states, "varlen_states")),
 ):
     torch.library.register_vmap(_operator, _rule, lib=_library)

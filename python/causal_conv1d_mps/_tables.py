@@ -33,11 +33,14 @@ RESULTS = {name: [a for a in rows if a.result] for name, rows in ARGUMENTS.items
 # Those of forward without a pool of states come first there.
 PURE = next(i for i, a in enumerate(INPUTS["forward"]) if a.written)
 
-# The inputs of each operator: forward is one that is pure, and one that changes a pool.
+# The inputs of each operator: forward and varlen_states have one that is pure, and one that writes
+# to the caller's tensors.
 OPERATORS = {
     **INPUTS,
     "forward": INPUTS["forward"][:PURE],
     "prefill": [a._replace(optional=a.optional and not a.written) for a in INPUTS["forward"]],
+    "varlen_states": [a for a in INPUTS["varlen_states"] if a.name != "out_indices"],
+    "store_states": [*INPUTS["varlen_states"], *RESULTS["varlen_states"]],
 }
 
 # What the backward pass reads of the forward pass comes first there.
@@ -71,13 +74,13 @@ def _arrange(rows, tensors):
     return tuple(tensors.get(a.name) for a in rows)
 
 
-def schema(operator, inputs, numbers, results, added=()):
+def schema(operator, inputs, numbers, results, added=(), others=()):
     """The operator's, of these inputs of an operation and these numbers.
 
     added: inputs that an earlier release did not have. They come last, so that a graph that was
-    compiled then still calls it right.
+    compiled then still calls it right, and others after them.
     """
     types = {(False, False): "Tensor", (True, False): "Tensor?", (False, True): "Tensor(a!)"}
     named = {a.name: f"{types[a.optional, a.written]} {a.name}" for a in inputs}
     later = [f"{named.pop(name)}=None" for name in added]
-    return f"{operator}({', '.join([*named.values(), *numbers, *later])}) -> {results}"
+    return f"{operator}({', '.join([*named.values(), *numbers, *later, *others])}) -> {results}"

@@ -30,6 +30,7 @@ def bind(**others):
         "without_derivative": _autograd.without_derivative,
         "activation": _checks.activation_code,
         "slot_id": _checks.meaningful_slot_id,
+        "max_seqlen": _checks.packed_length,
         "autocast": _convolution.autocast,
         "check_targets": _checks.check_targets,
         "explain": _checks.explain,

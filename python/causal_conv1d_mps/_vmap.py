@@ -7,6 +7,7 @@ with batched ones is a loop over the samples.
 
 import torch
 
+from ._checks import public_name
 from ._tables import INPUTS, RESULTS
 
 
@@ -35,6 +36,8 @@ def _without_samples(operator, in_dims, arguments):
         return torch.empty(shape, dtype=argument.dtype, device="meta")
 
     results = operator(*map(described, arguments, in_dims))
+    if results is None:
+        return None, None
     device = arguments[0].device
     if isinstance(results, torch.Tensor):
         return torch.empty((0, *results.shape), dtype=results.dtype, device=device), 0
@@ -54,6 +57,8 @@ def _loop(operator, size, in_dims, arguments):
         )
         for i in range(size)
     ]
+    if samples[0] is None:
+        return None, None
     if isinstance(samples[0], torch.Tensor):
         return torch.stack(samples), 0
     return tuple(torch.stack(parts) for parts in zip(*samples, strict=True)), (0,) * len(samples[0])
@@ -98,11 +103,14 @@ def looping_rule(operator, operation):
     """The rule of an operator that runs sample by sample."""
 
     def rule(info, in_dims, *arguments):
-        for argument, dim in zip(INPUTS[operation], in_dims, strict=False):
-            if argument.written and dim is None:
+        for argument, dim, given in zip(
+            operator._schema.arguments, in_dims, arguments, strict=False
+        ):
+            written = argument.alias_info is not None and argument.alias_info.is_write
+            if written and dim is None and given is not None:
+                name = public_name(operation, argument.name)
                 raise ValueError(
-                    f"{argument.name}: expected a batched tensor under vmap, because each sample "
-                    "changes it"
+                    f"{name}: expected a batched tensor under vmap, because each sample changes it"
                 )
         return _loop(operator, info.batch_size, in_dims, arguments)
 

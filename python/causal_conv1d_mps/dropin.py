@@ -1,7 +1,7 @@
 """install() and uninstall(): whether `import causal_conv1d` finds this package.
 
-Nothing is imported or patched: a finder on sys.meta_path answers for the name `causal_conv1d`,
-with the files in `_causal_conv1d/`, and for its distribution metadata.
+Nothing is imported or patched: a finder on sys.meta_path answers for the names `causal_conv1d` and
+`causal_conv1d_cuda`, with the files in `compat/dao/`, and for the distribution's metadata.
 """
 
 import importlib.abc
@@ -18,12 +18,13 @@ NAME = "causal_conv1d"
 # The interface that is provided, then what provides it (a PEP 440 local version).
 PROVIDED_VERSION = f"1.7.0+causal.conv1d.mps.{__version__}"
 
-_SOURCE = Path(__file__).parent / "_causal_conv1d"
+_SOURCE = Path(__file__).parent / "compat" / "dao"
+_FILES = {NAME: "__init__.py", f"{NAME}_cuda": "causal_conv1d_cuda.py"}
 
 
 _METADATA = {
     "METADATA": f"Metadata-Version: 2.1\nName: causal-conv1d\nVersion: {PROVIDED_VERSION}\n",
-    "top_level.txt": f"{NAME}\n",
+    "top_level.txt": "".join(f"{name}\n" for name in _FILES),
 }
 
 
@@ -44,10 +45,12 @@ class _Finder(importlib.abc.MetaPathFinder):
         self.evicted = {}
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != NAME:
+        if fullname not in _FILES:
             return None
         return importlib.util.spec_from_file_location(
-            NAME, _SOURCE / "__init__.py", submodule_search_locations=[str(_SOURCE)]
+            fullname,
+            _SOURCE / _FILES[fullname],
+            submodule_search_locations=[str(_SOURCE)] if fullname == NAME else None,
         )
 
     def find_distributions(self, context=None):
@@ -106,5 +109,5 @@ def _find_other():
 
 def _take_modules():
     """Remove causal_conv1d and its submodules from sys.modules, and return them."""
-    names = [name for name in sys.modules if name == NAME or name.startswith(NAME + ".")]
+    names = [name for name in sys.modules if name.split(".")[0] in _FILES]
     return {name: sys.modules.pop(name) for name in names}

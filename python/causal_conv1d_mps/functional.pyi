@@ -102,6 +102,20 @@ def causal_conv1d_update(
     pad_slot_id: int = -1,
     num_accepted_tokens: Tensor | None = None,
     conv_state_out_indices: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    max_seqlen: int | None = None,
+    parents: Tensor | None = None,
+    intermediate_states: Tensor | None = None,
+    residual: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor: ...
-def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor: ...
+def causal_conv1d_varlen_states(
+    x: Tensor,
+    cu_seqlens: Tensor,
+    state_len: int,
+    *,
+    initial_states: Tensor | None = None,
+    positions: Tensor | None = None,
+    out: Tensor | None = None,
+    out_indices: Tensor | None = None,
+) -> Tensor: ...

@@ -85,6 +85,7 @@ class CausalConv1d(_Depthwise):
         *,
         cu_seqlens=None,
         residual=None,
+        lengths=None,
     ):
         """x: (B, D, T). The other arguments are those of causal_conv1d_fn."""
         self._check_x(x, 1, "(B, D, T)")
@@ -98,6 +99,7 @@ class CausalConv1d(_Depthwise):
             activation=self.activation,
             cu_seqlens=cu_seqlens,
             residual=residual,
+            lengths=lengths,
         )
 
     def step(self, x, conv_state, **options):
@@ -141,6 +143,8 @@ class ShortConvolution(_Depthwise):
         cache=None,
         output_final_state=False,
         cu_seqlens=None,
+        *,
+        lengths=None,
     ):
         """x: (B, T, D). Returns (y, cache); cache is None unless given or asked for.
 
@@ -153,15 +157,20 @@ class ShortConvolution(_Depthwise):
             to the last real one; a row without a real step keeps it.
         output_final_state: return a cache even if none was given.
         cu_seqlens: (N+1,), the boundaries of packed sequences (B = 1).
+        lengths: (B,) int32 or int64, from 0 to T: the steps of a row from its length on are
+            padding, as with a mask that is zero there. Not together with mask or cu_seqlens.
         """
         self._check_x(x, 2, "(B, T, D)")
         if any_autocast():
             x, residual = self._autocast(x, residual)
-        seq_idx = None
-        if mask is not None:
-            if cu_seqlens is not None:
-                raise ValueError("mask: cannot be combined with cu_seqlens")
-            seq_idx = self._padding(mask, x)
+        given = [
+            name
+            for name, value in (("mask", mask), ("cu_seqlens", cu_seqlens), ("lengths", lengths))
+            if value is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]}: cannot be combined with {given[1]}")
+        padding = None if mask is None else self._padding(mask, x)
         if cache is not None:
             self._check_cache(cache, x, x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
         self._check_residual(residual, x)
@@ -170,10 +179,11 @@ class ShortConvolution(_Depthwise):
         )
         if cache is not None and not recorded:
             _checks.writable_state("cache", cache)
-        one_step = x.shape[1] == 1 and cu_seqlens is None and mask is None
+        one_step = x.shape[1] == 1 and not given
         if one_step and cache is not None and residual is None and not recorded:
             return self._update(x.squeeze(1), cache).unsqueeze(1), cache
-        return self._convolve(x, residual, cache, output_final_state, cu_seqlens, seq_idx, recorded)
+        wanted = output_final_state, recorded
+        return self._convolve(x, residual, cache, *wanted, cu_seqlens, padding, lengths)
 
     def _autocast(self, x, residual):
         names = [argument.name for argument in _tables.INPUTS["forward"]]
@@ -181,7 +191,17 @@ class ShortConvolution(_Depthwise):
         cast = autocast("forward", tuple(map(given.get, names)))
         return cast[0], cast[names.index("residual")]
 
-    def _convolve(self, x, residual, cache, output_final_state, cu_seqlens, seq_idx, recorded):
+    def _convolve(
+        self,
+        x,
+        residual,
+        cache,
+        output_final_state,
+        recorded,
+        cu_seqlens=None,
+        seq_idx=None,
+        lengths=None,
+    ):
         rows = x.transpose(1, 2)
         before = None
         if cache is not None:
@@ -195,8 +215,12 @@ class ShortConvolution(_Depthwise):
             activation=self.activation,
             cu_seqlens=cu_seqlens,
             residual=None if residual is None else residual.transpose(1, 2),
+            lengths=lengths,
         )
         if cache is not None or output_final_state:
+            if lengths is not None:
+                steps = torch.arange(x.shape[1], device=x.device)
+                seq_idx = (steps < lengths.unsqueeze(1)).to(torch.int32) - 1
             carried = self._carry(rows, cache, cu_seqlens, seq_idx)
             cache = carried if cache is None or recorded else cache.copy_(carried)
         return y.transpose(1, 2), cache
@@ -285,6 +309,6 @@ class ShortConvolution(_Depthwise):
             # The residual is added before the one rounding, as in forward().
             with torch.no_grad():
                 added = residual.reshape(rows.shape).unsqueeze(1)
-                y, _ = self._convolve(rows.unsqueeze(1), added, fresh, True, None, None, False)
+                y, _ = self._convolve(rows.unsqueeze(1), added, fresh, True, False)
             y = _states.without_derivative(y, x, self.weight, self.bias, residual)
         return y.reshape(x.shape), fresh if cache is not None or output_final_state else None

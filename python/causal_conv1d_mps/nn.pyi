@@ -44,6 +44,7 @@ class CausalConv1d(_Depthwise):
         *,
         cu_seqlens: Tensor | None = None,
         residual: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor: ...
     @overload
     def forward(
@@ -55,6 +56,7 @@ class CausalConv1d(_Depthwise):
         return_final_states: Literal[True],
         cu_seqlens: Tensor | None = None,
         residual: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]: ...
     @overload
     def forward(
@@ -66,6 +68,7 @@ class CausalConv1d(_Depthwise):
         *,
         cu_seqlens: Tensor | None = None,
         residual: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]: ...
     def step(
         self,
@@ -101,6 +104,8 @@ class ShortConvolution(_Depthwise):
         cache: Tensor | None = None,
         output_final_state: bool = False,
         cu_seqlens: Tensor | None = None,
+        *,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]: ...
     def step(
         self,

@@ -13,7 +13,8 @@ static const size_t forward_sizes[] = {offsetof(cc1d_forward_args, lengths), siz
 static const size_t backward_sizes[] = {offsetof(cc1d_backward_args, lengths), sizeof(cc1d_backward_args)};
 static const size_t update_sizes[] = {offsetof(cc1d_update_args, conv_state_out_indices),
                                       sizeof(cc1d_update_args)};
-static const size_t varlen_states_sizes[] = {sizeof(cc1d_varlen_states_args)};
+static const size_t varlen_states_sizes[] = {offsetof(cc1d_varlen_states_args, initial_states),
+                                             sizeof(cc1d_varlen_states_args)};
 
 #define TAKE(name, to, from, sizes) \
     cc1d_take_struct((name), (to), (from), (sizes), sizeof(sizes) / sizeof *(sizes))
@@ -102,6 +103,7 @@ cc1d_status cc1d_update(const cc1d_update_args *given, const cc1d_exec *exec) {
     const cc1d_arguments arguments = {.op = CC1D_OP_UPDATE,
                                       .activation = args.activation,
                                       .pad_slot_id = args.pad_slot_id,
+                                      .max_seqlen = args.max_seqlen,
                                       .tensor = {[CC1D_X] = args.x,
                                                  [CC1D_STATE] = args.conv_state,
                                                  [CC1D_WEIGHT] = args.weight,
@@ -110,16 +112,25 @@ cc1d_status cc1d_update(const cc1d_update_args *given, const cc1d_exec *exec) {
                                                  [CC1D_INDICES] = args.conv_state_indices,
                                                  [CC1D_ACCEPTED] = args.num_accepted_tokens,
                                                  [CC1D_OUT_INDICES] = args.conv_state_out_indices,
-                                                 [CC1D_OUT] = args.out}};
+                                                 [CC1D_CU] = args.cu_seqlens,
+                                                 [CC1D_PARENTS] = args.parents,
+                                                 [CC1D_RESIDUAL] = args.residual,
+                                                 [CC1D_OUT] = args.out,
+                                                 [CC1D_NODE_STATES] = args.intermediate_states}};
     return run(&arguments, exec, NULL, 0);
 }
 
 cc1d_status cc1d_varlen_states(const cc1d_varlen_states_args *given, const cc1d_exec *exec) {
     cc1d_varlen_states_args args;
     CC1D_CHECK(TAKE("args", &args, given, varlen_states_sizes));
-    const cc1d_arguments arguments = {
-        .op = CC1D_OP_VARLEN_STATES,
-        .tensor = {[CC1D_X] = args.x, [CC1D_CU] = args.cu_seqlens, [CC1D_FINAL] = args.states}};
+    const cc1d_arguments arguments = {.op = CC1D_OP_VARLEN_STATES,
+                                      .pad_slot_id = -1,
+                                      .tensor = {[CC1D_X] = args.x,
+                                                 [CC1D_CU] = args.cu_seqlens,
+                                                 [CC1D_INITIAL] = args.initial_states,
+                                                 [CC1D_POSITIONS] = args.positions,
+                                                 [CC1D_OUT_INDICES] = args.out_indices,
+                                                 [CC1D_FINAL] = args.states}};
     return run(&arguments, exec, NULL, 0);
 }
 

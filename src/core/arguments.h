@@ -24,9 +24,11 @@ typedef enum cc1d_meaning {
     CC1D_FLAGS,      /* true or false, of bools */
     CC1D_BOUNDARIES, /* of sequences */
     CC1D_POOL_ROWS,
-    CC1D_COUNTS,       /* >= 0 */
-    CC1D_STEP_COUNTS,  /* 0 to T */
-    CC1D_WINDOW_STARTS /* 1 to S-W+2: W-1 steps of a state from there on */
+    CC1D_COUNTS,        /* >= 0 */
+    CC1D_STEP_COUNTS,   /* 0 to T */
+    CC1D_WINDOW_STARTS, /* 1 to S-W+2: W-1 steps of a state from there on */
+    CC1D_TREE,          /* -1, or a step before one's own */
+    CC1D_STEPS_DONE     /* from the first boundary to the last */
 } cc1d_meaning;
 
 typedef struct cc1d_argument {
@@ -59,6 +61,7 @@ typedef struct cc1d_arguments {
     cc1d_operation op;
     int32_t activation;
     int64_t pad_slot_id;
+    int64_t max_seqlen; /* of an update with cu_seqlens */
     const cc1d_tensor *tensor[CC1D_ROLES];
 } cc1d_arguments;
 

@@ -19,6 +19,12 @@ static inline int64_t cc1d_index_at(const cc1d_view *v, int64_t i, int64_t j) {
     return value;
 }
 
+/* How many new steps row b of an update has. */
+static inline int64_t cc1d_row_steps(const cc1d_problem *p, int64_t b) {
+    const cc1d_view *cu = &p->view[CC1D_CU];
+    return cu->present ? cc1d_index_at(cu, b + 1, 0) - cc1d_index_at(cu, b, 0) : p->seqlen;
+}
+
 /* The state row that is written for batch row, or sequence, b. */
 static inline int64_t cc1d_row_written(const cc1d_problem *p, int64_t b) {
     const cc1d_role role = p->view[CC1D_OUT_INDICES].present ? CC1D_OUT_INDICES : CC1D_INDICES;

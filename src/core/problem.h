@@ -25,10 +25,10 @@ typedef enum cc1d_role {
     CC1D_BIAS,        /* dim, 1, 1 */
     CC1D_SEQ_IDX,     /* batch, time, 1 */
     CC1D_CU,          /* sequence boundary, 1, 1 */
-    CC1D_INITIAL,     /* sequence, dim, step (W-1 of them) */
+    CC1D_INITIAL,     /* sequence, dim, step (W-1 of them; varlen_states: at least S) */
     CC1D_RESIDUAL,    /* batch, dim, time */
     CC1D_OUT,         /* batch, dim, time */
-    CC1D_FINAL,       /* sequence, dim, step; varlen_states writes its states here too */
+    CC1D_FINAL,       /* sequence, dim, step; of varlen_states: its states, or rows of a pool */
     CC1D_DOUT,        /* batch, dim, time */
     CC1D_DFINAL,      /* sequence, dim, step */
     CC1D_DX,          /* batch, dim, time */
@@ -40,8 +40,11 @@ typedef enum cc1d_role {
     CC1D_INDICES,     /* batch, of forward sequence; 1, 1 */
     CC1D_ACCEPTED,    /* batch, 1, 1 */
     CC1D_LENGTHS,     /* batch, 1, 1 */
-    CC1D_OUT_INDICES, /* like CC1D_INDICES */
+    CC1D_OUT_INDICES, /* like CC1D_INDICES; of varlen_states: state, 1, 1 */
     CC1D_HAS_INITIAL, /* sequence, 1, 1; bool */
+    CC1D_POSITIONS,   /* state of varlen_states, 1, 1 */
+    CC1D_PARENTS,     /* batch, node, 1 */
+    CC1D_NODE_STATES, /* batch and node, dim, step (W-1 of them) */
     CC1D_ROLES
 } cc1d_role;
 
@@ -59,11 +62,14 @@ typedef struct cc1d_problem {
     cc1d_activation activation;
     cc1d_device device;
     int32_t device_index;
-    int64_t batch, dim, seqlen;
+    int64_t batch, dim;
+    int64_t seqlen;    /* T; of an update with cu_seqlens (batch = N), the most tokens that a row may have */
     int64_t width;     /* W; 1 for varlen_states */
     int64_t sequences; /* N with cu_seqlens, else batch: rows of the states, and of what names pool rows */
-    int64_t pool_rows; /* of CC1D_STATE */
+    int64_t entries;   /* sequences; M, states that are wanted, for varlen_states */
+    int64_t pool_rows; /* of CC1D_STATE, or of what varlen_states writes */
     int64_t state_len; /* W-1; S for varlen_states and where there is a CC1D_STATE */
+    int64_t initial_len; /* of varlen_states: steps of a row of the initial states */
     int64_t pad_slot_id;
     bool in_place; /* update: out is x, each step's y takes its place */
     cc1d_view view[CC1D_ROLES];

@@ -15,13 +15,15 @@ static const double MOST_WORK = 0x1p58;
  * -------------------------------------------------------------------------------------------------- */
 
 /* The tensor as kernels see it: (B, D) is (B, D, 1), and (total, D) is (1, D, total) seen from the side. */
-static cc1d_tensor canonical(cc1d_operation op, const cc1d_argument *argument, const cc1d_tensor *tensor) {
+static cc1d_tensor canonical(const cc1d_arguments *a, const cc1d_argument *argument,
+                             const cc1d_tensor *tensor) {
+    const char *letters = cc1d_letters_of(a, argument);
     cc1d_tensor seen = *tensor;
-    if (argument->shape[0] == 't') {
+    if (letters[0] == 't' || letters[0] == 'T') {
         seen.ndim = 3;
         seen.shape[0] = 1, seen.shape[1] = tensor->shape[1], seen.shape[2] = tensor->shape[0];
         seen.strides[0] = 0, seen.strides[1] = tensor->strides[1], seen.strides[2] = tensor->strides[0];
-    } else if (op == CC1D_OP_UPDATE && tensor->ndim == 2 && strpbrk(argument->shape, "tT")) {
+    } else if (a->op == CC1D_OP_UPDATE && tensor->ndim == 2 && letters[2]) {
         seen.ndim = 3, seen.shape[2] = 1, seen.strides[2] = 0;
     }
     return seen;
@@ -34,7 +36,7 @@ static cc1d_status take(cc1d_problem *p, const cc1d_arguments *a, const cc1d_arg
     CC1D_CHECK(cc1d_take_shape(p, a, argument));
     if (argument->role == CC1D_X)
         p->device = (cc1d_device)tensor->device, p->device_index = tensor->device_index;
-    const cc1d_tensor seen = canonical(p->op, argument, tensor);
+    const cc1d_tensor seen = canonical(a, argument, tensor);
     return cc1d_take_tensor(p, argument, &seen);
 }
 
@@ -83,8 +85,10 @@ static double at_least_one(int64_t size) { return size > 0 ? (double)size : 1; }
  * most a few times a step of work for every element of x. */
 static cc1d_status check_work(const cc1d_problem *p) {
     const double rows = at_least_one(p->batch) * at_least_one(p->dim);
-    const int64_t each = cc1d_has(p, CC1D_STATE) ? p->seqlen + p->state_len : 0;
-    const double states = at_least_one(p->sequences) * at_least_one(p->dim);
+    const int64_t each = cc1d_has(p, CC1D_STATE)          ? p->seqlen + p->state_len
+                         : p->op == CC1D_OP_VARLEN_STATES ? p->state_len
+                                                          : 0;
+    const double states = at_least_one(p->entries) * at_least_one(p->dim);
     if (rows * at_least_one(p->seqlen) * (double)(p->width + 1) <= MOST_WORK &&
         (rows > states ? rows : states) * (double)each <= MOST_WORK)
         return CC1D_OK;
@@ -95,7 +99,19 @@ static cc1d_status check_work(const cc1d_problem *p) {
                      (long long)p->state_len);
 }
 
-static cc1d_status check_state(cc1d_problem *p) {
+static cc1d_status check_max_seqlen(const cc1d_arguments *a) {
+    if (a->max_seqlen < 0)
+        return cc1d_fail(CC1D_ERROR_VALUE, "max_seqlen: expected a number >= 0, got %lld",
+                         (long long)a->max_seqlen);
+    if (a->max_seqlen > 0 && !a->tensor[CC1D_CU])
+        return cc1d_fail(CC1D_ERROR_VALUE, "max_seqlen: expected cu_seqlens beside it, got %lld without them",
+                         (long long)a->max_seqlen);
+    return CC1D_OK;
+}
+
+static cc1d_status check_state(cc1d_problem *p, const cc1d_arguments *a) {
+    const bool packed = cc1d_has(p, CC1D_CU);
+    const int64_t steps = packed ? a->max_seqlen : p->seqlen;
     const char *name = cc1d_role_name(p->op, CC1D_STATE);
     if (p->state_len < p->width - 1)
         return cc1d_fail(CC1D_ERROR_VALUE, "%s: expected state length S >= W-1 = %lld, got %lld", name,
@@ -103,15 +119,27 @@ static cc1d_status check_state(cc1d_problem *p) {
     if (!cc1d_has(p, CC1D_INDICES) && p->pool_rows < p->sequences)
         return cc1d_fail(CC1D_ERROR_VALUE,
                          "%s: expected at least %s = %lld rows without conv_state_indices, got %lld", name,
-                         cc1d_has(p, CC1D_CU) ? "N" : "B", (long long)p->sequences, (long long)p->pool_rows);
+                         packed ? "N" : "B", (long long)p->sequences, (long long)p->pool_rows);
     if (p->state_len == 0)
         p->view[CC1D_CACHE].present = false; /* an empty buffer has no position; W = 1 needs none */
-    if (cc1d_has(p, CC1D_ACCEPTED) && p->state_len < p->width - 2 + p->seqlen)
+    /* Of a tree's nodes nothing is kept there. */
+    if (cc1d_has(p, CC1D_ACCEPTED) && !cc1d_has(p, CC1D_PARENTS) && p->state_len - (p->width - 2) < steps)
         return cc1d_fail(
             CC1D_ERROR_VALUE,
-            "conv_state: expected state length S >= W-2 + T = %lld with num_accepted_tokens, got %lld",
-            (long long)(p->width - 2 + p->seqlen), (long long)p->state_len);
+            "conv_state: expected state length S >= W-2 + %s = %llu with num_accepted_tokens, got %lld",
+            packed ? "max_seqlen" : "T", (unsigned long long)(p->width - 2) + (unsigned long long)steps,
+            (long long)p->state_len);
     return CC1D_OK;
+}
+
+/* x itself as out: what is read after y has been written there must be found in the state. */
+static cc1d_status check_in_place(const cc1d_problem *p) {
+    if (p->in_place && cc1d_has(p, CC1D_PARENTS))
+        return cc1d_fail(CC1D_ERROR_VALUE, "out: expected memory of its own with parents, got x itself");
+    if (!p->in_place || p->seqlen < 2 || p->view[CC1D_STATE].dtype == p->view[CC1D_X].dtype) return CC1D_OK;
+    return cc1d_fail(CC1D_ERROR_VALUE,
+                     "out: expected memory of its own, because x has several steps and conv_state another "
+                     "dtype, got x itself");
 }
 
 /* Whether two views of one shape and dtype are the same elements. */
@@ -127,20 +155,26 @@ cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {
     p->pad_slot_id = a->pad_slot_id;
     CC1D_CHECK(check_exclusive(a));
     CC1D_CHECK(check_needs(a));
+    if (p->op == CC1D_OP_UPDATE) CC1D_CHECK(check_max_seqlen(a));
     /* x first: its sizes, dtype and device are what the others are compared with. */
     const int x = table->argument[0].role == CC1D_X ? 0 : 1;
     CC1D_CHECK(take(p, a, &table->argument[x]));
+    /* Then what says how many rows x has, where that is another argument. */
+    const bool ragged = p->op == CC1D_OP_UPDATE && a->tensor[CC1D_CU];
+    for (int i = 0; ragged && i < table->inputs; i++)
+        if (table->argument[i].role == CC1D_CU) CC1D_CHECK(take(p, a, &table->argument[i]));
     for (int i = 0; i < table->count; i++)
-        if (i != x) CC1D_CHECK(take(p, a, &table->argument[i]));
+        if (i != x && !(ragged && table->argument[i].role == CC1D_CU))
+            CC1D_CHECK(take(p, a, &table->argument[i]));
+    if (ragged && a->max_seqlen < p->seqlen) p->seqlen = a->max_seqlen;
     CC1D_CHECK(check_activation(a->activation));
     p->activation = (cc1d_activation)a->activation;
     CC1D_CHECK(check_work(p));
-    if (cc1d_has(p, CC1D_STATE)) CC1D_CHECK(check_state(p));
+    if (cc1d_has(p, CC1D_STATE)) CC1D_CHECK(check_state(p, a));
+    if (p->op == CC1D_OP_VARLEN_STATES && cc1d_has(p, CC1D_INITIAL) && p->initial_len < p->state_len)
+        return cc1d_fail(CC1D_ERROR_VALUE, "initial_states: expected at least S = %lld steps, got %lld",
+                         (long long)p->state_len, (long long)p->initial_len);
     p->in_place = p->op == CC1D_OP_UPDATE && is_same(&p->view[CC1D_X], &p->view[CC1D_OUT]);
-    if (p->in_place && p->seqlen > 1 && p->view[CC1D_STATE].dtype != p->view[CC1D_X].dtype)
-        return cc1d_fail(
-            CC1D_ERROR_VALUE,
-            "out: expected memory of its own, because x has several steps and conv_state another "
-            "dtype, got x itself");
+    CC1D_CHECK(check_in_place(p));
     return cc1d_check_overlap(p);
 }

@@ -30,6 +30,7 @@ static cc1d_status check_parameter(const cc1d_problem *p, const cc1d_argument *a
 
 /* Steps are rounded to a state's dtype when they are stored there. */
 static cc1d_status check_state(const cc1d_problem *p, const cc1d_argument *argument, int32_t dtype) {
+    if (argument->role == CC1D_NODE_STATES) return check_alike(p, argument, dtype, CC1D_STATE);
     const bool wide = p->view[CC1D_X].dtype == CC1D_FLOAT64;
     if (wide) return check_alike(p, argument, dtype, CC1D_X);
     if (cc1d_use_of(dtype) == CC1D_USE_NUMBERS && dtype != CC1D_FLOAT64) return CC1D_OK;

@@ -177,13 +177,17 @@ static int64_t channel_blocks(const cc1d_problem *p) {
     return (p->dim + STAGE_CHANNELS - 1) / STAGE_CHANNELS;
 }
 
-/* One block of channels of one row of the states; false where that is padding. */
-static bool state_bounds(const job *j, int64_t index, cc1d_segment *s) {
-    const cc1d_problem *p = j->p;
+/* The channels of block `index`; returns the row that it is of. */
+static int64_t block_bounds(const cc1d_problem *p, int64_t index, cc1d_segment *s) {
     const int64_t blocks = channel_blocks(p);
     s->d0 = index % blocks * STAGE_CHANNELS;
     s->d1 = s->d0 + STAGE_CHANNELS < p->dim ? s->d0 + STAGE_CHANNELS : p->dim;
-    const bool live = cc1d_cpu_sequence(p, index / blocks, s);
+    return index / blocks;
+}
+
+/* Sequence n, all of it; false where it is padding. */
+static bool state_bounds(const job *j, int64_t n, cc1d_segment *s) {
+    const bool live = cc1d_cpu_sequence(j->p, n, s);
     s->t0 = s->start;
     s->t1 = s->end;
     if (j->last) s->last = j->last[s->b];
@@ -193,15 +197,28 @@ static bool state_bounds(const job *j, int64_t index, cc1d_segment *s) {
 static void states_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j, index, &s);
+    state_bounds(j, block_bounds(j->p, index, &s), &s);
     if (cc1d_has_ids(j->p)) s.last = cc1d_cpu_last_step(j->p, s.b);
-    cc1d_cpu_final_states(j->p, &s);
+    cc1d_cpu_final_states(j->p, &s, s.n);
+}
+
+static void wanted_states_task(void *context, int64_t index) {
+    const job *j = context;
+    const cc1d_problem *p = j->p;
+    const cc1d_view *positions = &p->view[CC1D_POSITIONS];
+    cc1d_segment s;
+    const int64_t m = block_bounds(p, index, &s);
+    if (cc1d_row_read(p, m) < 0) return;
+    const int64_t last = positions->present ? cc1d_index_at(positions, m, 0) - 1 : 0;
+    state_bounds(j, positions->present ? cc1d_cpu_sequence_at(p, last) : m, &s);
+    if (positions->present) s.last = last;
+    cc1d_cpu_final_states(p, &s, cc1d_row_written(p, m));
 }
 
 static void pool_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    if (state_bounds(j, index, &s)) cc1d_cpu_pool_row(j->p, &s);
+    if (state_bounds(j, block_bounds(j->p, index, &s), &s)) cc1d_cpu_pool_row(j->p, &s);
 }
 
 static void last_task(void *context, int64_t index) {
@@ -212,7 +229,7 @@ static void last_task(void *context, int64_t index) {
 static void dinitial_task(void *context, int64_t index) {
     const job *j = context;
     cc1d_segment s;
-    state_bounds(j, index, &s);
+    state_bounds(j, block_bounds(j->p, index, &s), &s);
     cc1d_cpu_dinitial(j->p, &s);
 }
 
@@ -278,17 +295,18 @@ static cc1d_exec limited(const cc1d_exec *exec, int64_t elements) {
     return limited;
 }
 
-static void run_states(const job *j, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
+static void run_states(const job *j, int64_t rows, const cc1d_exec *exec, void (*task)(void *, int64_t)) {
     const cc1d_problem *p = j->p;
-    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(p->sequences, p->dim), p->state_len));
-    if (p->state_len > 0) cc1d_parallel(&e, p->sequences * channel_blocks(p), task, (void *)j);
+    const cc1d_exec e = limited(exec, cc1d_times(cc1d_times(rows, p->dim), p->state_len));
+    if (p->state_len > 0) cc1d_parallel(&e, rows * channel_blocks(p), task, (void *)j);
 }
 
 static void run_forward(job *j, const cc1d_exec *exec) {
     const cc1d_exec e = limited(exec, j->p->batch * j->p->dim * j->p->seqlen);
     cc1d_parallel(&e, j->how->split.items, forward_task, j);
-    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, exec, states_task);
-    if (cc1d_has(j->p, CC1D_STATE) && cc1d_cpu_writes_pool(j->p)) run_states(j, exec, pool_task);
+    if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, j->p->sequences, exec, states_task);
+    if (cc1d_has(j->p, CC1D_STATE) && cc1d_cpu_writes_pool(j->p))
+        run_states(j, j->p->sequences, exec, pool_task);
 }
 
 static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
@@ -302,7 +320,7 @@ static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
     if (j->last) cc1d_parallel(&e, p->batch, last_task, j);
     e = limited(exec, p->batch * p->dim * p->seqlen);
     cc1d_parallel(&e, j->how->split.tasks, backward_task, j);
-    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, exec, dinitial_task);
+    if (cc1d_has(p, CC1D_DINITIAL)) run_states(j, p->sequences, exec, dinitial_task);
     if (!wants_sums(p)) return;
     e = limited(exec, cc1d_times(j->how->split.b_count * j->how->split.t_count * p->dim, p->width + 1));
     cc1d_parallel(&e, channel_blocks(p), reduce_task, j);
@@ -311,16 +329,37 @@ static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
 typedef struct update_job {
     const cc1d_problem *p;
     const cc1d_cpu_kernels *kernels;
-    int64_t d_chunk, d_count, b_chunk;
+    int64_t d_chunk, d_count, b_chunk, b_count;
 } update_job;
+
+/* A row of a ragged update as a call of its own steps. Its first and last row are what lies before and behind
+ * all rows: padding. */
+static int64_t enter_row(const cc1d_problem *p, int64_t b, cc1d_problem *one) {
+    static const cc1d_role roles[] = {CC1D_X, CC1D_RESIDUAL, CC1D_OUT};
+    const cc1d_view *cu = &p->view[CC1D_CU];
+    const int64_t begin = b < 0 ? 0 : cc1d_index_at(cu, b, 0);
+    const int64_t end = b < p->batch ? cc1d_index_at(cu, b + 1, 0) : p->view[CC1D_X].shape[2];
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (cc1d_has(p, roles[i])) one->view[roles[i]].data = cc1d_element(&p->view[roles[i]], 0, 0, begin);
+    one->seqlen = end - begin;
+    return b < 0 || b == p->batch ? -1 : cc1d_row_read(p, b);
+}
 
 static void update_task(void *context, int64_t index) {
     const update_job *j = context;
     const cc1d_problem *p = j->p;
     const int64_t d0 = index % j->d_count * j->d_chunk, b0 = index / j->d_count * j->b_chunk;
     const int64_t d1 = d0 + j->d_chunk < p->dim ? d0 + j->d_chunk : p->dim;
-    for (int64_t b = b0; b < b0 + j->b_chunk && b < p->batch; b++)
-        j->kernels->update(p, b, cc1d_row_read(p, b), d0, d1);
+    const int64_t b1 = b0 + j->b_chunk < j->b_count ? b0 + j->b_chunk : j->b_count;
+    if (!cc1d_has(p, CC1D_CU)) {
+        for (int64_t b = b0; b < b1; b++) j->kernels->update(p, b, cc1d_row_read(p, b), d0, d1);
+        return;
+    }
+    cc1d_problem one = *p;
+    for (int64_t b = b0 - 1; b < b1 - 1; b++) {
+        const int64_t row = enter_row(p, b, &one);
+        if (one.seqlen > 0) j->kernels->update(&one, b, row, d0, d1);
+    }
 }
 
 static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const cc1d_exec *exec) {
@@ -330,8 +369,9 @@ static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const c
     if (j.d_chunk < 1) return;
     j.d_count = (p->dim + j.d_chunk - 1) / j.d_chunk;
     j.b_chunk = channels / j.d_chunk;
+    j.b_count = p->batch + (cc1d_has(p, CC1D_CU) ? 2 : 0);
     const cc1d_exec e = limited(exec, cc1d_times(p->batch * p->dim, work));
-    cc1d_parallel(&e, (p->batch + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
+    cc1d_parallel(&e, (j.b_count + j.b_chunk - 1) / j.b_chunk * j.d_count, update_task, &j);
 }
 
 static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_exec *exec, void *memory) {
@@ -340,7 +380,7 @@ static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_ex
     case CC1D_OP_FORWARD: run_forward(&j, exec); break;
     case CC1D_OP_BACKWARD: run_backward(&j, exec, memory); break;
     case CC1D_OP_UPDATE: run_update(p, j.kernels, exec); break;
-    default: run_states(&j, exec, states_task); break;
+    default: run_states(&j, p->entries, exec, wanted_states_task); break;
     }
     cc1d_ran("cpu", j.kernels->name, cc1d_tables[p->op].name);
     return CC1D_OK;

@@ -1,6 +1,7 @@
 /* last_steps.c - see last_steps.h. */
 #include "last_steps.h"
 
+#include "convert.h"
 #include "taps.h"
 
 int64_t cc1d_cpu_last_step(const cc1d_problem *p, int64_t b) {
@@ -9,22 +10,30 @@ int64_t cc1d_cpu_last_step(const cc1d_problem *p, int64_t b) {
     return step;
 }
 
-void cc1d_cpu_final_states(const cc1d_problem *p, const cc1d_segment *s) {
+/* As it is, or rounded to a state's own dtype; float64 never meets another one. */
+static void copy_element(char *to, int32_t to_dtype, const char *from, int32_t from_dtype) {
+    if (to_dtype == from_dtype)
+        memcpy(to, from, cc1d_itemsize(to_dtype));
+    else
+        cc1d_store_f32(to, to_dtype, cc1d_load_f32(from, from_dtype));
+}
+
+void cc1d_cpu_final_states(const cc1d_problem *p, const cc1d_segment *s, int64_t row) {
     const cc1d_view *out = &p->view[CC1D_FINAL];
-    const size_t item = cc1d_itemsize(out->dtype);
+    const int64_t before = p->view[CC1D_INITIAL].shape[2];
     for (int64_t j = 0; j < p->state_len; j++) {
-        /* varlen_states has no initial states, and may ask for more steps than there are. */
         const int64_t step = s->last - p->state_len + 1 + j;
         const cc1d_view *from = &p->view[step >= s->start ? CC1D_X : CC1D_INITIAL];
         const bool kept = from->present && cc1d_is_kept(p, s, step);
         for (int64_t d = s->d0; d < s->d1; d++) {
-            char *to = cc1d_element(out, s->n, d, j);
+            char *to = cc1d_element(out, row, d, j);
             if (!kept)
-                memset(to, 0, item);
+                memset(to, 0, cc1d_itemsize(out->dtype));
             else if (step >= s->start)
-                memcpy(to, cc1d_element(from, s->b, d, step), item);
+                copy_element(to, out->dtype, cc1d_element(from, s->b, d, step), from->dtype);
             else
-                memcpy(to, cc1d_element(from, s->n, d, step - s->start + p->state_len), item);
+                copy_element(to, out->dtype, cc1d_element(from, s->n, d, step - s->start + before),
+                             from->dtype);
         }
     }
 }

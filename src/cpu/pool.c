@@ -17,5 +17,6 @@ void cc1d_cpu_pool_row(const cc1d_problem *p, const cc1d_segment *s) {
     for (int64_t i = 0; i < kept && !s->past; i++)
         cc1d_copy(cc1d_element(pool, to, s->d0, i), pool->stride[1], (const char *)&zero, 0, s->d1 - s->d0,
                   (int64_t)cc1d_itemsize(pool->dtype));
-    for (int64_t i = kept; i < size; i++) cc1d_store_step(p, s->b, to, s->d0, s->d1, i, s->end - size + i);
+    for (int64_t i = kept; i < size; i++)
+        cc1d_store_step(p, pool, s->b, to, s->d0, s->d1, i, s->end - size + i);
 }

@@ -47,7 +47,7 @@ static void backward(const cc1d_problem *p, cc1d_path path, const cc1d_segment *
 static void update(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
     for (int64_t d = d0; d < d1; d++) {
         (is_double(p) ? update_f64 : update_f32)(p, b, row, d);
-        if (row >= 0 && !p->in_place) cc1d_update_state(p, b, row, d, d + 1);
+        cc1d_update_after(p, b, row, d, d + 1);
     }
 }
 

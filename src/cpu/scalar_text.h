@@ -138,16 +138,19 @@ static void NAME(dinitial)(const cc1d_problem *p, const cc1d_segment *s) {
 }
 
 static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d) {
+    const cc1d_view *residual = &p->view[CC1D_RESIDUAL];
     for (int64_t t = 0; t < p->seqlen; t++) {
         REAL y = 0;
         if (row >= 0) {
             REAL acc = NAME(bias)(p, d);
             for (int64_t k = 0; k < p->width; k++) {
                 int32_t dtype;
-                const char *at = tap_address(p, b, row, d, t, t - (p->width - 1) + k, &dtype);
+                const char *at =
+                    tap_address(p, b, row, d, t, cc1d_update_tap(p, b, t, p->width - 1 - k), &dtype);
                 acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, dtype), acc);
             }
             y = NAME(activated)(p, acc);
+            if (residual->present) y += NAME(load)(cc1d_element(residual, b, d, t), residual->dtype);
             if (p->in_place) cc1d_update_state_step(p, b, row, d, t);
         }
         NAME(store)(&p->view[CC1D_OUT], b, d, t, y);

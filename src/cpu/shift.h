@@ -7,10 +7,17 @@
 #include "pack.h"
 #include "taps.h"
 
-/* Stores step t of channels d0..d1-1 in a column of a state row, rounded to its dtype. */
-static inline void cc1d_store_step(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1,
-                                   int64_t column, int64_t t) {
-    const cc1d_view *state = &p->view[CC1D_STATE], *x = &p->view[CC1D_X];
+/* The step that is `back` taps before step t: of the new ones, or < 0 of the state, whose last is -1. */
+static inline int64_t cc1d_update_tap(const cc1d_problem *p, int64_t b, int64_t t, int64_t back) {
+    if (!cc1d_has(p, CC1D_PARENTS)) return t - back;
+    for (; back > 0 && t >= 0; back--) t = cc1d_index_at(&p->view[CC1D_PARENTS], b, t);
+    return t - back;
+}
+
+/* Stores step t of channels d0..d1-1 in a column of a row of states, rounded to their dtype. */
+static inline void cc1d_store_step(const cc1d_problem *p, const cc1d_view *state, int64_t b, int64_t row,
+                                   int64_t d0, int64_t d1, int64_t column, int64_t t) {
+    const cc1d_view *x = &p->view[CC1D_X];
     if (state->dtype == x->dtype) {
         cc1d_copy(cc1d_element(state, row, d0, column), state->stride[1], cc1d_element(x, b, d0, t),
                   x->stride[1], d1 - d0, (int64_t)cc1d_itemsize(x->dtype));
@@ -67,17 +74,18 @@ static inline void cc1d_update_state_step(const cc1d_problem *p, int64_t b, int6
         moved = t > 0 ? 0 : column, shift = cc1d_index_at(&p->view[CC1D_ACCEPTED], b, 0);
     }
     cc1d_move_columns(p, from, to, d, d + 1, shift, moved);
-    if (column >= 0) cc1d_store_step(p, b, to, d, d + 1, column, t);
+    if (column >= 0) cc1d_store_step(p, &p->view[CC1D_STATE], b, to, d, d + 1, column, t);
 }
 
 /* Moves channels d0..d1-1 of the state of row `row` past the call's steps, into the row that is written. */
 static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
     const int64_t size = p->state_len, steps = p->seqlen, to = cc1d_row_written(p, b);
+    const cc1d_view *state = &p->view[CC1D_STATE];
     if (cc1d_has(p, CC1D_CACHE)) {
         const int64_t position = cc1d_index_at(&p->view[CC1D_CACHE], b, 0) % size;
         cc1d_move_columns(p, row, to, d0, d1, 0, size);
         for (int64_t t = steps > size ? steps - size : 0; t < steps; t++)
-            cc1d_store_step(p, b, to, d0, d1, (position + t) % size, t);
+            cc1d_store_step(p, state, b, to, d0, d1, (position + t) % size, t);
         return;
     }
     int64_t end = size, shift = steps;
@@ -87,7 +95,31 @@ static inline void cc1d_update_state(const cc1d_problem *p, int64_t b, int64_t r
     }
     const int64_t kept = end - steps > 0 ? end - steps : 0; /* old steps that stay */
     cc1d_move_columns(p, row, to, d0, d1, shift, kept);
-    for (int64_t i = kept; i < end; i++) cc1d_store_step(p, b, to, d0, d1, i, steps - end + i);
+    for (int64_t i = kept; i < end; i++) cc1d_store_step(p, state, b, to, d0, d1, i, steps - end + i);
+}
+
+/* The state after each node of a tree, zeros of a row of padding. */
+static inline void cc1d_node_states(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
+    static const char zero[sizeof(double)];
+    const cc1d_view *state = &p->view[CC1D_STATE], *nodes = &p->view[CC1D_NODE_STATES];
+    const int64_t columns = p->width - 1, item = (int64_t)cc1d_itemsize(nodes->dtype);
+    for (int64_t t = 0; t < p->seqlen; t++)
+        for (int64_t i = 0; i < columns; i++) {
+            const int64_t to = b * p->seqlen + t;
+            const int64_t step = row < 0 ? 0 : cc1d_update_tap(p, b, t, columns - 1 - i);
+            if (row >= 0 && step >= 0)
+                cc1d_store_step(p, nodes, b, to, d0, d1, i, step);
+            else
+                cc1d_copy(cc1d_element(nodes, to, d0, i), nodes->stride[1],
+                          row < 0 ? zero : cc1d_element(state, row, d0, cc1d_update_position(p, b, step)),
+                          row < 0 ? 0 : state->stride[1], d1 - d0, item);
+        }
+}
+
+/* What a call leaves besides y: its rows' states moved on, or those of a tree's nodes. */
+static inline void cc1d_update_after(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1) {
+    if (cc1d_has(p, CC1D_NODE_STATES)) cc1d_node_states(p, b, row, d0, d1);
+    if (!cc1d_has(p, CC1D_PARENTS) && row >= 0 && !p->in_place) cc1d_update_state(p, b, row, d0, d1);
 }
 
 #endif

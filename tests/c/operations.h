@@ -129,26 +129,36 @@ static cc1d_status backward_ids(void) { return backward_with(false); }
 static cc1d_status update_circular(void) { return update_with(true); }
 static cc1d_status update_accepted(void) { return update_with(false); }
 
-static cc1d_status varlen_states(void) {
+static cc1d_status varlen_states_with(bool pool) {
     cc1d_tensor x = check_tensor(f_x, CC1D_FLOAT32, 2, T, D, 0), cu = integers(i_cu, N + 1);
     cc1d_tensor states = check_tensor(f_final.data, CC1D_FLOAT32, 3, N, D, S);
-    const cc1d_varlen_states_args args = {.size = sizeof args, .x = &x, .cu_seqlens = &cu, .states = &states};
+    cc1d_tensor initial = check_tensor(f_initial, CC1D_FLOAT32, 3, N, D, W - 1);
+    cc1d_tensor positions = integers(i_cache, ROWS), rows = integers(i_rows, ROWS);
+    const cc1d_tensor few = check_tensor(f_state.data, CC1D_FLOAT32, 3, POOL, D, W - 1);
+    const cc1d_varlen_states_args args = {.size = sizeof args,
+                                          .x = &x,
+                                          .cu_seqlens = &cu,
+                                          .states = pool ? &few : &states,
+                                          .initial_states = pool ? &initial : NULL,
+                                          .positions = pool ? &positions : NULL,
+                                          .out_indices = pool ? &rows : NULL};
     const cc1d_exec exec = make_exec();
     return cc1d_varlen_states(&args, &exec);
 }
+
+static cc1d_status varlen_states(void) { return varlen_states_with(false); }
+static cc1d_status varlen_states_pool(void) { return varlen_states_with(true); }
 
 typedef struct operation {
     const char *name;
     cc1d_status (*run)(void);
 } operation;
 
-static const operation operations[] = {{"forward, cu_seqlens", forward_packed},
-                                       {"forward, seq_idx", forward_ids},
-                                       {"backward, cu_seqlens", backward_packed},
-                                       {"backward, seq_idx", backward_ids},
-                                       {"update, cache_seqlens", update_circular},
-                                       {"update, num_accepted_tokens", update_accepted},
-                                       {"varlen_states", varlen_states}};
+static const operation operations[] = {
+    {"forward, cu_seqlens", forward_packed},    {"forward, seq_idx", forward_ids},
+    {"backward, cu_seqlens", backward_packed},  {"backward, seq_idx", backward_ids},
+    {"update, cache_seqlens", update_circular}, {"update, num_accepted_tokens", update_accepted},
+    {"varlen_states", varlen_states},           {"varlen_states, positions", varlen_states_pool}};
 enum { OPERATIONS = sizeof operations / sizeof *operations };
 
 /* ---- What a call wrote ---- */

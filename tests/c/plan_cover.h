@@ -51,6 +51,7 @@ static inline cc1d_problem convolution(cc1d_operation op, int dtype, layout how,
                       .seqlen = t,
                       .width = w,
                       .sequences = b,
+                      .entries = b,
                       .state_len = w - 1};
     p.view[CC1D_X] = tensor_of(dtype, how, b, d, t);
     p.view[CC1D_WEIGHT] = view_of(CC1D_FLOAT32, d, w, 1, w, 1, 1);
@@ -152,7 +153,7 @@ static inline void cover_elements(const cover *c, const cc1d_launch *l, const cc
     const int64_t b = row + slab * (uint32_t)q->slab;
     const bool states = l->kernel == cc1d_kernel_names[CC1D_KERNEL_VARLEN_STATES],
                time = states || l->key[CC1D_KEY_TIME_FASTEST];
-    if (b < (states ? q->sequences : q->batch)) cover_element(c, b, time ? slow : fast, time ? fast : slow);
+    if (b < q->batch) cover_element(c, b, time ? slow : fast, time ? fast : slow);
 }
 
 static inline bool is(const cc1d_launch *l, cc1d_kernel kernel) {

@@ -192,9 +192,13 @@ static void test_arbitrary(void) {
                                                   [CC1D_INDICES] = use_indices}};
         passed += check_prepared(&update);
         x.ndim = 2;
-        const cc1d_arguments varlen = {
-            .op = CC1D_OP_VARLEN_STATES,
-            .tensor = {[CC1D_X] = &x, [CC1D_CU] = &indices, [CC1D_FINAL] = &states}};
+        const cc1d_arguments varlen = {.op = CC1D_OP_VARLEN_STATES,
+                                       .tensor = {[CC1D_X] = &x,
+                                                  [CC1D_CU] = &indices,
+                                                  [CC1D_INITIAL] = use_indices ? &like : NULL,
+                                                  [CC1D_POSITIONS] = use_indices,
+                                                  [CC1D_OUT_INDICES] = use_indices,
+                                                  [CC1D_FINAL] = &states}};
         passed += check_prepared(&varlen);
     }
     CHECK(passed > 100);

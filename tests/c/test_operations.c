@@ -195,6 +195,39 @@ static void test_packing(void) {
     CHECK(memcmp(states_data, final_data, sizeof states_data) == 0);
 }
 
+/* A state after any step: of the sequence that the step belongs to, and what came before it. */
+static void test_positions(void) {
+    enum { N = 3, M = 6, STEPS = 2, ROWS = 8 };
+    const int64_t bounds[N + 1] = {1, 4, 4, 7}, positions[M] = {4, 1, 5, 99, 7, 2},
+                             rows[M] = {0, 7, 3, -1, 5, 2};
+    const float want[ROWS][STEPS] = {{3, 4}, {7, 7}, {-1, 2}, {-5, 5}, {7, 7}, {6, 7}, {7, 7}, {-2, -1}};
+    float xs[9], past[N][STEPS + 1], found[ROWS][STEPS];
+    for (int t = 0; t < 9; t++) xs[t] = (float)(t + 1);
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i <= STEPS; i++) past[n][i] = (float)(-2 * n - 1 - (STEPS - i));
+    for (int i = 0; i < ROWS * STEPS; i++) found[i / STEPS][i % STEPS] = 7;
+    const cc1d_tensor x = check_tensor(xs, CC1D_FLOAT32, 2, 9, 1, 0),
+                      cu = check_tensor((void *)bounds, CC1D_INT64, 1, N + 1, 0, 0),
+                      initial = check_tensor(past, CC1D_FLOAT32, 3, N, 1, STEPS + 1),
+                      at = check_tensor((void *)positions, CC1D_INT64, 1, M, 0, 0),
+                      to = check_tensor((void *)rows, CC1D_INT64, 1, M, 0, 0),
+                      pool = check_tensor(found, CC1D_FLOAT32, 3, ROWS, 1, STEPS);
+    const cc1d_varlen_states_args args = {.size = sizeof args,
+                                          .x = &x,
+                                          .cu_seqlens = &cu,
+                                          .states = &pool,
+                                          .initial_states = &initial,
+                                          .positions = &at,
+                                          .out_indices = &to};
+    CHECK_STATUS(cc1d_varlen_states(&args, NULL), CC1D_OK);
+    CHECK(memcmp(found, want, sizeof want) == 0);
+    cc1d_varlen_states_args old = args; /* of 0.1, which ends before them */
+    const cc1d_tensor ends = check_tensor(found, CC1D_FLOAT32, 3, N, 1, STEPS);
+    old.size = offsetof(cc1d_varlen_states_args, initial_states), old.states = &ends;
+    CHECK_STATUS(cc1d_varlen_states(&old, NULL), CC1D_OK);
+    CHECK(found[0][1] == 4 && found[1][1] == 0 && found[2][0] == 6);
+}
+
 /* The final state is that of the last step that is no padding; its gradient goes back where it came from. */
 static void test_padding(void) {
     enum { ROWS = 5, STEPS = 4, PAST = 2 };
@@ -260,9 +293,10 @@ static void test_empty(void) {
 }
 
 int main(void) {
-    const check_test tests[] = {{"forward", test_forward},   {"same steps", test_same_steps},
-                                {"backward", test_backward}, {"packing", test_packing},
-                                {"padding", test_padding},   {"empty", test_empty}};
+    const check_test tests[] = {{"forward", test_forward},     {"same steps", test_same_steps},
+                                {"backward", test_backward},   {"packing", test_packing},
+                                {"positions", test_positions}, {"padding", test_padding},
+                                {"empty", test_empty}};
     int failed = 0;
     const char *name;
     for (int i = 0; (name = cc1d_cpu_implementation(i)); i++) {

@@ -68,6 +68,29 @@ static void test_states_cover(void) {
     }
 }
 
+/* States of positions: as many as those, whatever the sequences and the rows that they are written to. */
+static void test_positions_cover(void) {
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        enum { ROWS = 1000, STEPS = 5 };
+        const int64_t wanted = 2 * shapes[s][0] + 1;
+        cc1d_problem p = convolution(CC1D_OP_VARLEN_STATES, CC1D_FLOAT16, TIME, 1, shapes[s][1], 64, 1);
+        p.view[CC1D_CU] = view_of(CC1D_INT32, 2, 1, 1, 1, 1, 1);
+        p.view[CC1D_POSITIONS] = p.view[CC1D_OUT_INDICES] = view_of(CC1D_INT64, wanted, 1, 1, 1, 1, 1);
+        p.view[CC1D_INITIAL] = view_of(CC1D_FLOAT32, 1, p.dim, STEPS + 2, 1, STEPS + 2, 1);
+        p.view[CC1D_FINAL] = view_of(CC1D_BFLOAT16, ROWS, p.dim, STEPS, p.dim * STEPS, STEPS, 1);
+        p.entries = wanted, p.pool_rows = ROWS, p.state_len = STEPS, p.initial_len = STEPS + 2;
+        cc1d_plan plan;
+        CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+        CHECK(plan.launch_count == 1 && is(&plan.launch[0], CC1D_KERNEL_VARLEN_STATES));
+        CHECK(binds(&plan.launch[0], CC1D_POSITIONS) && binds(&plan.launch[0], CC1D_OUT_INDICES));
+        check_limits(&plan.launch[0]);
+        check_cover(&p, &plan.launch[0], wanted, STEPS);
+        p.entries = 0;
+        CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+        CHECK(plan.launch_count == 0);
+    }
+}
+
 /* Which (sequence, channel) each thread of the pool's launch takes. */
 static void check_pool_cover(const cc1d_problem *p, const cc1d_launch *l) {
     cc1d_conv_params q;
@@ -341,7 +364,7 @@ static void test_too_large(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int how = TIME; how <= CHANNEL; how++) {
             cc1d_problem p = convolution(cases[i].op, CC1D_FLOAT32, (layout)how, 1, 1, 8, 4);
-            p.batch = p.sequences = cases[i].batch;
+            p.batch = p.sequences = p.entries = cases[i].batch;
             p.dim = cases[i].dim;
             p.seqlen = cases[i].seqlen;
             p.width = cases[i].width;
@@ -419,6 +442,7 @@ int main(void) {
         {"forward computes every element once", test_forward_covers},
         {"backward computes every element once", test_backward_covers},
         {"states: every element once", test_states_cover},
+        {"states of positions", test_positions_cover},
         {"a pool: every row once", test_pool},
         {"a pool that is not read", test_pool_alone},
         {"a pool with rows far apart", test_pool_rows_far_apart},

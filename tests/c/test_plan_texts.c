@@ -32,7 +32,7 @@ static void check_few_texts(cc1d_device device, const int most[4], int dtype, la
         add_texts(&prefill, &p);
         p = convolution(CC1D_OP_FORWARD, dtype, how, 1, dim, t, 4);
         p.device = device;
-        p.sequences = 1 + t % 64;
+        p.sequences = p.entries = 1 + t % 64;
         p.view[CC1D_CU] = view_of(CC1D_INT32, p.sequences + 1, 1, 1, 1, 1, 1);
         add_pool(&p, CC1D_FLOAT32, 100, 3 + t % 5, (dim + t) << 31); /* other rows, the same texts */
         add_texts(&pool, &p);

@@ -176,25 +176,37 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->out_indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
-    *a = (cc1d_arguments){.op = CC1D_OP_UPDATE,
-                          .activation = below(2),
-                          .pad_slot_id = -1,
-                          .tensor = {[CC1D_X] = &t->x,
-                                     [CC1D_STATE] = &t->state,
-                                     [CC1D_WEIGHT] = &t->weight,
-                                     [CC1D_BIAS] = MAYBE(bias),
-                                     [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
-                                     [CC1D_INDICES] = with_indices ? &t->indices : NULL,
-                                     [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
-                                     [CC1D_OUT_INDICES] = with_indices && below(2) ? &t->out_indices : NULL,
-                                     [CC1D_OUT] = state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out}};
+    *a =
+        (cc1d_arguments){.op = CC1D_OP_UPDATE,
+                         .activation = below(2),
+                         .pad_slot_id = -1,
+                         .tensor = {[CC1D_X] = &t->x,
+                                    [CC1D_STATE] = &t->state,
+                                    [CC1D_WEIGHT] = &t->weight,
+                                    [CC1D_BIAS] = MAYBE(bias),
+                                    [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
+                                    [CC1D_INDICES] = with_indices ? &t->indices : NULL,
+                                    [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
+                                    [CC1D_OUT_INDICES] = with_indices && below(2) ? &t->out_indices : NULL,
+                                    [CC1D_OUT] = state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out}};
 }
 
 static void varlen_states(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->x = tensor(s->dtype, 2, s->seqlen, s->dim, 0, TIME_CONTIGUOUS);
-    t->final = tensor(s->dtype, 3, 4, s->dim, 1 + below(6), s->layout);
+    const int positions = below(2), pool = below(2), length = 1 + below(6);
+    const int32_t states = s->dtype == CC1D_FLOAT64 || below(2) ? s->dtype : (int32_t)below(3);
+    t->initial = tensor(s->dtype == CC1D_FLOAT64 ? s->dtype : (int32_t)below(3), 3, 4, s->dim,
+                        length + below(2), s->layout);
+    t->indices = t->out_indices = tensor(s->index, 1, positions ? 6 : 4, 0, 0, TIME_CONTIGUOUS);
+    t->final = tensor(states, 3, (positions ? 6 : 4) + 3 * pool, s->dim, length, s->layout);
     *a = (cc1d_arguments){.op = CC1D_OP_VARLEN_STATES,
-                          .tensor = {[CC1D_X] = &t->x, [CC1D_CU] = &t->cu_seqlens, [CC1D_FINAL] = &t->final}};
+                          .pad_slot_id = -1,
+                          .tensor = {[CC1D_X] = &t->x,
+                                     [CC1D_CU] = &t->cu_seqlens,
+                                     [CC1D_INITIAL] = MAYBE(initial),
+                                     [CC1D_POSITIONS] = positions ? &t->indices : NULL,
+                                     [CC1D_OUT_INDICES] = pool ? &t->out_indices : NULL,
+                                     [CC1D_FINAL] = &t->final}};
 }
 
 /* ---- Kernels ----------------------------------------------------------------------------------- */

@@ -87,6 +87,7 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
         case FUZZ_IDS:
             values[i] = i % columns && random % 4 ? values[i - 1] : (int64_t)(random / 4 % 5) - 1;
             break;
+        case FUZZ_POSITIONS:
         case FUZZ_BOUNDS: values[i] = (int64_t)(random % ((uint64_t)length + 1)); break;
         case FUZZ_OTHER_ROWS: /* as far from those that are read as can be */
         case FUZZ_ROWS: /* i times an odd number plus a shift, modulo a power of two, is a permutation */

@@ -12,7 +12,7 @@ OPERATORS = torch.ops.causal_conv1d_mps
 
 
 def _dropin(name):
-    return importlib.import_module("causal_conv1d_mps._causal_conv1d." + name)
+    return importlib.import_module("causal_conv1d_mps.compat.dao." + name)
 
 
 def _code(call):

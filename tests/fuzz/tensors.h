@@ -18,13 +18,15 @@ typedef enum {
     FUZZ_ACCEPTED,
     FUZZ_OTHER_ROWS,
     FUZZ_STEPS,
-    FUZZ_FLAGS
+    FUZZ_FLAGS,
+    FUZZ_POSITIONS
 } fuzz_content;
 
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
  * S and P (rows of the pool, B without indices) from conv_state, conv_states or states, M = N + 1 from
- * cu_seqlens; V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a
- * parameter, w like weight, b like bias (weight without one), I an index, L a bool. */
+ * cu_seqlens, Q from positions (N without), R from states (Q without out_indices), L from initial_states, at
+ * least S; V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a parameter, w
+ * like weight, b like bias (weight without one), I an index, L a bool. */
 typedef struct fuzz_role {
     const char *name, *letters;
     char dtype;
@@ -151,11 +153,11 @@ static inline int64_t fuzz_size(fuzz_input *in, int64_t least, int64_t small, in
 
 /* What a call with these sizes computes stays within a fraction of a second. */
 static inline bool fuzz_is_quick(const int64_t n[128]) {
-    for (const char *letter = "BDTWS"; *letter; letter++)
+    for (const char *letter = "BDTWSQ"; *letter; letter++)
         if (n[(int)*letter] > 1 << 21) return false;
     const __int128 rows = (__int128)n['B'] * n['D'], width = n['W'];
     return rows * n['T'] * width <= 1 << 20 && rows * width * width * width <= 1 << 25 &&
-           rows * n['S'] <= 1 << 20;
+           rows * n['S'] <= 1 << 20 && (__int128)n['Q'] * n['D'] * n['S'] <= 1 << 20;
 }
 
 static inline void fuzz_sizes(fuzz_case *c, fuzz_input *in) {
@@ -292,6 +294,14 @@ static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
         size['S'] = (state ? state : last)->shape[2];
         const bool pool = fuzz_find(c, "conv_state_indices") || fuzz_find(c, "conv_state_out_indices");
         if (state) size['P'] = pool ? state->shape[0] : size['B'];
+    }
+    if (last) {
+        const cc1d_tensor *positions = fuzz_find(c, "positions"), *first = fuzz_find(c, "initial_states");
+        if (positions && positions->ndim != 1) return false;
+        size['Q'] = positions ? positions->shape[0] : size['N'];
+        size['R'] = fuzz_find(c, "out_indices") ? last->shape[0] : size['Q'];
+        if (first && (first->ndim != 3 || first->shape[2] < size['S'])) return false;
+        size['L'] = first ? first->shape[2] : 0;
     }
     return true;
 }

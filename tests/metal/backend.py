@@ -98,8 +98,11 @@ class _ResultsWritten:
 
 
 def _given_results(operation, tensors):
-    """What the caller has given a call to write its results to, and nothing else."""
+    """What the caller has given a call to write its results to, and nothing else: no pool, whose
+    other rows stay."""
     pairs = list(zip(_tables.ARGUMENTS.get(operation, ()), tensors))
+    if any(a.name == "out_indices" and tensor is not None for a, tensor in pairs):
+        return []
     read = {id(tensor) for a, tensor in pairs if not a.result}
     return [
         tensor

@@ -73,7 +73,19 @@ def test_sequence_bounds(metal, layout, width):
         every_kernel(layout, width, 1, cu_seqlens=torch.tensor(bounds, dtype=torch.int64))
         if bounds is WILD:
             every_kernel(layout, width, 1, cu_seqlens=torch.tensor(bounds, dtype=torch.int32))
-    ccmps.causal_conv1d_varlen_states(torch.randn(40, 9), torch.tensor(WILD), 5)
+    wild = torch.tensor(WILD)
+    x, states = torch.randn(40, 9), torch.randn(len(WILD) - 1, 9, 6)
+    ccmps.causal_conv1d_varlen_states(x, wild, 5, initial_states=states)
+    positions = torch.tensor([*WILD, *range(-2, 43), 2**62, -(2**62)])
+    rows = torch.full_like(positions, 2**40)
+    rows[: len(WILD)], rows[torch.tensor([9, 20, 31, 45])] = wild, torch.tensor([0, 1, 2, 4])
+    for rows in (rows, rows.flip(0), rows.roll(17).clamp(-9, 99).int()):
+        pool = torch.randn(5, 9, 5, dtype=torch.bfloat16)
+        wanted = dict(initial_states=states, positions=positions, out=pool, out_indices=rows)
+        for bounds in BOUNDS:
+            starts = states[:1].expand(len(bounds) - 1, 9, 6)
+            bounds = torch.tensor(bounds)
+            ccmps.causal_conv1d_varlen_states(x, bounds, 5, **wanted | {"initial_states": starts})
 
 
 @pytest.mark.parametrize("width", [4, 9])
@@ -85,6 +97,23 @@ def test_sequence_ids(metal, layout, width):
     wild[2] = -1
     for dtype in (torch.int32, torch.int64):
         every_kernel(layout, width, 3, seq_idx=wild.to(dtype))
+
+
+def test_positions_in_no_sequence_are_padding():
+    """Rows keep what they hold; states that the call makes itself are zeros there."""
+    x, bounds = torch.randn(40, 9), torch.tensor([3, 10, 10, 30])
+    positions = torch.tensor([2, 3, 10, 31, 30, -1, 2**40])
+    rows, pool = torch.tensor([0, 1, 7, 2, 3, 4, 5]), torch.full((6, 9, 2), 7.0)
+    with backend.on_harness(backend.compile_quickly):
+        states = ccmps.causal_conv1d_varlen_states(x, bounds, 2, positions=positions)
+        wanted = dict(positions=positions, out=pool, out_indices=rows)
+        ccmps.causal_conv1d_varlen_states(x, bounds, 2, **wanted)
+        ccmps.causal_conv1d_varlen_states(x, bounds[:1], 2, **wanted)  # without a sequence
+    assert torch.equal(states[2].T, x[8:10]) and torch.equal(states[4].T, x[28:30])
+    assert not states[[0, 1, 3, 5, 6]].any()
+    want = torch.full_like(pool, 7)
+    want[1], want[3] = 0, states[4]
+    assert torch.equal(pool, want)
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])

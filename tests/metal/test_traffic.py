@@ -133,6 +133,10 @@ def test_update_moves_only_what_is_necessary(state_len, dtype):
     weights = size(*parameters(shape[1]))
     assert moved.group_bytes <= EXCESS * (necessary + (shape[0] // 32 - 1) * weights)
     assert moved.launch_bytes >= necessary
+    if state_len == 4:  # neighbours' accesses lie side by side: no line is asked for twice
+        states = moved.buffers[3]
+        each = shape[0] * shape[1] * state_len * dtype.itemsize
+        assert states.load_bytes == states.store_bytes == each
 
 
 def test_one_thread_per_output_moves_more():

@@ -425,25 +425,58 @@ class VarlenCase:
     dtype: torch.dtype
     layout: str = "contiguous"
     index_dtype: torch.dtype = torch.int32
+    initial: torch.dtype | None = None  # of the states before the sequences
+    positions: int | None = None  # how many states are wanted
+    pool: torch.dtype | None = None  # of the rows that they are written to, a few skipped
 
     @property
     def dtypes(self):
-        return (self.dtype,)
+        return tuple(d for d in (self.dtype, self.initial, self.pool) if d is not None)
 
     @property
     def id(self):
         size = f"{self.total}x{self.dim}-n{self.sequences}-s{self.state_len}"
-        return _label(size, NAMES[self.dtype], self.layout, SHORT[self.index_dtype])
+        return _label(
+            size,
+            NAMES[self.dtype],
+            self.layout,
+            SHORT[self.index_dtype],
+            self.initial and f"initial_{NAMES[self.initial]}",
+            self.positions is not None and f"m{self.positions}",
+            self.pool and f"pool_{NAMES[self.pool]}",
+        )
 
     def arguments(self, device="cpu"):
         seed = self.total + 31 * self.dim + 1009 * self.state_len
         rows = values((1, self.total, self.dim), self.dtype, seed)
         bounds = sequence_bounds(self.total, self.sequences, self.index_dtype, seed)
-        return dict(
+        chosen = dict(
             x=arrange(rows, self.layout, device)[0],
             cu_seqlens=bounds.to(device),
             state_len=self.state_len,
         )
+        if self.initial:
+            shape = (self.sequences, self.dim, self.state_len + 2)
+            chosen["initial_states"] = arrange(
+                values(shape, self.initial, seed + 1), self.layout, device
+            )
+        generator = torch.Generator().manual_seed(seed)
+        count = self.sequences
+        if self.positions is not None:  # boundaries, and what lies between
+            count = self.positions
+            between = torch.randint(0, self.total + 1, (count,), generator=generator)
+            ends = torch.cat([bounds.long(), between])[:count]
+            chosen["positions"] = ends.to(self.index_dtype).to(device)
+        if self.pool:
+            chosen["out"] = arrange(
+                values((count + 3, self.dim, self.state_len), self.pool, seed + 3),
+                self.layout,
+                device,
+            )
+            order = torch.randperm(count + 3, generator=generator)[:count]
+            order[1::4] = -1 - order[1::4]
+            chosen["out_indices"] = order.to(self.index_dtype).to(device)
+        return chosen
 
 
 def _varlen():
@@ -459,6 +492,17 @@ def _varlen():
     for i, (size, dtype) in enumerate(itertools.product(sizes, DTYPES)):
         layout = _cycle(i + i // 4, ("contiguous", "channel_last", "sliced_time", ODD_OFFSET))
         yield VarlenCase(*size, dtype, layout, _cycle(i, (torch.int32, torch.int64)))
+    for i, (size, dtype) in enumerate(itertools.product(sizes, DTYPES)):
+        narrow = torch.float64 if dtype == torch.float64 else None
+        yield VarlenCase(
+            *size,
+            dtype,
+            _cycle(i + i // 4, ("contiguous", "channel_last", "sliced_time", ODD_OFFSET)),
+            _cycle(i // 2, (torch.int32, torch.int64)),
+            _cycle(i + i // 3, (None, narrow or dtype, narrow or torch.float32)),
+            _cycle(i + i // 5, (None, 3, size[2] + 5)),
+            _cycle(i + i // 7, (None, narrow or dtype, narrow or torch.bfloat16)),
+        )
 
 
 VARLEN = _unique(_varlen())

@@ -459,12 +459,26 @@ def prefill(
     return Update(Bounded(value, error, value.abs() if halves else None), after)
 
 
-def varlen_states(x, cu_seqlens, state_len):
-    """The last `state_len` rows of every packed sequence, zeros before its first."""
-    x = x.detach().cpu()
-    bounds = cu_seqlens.tolist()
-    states = torch.zeros(len(bounds) - 1, x.shape[1], state_len, dtype=x.dtype)
-    for n, (begin, end) in enumerate(itertools.pairwise(bounds)):
-        for back in range(1, min(state_len, end - begin) + 1):
-            states[n, :, state_len - back] = x[end - back]
+def varlen_states(
+    x, cu_seqlens, state_len, *, initial_states=None, positions=None, out=None, out_indices=None
+):
+    """`state_len` rows that end at each position (each sequence's end without), of its sequence and
+    what came before it; in a copy of `out`, where that is given."""
+    x, bounds = x.detach().cpu(), cu_seqlens.tolist()
+    before = torch.zeros(len(bounds) - 1, x.shape[1], state_len, dtype=x.dtype)
+    if initial_states is not None:
+        before = initial_states.cpu()[..., initial_states.shape[2] - state_len :]
+    wanted = list(enumerate(bounds[1:])) if positions is None else []
+    for position in () if positions is None else positions.tolist():
+        live = [n for n, b in enumerate(itertools.pairwise(bounds)) if b[0] < position <= b[1]]
+        wanted.append((live[0] if live else 0, position))
+    rows = range(len(wanted)) if out_indices is None else out_indices.tolist()
+    states = torch.zeros(len(wanted), x.shape[1], state_len, dtype=x.dtype)
+    states = states if out is None else out.detach().cpu().clone()
+    for (n, end), row in zip(wanted, rows, strict=True):
+        for column in range(state_len if row >= 0 else 0):
+            step = end - state_len + column
+            old = step < bounds[n]
+            found = before[n, :, state_len + step - bounds[n]] if old else x[step]
+            states[row, :, column] = found.to(states.dtype)
     return states

@@ -45,7 +45,7 @@ VALUES = {
         "return_final_states": lambda: True,
     },
     "update": {
-        "x": floats(1, DIM),
+        "x": floats(1, DIM, 1),
         "conv_state": floats(1, DIM, STATE),
         "weight": floats(DIM, WIDTH),
         "bias": floats(DIM),
@@ -53,7 +53,11 @@ VALUES = {
         "conv_state_indices": ints(0),
         "num_accepted_tokens": ints(2),
         "conv_state_out_indices": ints(0),
-        "out": floats(1, DIM),
+        "cu_seqlens": ints(0, 1),
+        "parents": lambda: torch.tensor([[-1]]),
+        "residual": floats(1, DIM, 1),
+        "out": floats(1, DIM, 1),
+        "intermediate_states": floats(1, 1, DIM, WIDTH - 1),
     },
 }
 
@@ -109,6 +113,9 @@ def call(operation, names, watched):
     optional = rules(operation)
     given = {n: make() for n, make in makers.items() if n not in optional or n in names}
     given = {n: v.bool() if n == "has_initial_state" else v for n, v in given.items()}
+    if operation == "update" and "cu_seqlens" in names:  # then x is (total, D)
+        given = {n: v[..., 0] if n in ("x", "residual", "out") else v for n, v in given.items()}
+        given["max_seqlen"] = 1
     if watched:
         given["x"] = given["x"].as_subclass(type("Watched", (torch.Tensor,), {}))
     return FUNCTIONS[operation](**given)

@@ -31,8 +31,28 @@ SIGNATURES = {
         "x, conv_state, weight, bias=None, activation=None, cache_seqlens=None, "
         "conv_state_indices=None"
     ),
+    ("causal_conv1d.causal_conv1d_interface", "causal_conv1d_ref"): (
+        "x, weight, bias=None, initial_states=None, return_final_states=False, "
+        "final_states_out=None, activation=None, seq_idx=None"
+    ),
+    ("causal_conv1d.causal_conv1d_interface", "causal_conv1d_update_ref"): (
+        "x, conv_state, weight, bias=None, activation=None, cache_seqlens=None"
+    ),
     ("causal_conv1d.causal_conv1d_varlen", "causal_conv1d_varlen_states"): (
         "x, cu_seqlens, state_len"
+    ),
+    ("causal_conv1d.causal_conv1d_varlen", "causal_conv1d_varlen_states_ref"): (
+        "x, cu_seqlens, state_len"
+    ),
+    ("causal_conv1d_cuda", "causal_conv1d_fwd"): (
+        "x, weight, bias, seq_idx, initial_states, out, final_states_out, silu_activation, /"
+    ),
+    ("causal_conv1d_cuda", "causal_conv1d_bwd"): (
+        "x, weight, bias, dout, seq_idx, initial_states, dfinal_states, dx, dweight, dbias, "
+        "dinitial_states, silu_activation, /"
+    ),
+    ("causal_conv1d_cuda", "causal_conv1d_update"): (
+        "x, conv_state, weight, bias, out, silu_activation, cache_seqlens, conv_state_indices, /"
     ),
     ("causal_conv1d.cpp_functions", "causal_conv1d_fwd_function"): (
         "x, weight, bias, seq_idx, initial_states, final_states_out, silu_activation"
@@ -100,7 +120,7 @@ def test_packaging_orders_the_version(installed):
     assert version.parse(installed.__version__) >= version.parse("1.7.0")
 
 
-@pytest.mark.parametrize("place", SIGNATURES, ids=lambda place: place[1])
+@pytest.mark.parametrize("place", SIGNATURES, ids=".".join)
 def test_signatures(installed, place):
     module, name = place
     function = getattr(importlib.import_module(module), name)
@@ -146,6 +166,8 @@ UNFUSED = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "mish": F.mish,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "softplus": F.softplus,
 }
 
 
@@ -245,6 +267,108 @@ def test_backward_function_under_compile_and_on_fake_tensors(installed, with_dx)
         fakes = [mode.from_tensor(t) for t in (x, weight, bias, dout)]
         shapes = [None if g is None else g.shape for g in call(*fakes, target())]
     assert shapes == [x.shape, weight.shape, bias.shape, None]
+
+
+def test_activations_that_are_not_0_at_0_leave_padding_at_0(installed):
+    x, ids = made(B, D, T), torch.zeros(B, T, dtype=torch.int32)
+    ids[:, 5:] = -1
+    for name in ("softplus", "sigmoid"):
+        y = installed.causal_conv1d_fn(x, made(D, W), seq_idx=ids, activation=name)
+        assert (y[..., 5:] == 0).all() and (y[..., :5] != 0).all()
+
+
+def test_the_compiled_modules_functions(installed):
+    """causal_conv1d_cuda: results go into the caller's tensors, weights' gradients are added."""
+    import causal_conv1d_cuda
+
+    x, weight, bias, dout = made(B, D, T), made(D, W), made(D), made(B, D, T, seed=1)
+    states, dfinal = made(B, D, W - 1), made(B, D, W - 1, seed=1)
+    leaves = [t.clone().requires_grad_() for t in (x, weight, bias, states)]
+    y, final = ccmps.causal_conv1d_fn(
+        *leaves[:3], None, leaves[3], return_final_states=True, activation="silu"
+    )
+    expected = torch.autograd.grad((y, final), leaves, (dout, dfinal))
+    out, final_out = torch.empty_like(x), torch.empty_like(states)
+    assert (
+        causal_conv1d_cuda.causal_conv1d_fwd(x, weight, bias, None, states, out, final_out, True)
+        is None
+    )
+    assert torch.equal(out, y) and torch.equal(final_out, final)
+    dx, dstates = torch.empty_like(x), torch.empty_like(states)
+    dweight, dbias = torch.ones(D, W), torch.ones(D)
+    causal_conv1d_cuda.causal_conv1d_bwd(
+        x, weight, bias, dout, None, states, dfinal, dx, dweight, dbias, dstates, True
+    )
+    for found, value in zip((dx, dweight - 1, dbias - 1, dstates), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-6)
+    assert torch.equal(dx, expected[0]) and torch.equal(dstates, expected[3])
+
+    pool, twin = made(B + 2, D, W), made(B + 2, D, W)
+    rows = torch.tensor([3, 0], dtype=torch.int32)
+    causal_conv1d_cuda.causal_conv1d_update(x, pool, weight, None, out, False, None, rows)
+    assert torch.equal(out, ccmps.causal_conv1d_update(x, twin, weight, conv_state_indices=rows))
+    assert torch.equal(pool, twin)
+
+
+def test_references_agree(installed):
+    """The references are PyTorch operations; the functions beside them are kernels."""
+    from causal_conv1d.causal_conv1d_interface import causal_conv1d_ref, causal_conv1d_update_ref
+    from causal_conv1d.causal_conv1d_varlen import causal_conv1d_varlen_states_ref
+
+    x, weight, bias, states = made(B, D, T), made(D, W), made(D), made(B, D, W - 1)
+    ids = torch.tensor([[0] * 5 + [1] * 4 + [-1] * 2] * B, dtype=torch.int32)
+    for options in (
+        dict(initial_states=states),
+        dict(initial_states=states, return_final_states=True, activation="silu"),
+        dict(seq_idx=ids, initial_states=states, activation="swish"),
+    ):
+        found = causal_conv1d_ref(x, weight, bias, **options)
+        expected = installed.causal_conv1d_fn(x, weight, bias, **options)
+        torch.testing.assert_close(found, expected)
+    target = torch.empty_like(states)
+    assert (
+        causal_conv1d_ref(x, weight, return_final_states=True, final_states_out=target)[1] is target
+    )
+    assert torch.equal(target, x[..., -(W - 1) :])
+    for length, size in ((1, 3), (1, 4), (3, 5), (7, 4)):
+        for places in (None, torch.tensor([2, 9], dtype=torch.int32)):
+            steps = x[..., :length]
+            ours, theirs = made(B, D, size), made(B, D, size)
+            torch.testing.assert_close(
+                causal_conv1d_update_ref(steps, theirs, weight, bias, "silu", places),
+                installed.causal_conv1d_update(steps, ours, weight, bias, "silu", places),
+            )
+            assert torch.equal(theirs, ours)
+    token = made(B, D)
+    assert causal_conv1d_update_ref(token, ours, weight).shape == token.shape
+    bounds = torch.tensor([0, 4, 4, 5, T])
+    for size in (1, 3, 20):
+        assert torch.equal(
+            causal_conv1d_varlen_states_ref(x[0].mT, bounds, size),
+            installed.causal_conv1d_varlen_states(x[0].mT, bounds, size),
+        )
+
+
+def test_the_autograd_function(installed):
+    x, weight = made(B, D, T).double().requires_grad_(), made(D, W).double()
+    function = installed.CausalConv1dFn
+    y, final = function.apply(x, weight, None, None, None, True, None, "silu")
+    expected = ccmps.causal_conv1d(x, weight, None, "silu")
+    assert torch.equal(y, expected) and torch.equal(final, x[..., -(W - 1) :])
+    assert torch.autograd.gradgradcheck(lambda x: function.apply(x[..., :4], weight), (x,))
+    compiled = torch.compile(lambda x: function.apply(x, weight), fullgraph=True)
+    torch.testing.assert_close(compiled(x), function.apply(x, weight))
+
+
+def test_the_adapter_is_the_same_source_as_the_dropin(installed):
+    from causal_conv1d_mps.compat import dao
+
+    assert dao.__version__ == installed.__version__
+    assert dao.__all__ == installed.__all__
+    for name in dao.__all__:
+        if name != "__version__":
+            ours, theirs = (getattr(module, name) for module in (dao, installed))
+            assert inspect.getsourcefile(ours) == inspect.getsourcefile(theirs)
 
 
 def test_fused_training_code(installed):

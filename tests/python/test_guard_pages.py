@@ -79,9 +79,10 @@ def prefill(case, end):
 
 def varlen_states(case, end):
     a = guard(case.arguments(), end)
-    shape = (case.sequences, case.dim, case.state_len)
-    states = guarded(torch.empty(shape, dtype=case.dtype), end)
-    _C.run("varlen_states", (a["x"], a["cu_seqlens"], states), 0, -1, THREADS)
+    count = case.sequences if case.positions is None else case.positions
+    states = torch.empty((count, case.dim, a.pop("state_len")), dtype=case.dtype)
+    tensors = arrange("varlen_states", states=a.pop("out", guarded(states, end)), **a)
+    _C.run("varlen_states", tensors, 0, -1, THREADS)
 
 
 WORK = (

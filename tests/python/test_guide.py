@@ -1,6 +1,7 @@
-"""The examples of the guides run, in order, on the CPU."""
+"""The examples of the guides and of the adapters' page run, in order, on the CPU."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def examples(guide):
 
 EXAMPLES = [
     pytest.param(code, id=f"{guide.stem}-{number}")
-    for guide in GUIDES
+    for guide in [*GUIDES, DOCS / "compat.md"]
     for number, code in enumerate(examples(guide), start=1)
 ]
 
@@ -35,3 +36,5 @@ def test_example(code):
         exec(compile(code.replace('"mps"', '"cpu"'), "guide", "exec"), {})
     finally:
         ccmps.uninstall()
+        # The example that replaces this file's functions is not to be seen by other tests.
+        sys.modules.pop("transformers.models.lfm3.modeling_lfm3", None)

@@ -90,6 +90,8 @@ def test_flops(flat):
     assert counted(loss, x, weight.clone().requires_grad_(), bias) == 3 * one
     step = made(B, D), torch.zeros(B, D, W), weight
     assert counted(ccmps.causal_conv1d_update, *step) == 2 * W * B * D
+    pool = dict(conv_states=torch.zeros(B, D, W))
+    assert counted(lambda: ccmps.causal_conv1d_fn(x.detach(), weight, **pool)) == one
 
 
 def test_what_is_refused_does_not_depend_on_a_profiler():

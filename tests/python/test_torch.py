@@ -30,7 +30,8 @@ SIGNATURES = {
         "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None, "
         "conv_state_out_indices=None, out=None)"
     ),
-    "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len)",
+    "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len, *, initial_states=None, "
+    "positions=None, out=None, out_indices=None)",
 }
 
 
@@ -146,6 +147,14 @@ OPERATOR_CALLS = {
         ),
     ),
     "varlen_states": lambda: (operators.varlen_states, (made(T, D), CU_SEQLENS, 3)),
+    "states of positions": lambda: (
+        operators.varlen_states,
+        (made(T, D), CU_SEQLENS, 3, made(3, D, 5), torch.tensor([2, T, 1, 0])),
+    ),
+    "states in a pool": lambda: (
+        operators.store_states,
+        (made(T, D), CU_SEQLENS, None, None, torch.tensor([3, -1, 0]), made(4, D, 3)),
+    ),
 }
 
 

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 
 import causal_conv1d_mps as ccmps
+from causal_conv1d_mps.compat import dao, fla, sglang, vllm
+from causal_conv1d_mps.compat.sglang import triton
+from causal_conv1d_mps.compat.vllm import block_tables
 from causal_conv1d_mps.nn import CausalConv1d, ShortConvolution
 
 x = torch.randn(2, 8, 16)
@@ -17,6 +20,9 @@ pair: tuple[Tensor, Tensor] = ccmps.causal_conv1d_fn(x, weight, return_final_sta
 dao_style: tuple[Tensor, Tensor] = ccmps.causal_conv1d_fn(x, weight, bias, None, None, True)
 forward_only: Tensor = ccmps.causal_conv1d_fwd(x, weight, silu_activation=True)
 state: Tensor = torch.zeros(2, 8, 3)
+prefilled: Tensor = ccmps.causal_conv1d_fn(
+    x, weight, conv_states=state, has_initial_state=torch.tensor([True, False]), pad_slot_id=-1
+)
 step: Tensor = ccmps.causal_conv1d_update(
     x[..., 0], state, weight, bias, "silu", conv_state_indices=cu_seqlens, pad_slot_id=-1
 )
@@ -31,6 +37,14 @@ out, cache = short.forward(x.transpose(1, 2), output_final_state=True)
 elements: int = short.state_size
 if cache is not None:
     cache.zero_()
+
+layer: torch.nn.Conv1d = fla.ShortConvolution(8, 4)
+hidden, kept = fla.causal_conv1d(x, weight, output_final_state=True)
+prefilled: Tensor = vllm.causal_conv1d_fn(x[0], weight, None, state, cu_seqlens)
+blocks: Tensor = block_tables.causal_conv1d_update(x[..., 0], state, weight)
+verified: Tensor = triton.causal_conv1d_update(x, state, weight, None, True)
+decoded: Tensor = sglang.causal_conv1d_update(x[..., 0], state, weight, activation="silu")
+dropped: Tensor = dao.CausalConv1dFn.apply(x, weight)
 
 available: list[str] = [b["name"] for b in ccmps.backends() if b["available"]]
 seconds: float = sum(one.seconds for one in ccmps.warmup(8, dtype=torch.float16))

@@ -64,9 +64,9 @@ static PyObject *or_none(PyObject *object) { return object ? object : Py_None; }
 
 /* None where shapes are wrong: then there is no such result, and validation refuses the call. */
 static int make_states(cc1d_call *call, int role, PyObject *state_len) {
-    PyObject *states =
-        cc1d_ask_torch(CC1D_PY_NEW_STATES, call->object[CC1D_X], or_none(call->object[CC1D_WEIGHT]),
-                       or_none(call->object[CC1D_CU]), or_none(state_len), NULL);
+    PyObject *states = cc1d_ask_torch(CC1D_PY_NEW_STATES, call->object[CC1D_X],
+                                      or_none(call->object[CC1D_WEIGHT]), or_none(call->object[CC1D_CU]),
+                                      or_none(state_len), or_none(call->object[CC1D_POSITIONS]), NULL);
     if (states != Py_None) return own(call, role, states);
     Py_DECREF(states);
     return 0;

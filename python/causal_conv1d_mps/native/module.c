@@ -116,7 +116,7 @@ static PyMethodDef methods[] = {
      "forward(tensors, activation, return_final_states)\n"
      "y or (y, final_states), differentiable; NotImplemented where something watches the call."},
     {"update", FAST(cc1d_py_update), METH_FASTCALL,
-     "update(tensors, activation, pad_slot_id)\ny, or NotImplemented."},
+     "update(tensors, activation, pad_slot_id, max_seqlen)\ny, or NotImplemented."},
     {"varlen_states", FAST(cc1d_py_varlen_states), METH_FASTCALL,
      "varlen_states(tensors, state_len)\nThe states, or NotImplemented."},
     {"backward", FAST(cc1d_py_backward), METH_FASTCALL,
@@ -125,8 +125,8 @@ static PyMethodDef methods[] = {
      "gradients(saved, dout, dfinal_states, needs, activation code)\n"
      "Those of the recorded function's arguments that needs asks for, or NotImplemented."},
     {"run", FAST(cc1d_py_run), METH_FASTCALL,
-     "run(operation, tensors, activation code, pad_slot_id, num_threads)\n"
-     "The results that are given or True, whatever watches: for the operators. The last three may be left "
+     "run(operation, tensors, activation code, pad_slot_id, num_threads, max_seqlen)\n"
+     "The results that are given or True, whatever watches: for the operators. The last four may be left "
      "out."},
     {"launch_defines", FAST(cc1d_py_launch_defines), METH_FASTCALL,
      "launch_defines(kernel, key)\nThe #define lines that specialise the kernels' text for a launch."},

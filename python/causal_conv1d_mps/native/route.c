@@ -195,6 +195,15 @@ static int read_slot_id(PyObject *object, cc1d_call *call) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
+static int read_max_seqlen(PyObject *object, cc1d_call *call) {
+    PyObject *cu_seqlens = call->object[CC1D_CU];
+    if (object == Py_None && !cu_seqlens) return 0;
+    PyObject *number = cc1d_ask_torch(CC1D_PY_MAX_SEQLEN, object, cu_seqlens ? cu_seqlens : Py_None, NULL);
+    call->arguments.max_seqlen = number ? PyLong_AsLongLong(number) : 0;
+    Py_XDECREF(number);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* ---- Forward
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -283,12 +292,12 @@ PyObject *cc1d_py_forward(PyObject *module, PyObject *const *arguments, Py_ssize
 
 PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    if (expect(count, 3)) return NULL;
+    if (expect(count, 4)) return NULL;
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_UPDATE);
     bool recorded = false;
     step step = unless(read_activation(arguments[1], &call) || cc1d_take(&call, arguments[0]) ||
-                       read_slot_id(arguments[2], &call));
+                       read_slot_id(arguments[2], &call) || read_max_seqlen(arguments[3], &call));
     if (step == GO_ON) step = look_around(&call);
     if (step == GO_ON) step = follow_autocast(&call);
     if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
@@ -306,10 +315,14 @@ PyObject *cc1d_py_varlen_states(PyObject *module, PyObject *const *arguments, Py
     if (expect(count, 2)) return NULL;
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_VARLEN_STATES);
+    bool recorded = false;
     step step = take_plain(&call, arguments[0]);
+    if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
+    if (step == GO_ON) step = check_targets(&call, recorded);
     if (step != GO_ON) return finish(&call, step, NULL);
-    call.wanted[CC1D_FINAL] = true;
+    call.wanted[CC1D_FINAL] = !call.object[CC1D_FINAL];
     step = execute(&call, arguments[1]);
+    if (step == GO_ON) step = bump_versions(&call);
     return finish(&call, step, step == GO_ON ? kept(call.object[CC1D_FINAL]) : NULL);
 }
 
@@ -384,7 +397,7 @@ PyObject *cc1d_py_gradients(PyObject *module, PyObject *const *arguments, Py_ssi
 
 PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
-    if ((count < 2 || count > 5) && expect(count, 5)) return NULL;
+    if ((count < 2 || count > 6) && expect(count, 6)) return NULL;
     const int op = cc1d_find_operation(arguments[0]);
     if (op < 0) return NULL;
     cc1d_call call;
@@ -392,6 +405,8 @@ PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     int failed = cc1d_take(&call, arguments[1]) || (count > 2 && read_code(arguments[2], &call));
     if (!failed && count > 3) call.arguments.pad_slot_id = PyLong_AsLongLong(arguments[3]);
     if (!failed && !PyErr_Occurred() && count > 4) call.num_threads = (int32_t)PyLong_AsLong(arguments[4]);
+    if (!failed && !PyErr_Occurred() && count > 5)
+        call.arguments.max_seqlen = PyLong_AsLongLong(arguments[5]);
     failed = failed || PyErr_Occurred() || cc1d_make_results(&call, NULL);
     step step = unless(failed);
     if (step == GO_ON && (cc1d_borrow_all(&call) || cc1d_run_borrowed(&call))) step = explain(&call);

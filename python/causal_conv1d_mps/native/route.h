@@ -13,7 +13,7 @@
 /* (tensors, activation, return_final_states[, pad_slot_id]) -> y or (y, final_states), differentiable unless
  * a pool of states is changed. */
 PyObject *cc1d_py_forward(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-/* (tensors, activation, pad_slot_id) -> y */
+/* (tensors, activation, pad_slot_id, max_seqlen) -> y */
 PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 /* (tensors, state_len) -> states */
 PyObject *cc1d_py_varlen_states(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
@@ -22,8 +22,8 @@ PyObject *cc1d_py_backward(PyObject *module, PyObject *const *arguments, Py_ssiz
 /* (saved, dout, dfinal_states, needs, activation code) -> the gradients of record's arguments, of which needs
  * says which are wanted. */
 PyObject *cc1d_py_gradients(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-/* (operation, tensors, activation code, pad_slot_id, num_threads) -> its results; asks nothing. A result that
- * is True is made. What is left out is 0, -1 and PyTorch's number. */
+/* (operation, tensors, activation code, pad_slot_id, num_threads, max_seqlen) -> its results; asks nothing. A
+ * result that is True is made. What is left out is 0, -1 and PyTorch's number. */
 PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

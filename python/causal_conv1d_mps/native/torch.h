@@ -8,35 +8,36 @@
 #include "borrow.h"
 
 /* EACH(what, name): what bind_torch takes. */
-#define CC1D_TORCH_NEEDS(EACH)                                                                             \
-    EACH(TENSOR, "Tensor") /* the two classes without behaviour of their own */                            \
-    EACH(PARAMETER, "Parameter")                                                                           \
-    EACH(EMPTY_LIKE, "empty_like")                                                                         \
-    EACH(EMPTY, "empty")           /* f(size, dtype=, device=) */                                          \
-    EACH(UINT8, "uint8")           /* the dtype of scratch */                                              \
-    EACH(NEW_STATES, "new_states") /* f(x, weight, cu_seqlens, state_len); None: wrong shapes */           \
-    EACH(INCREMENT_VERSION, "increment_version")   /* f((tensor,)) */                                      \
-    EACH(RECORD, "record")                         /* f((y, final_states, activation), *inputs) */         \
-    EACH(WITHOUT_DERIVATIVE, "without_derivative") /* f(y) */                                              \
-    EACH(ACTIVATION, "activation")                 /* f(activation): its code, or raises */                \
-    EACH(SLOT_ID, "slot_id")                       /* f(pad_slot_id, conv_state_indices): or raises */     \
-    EACH(AUTOCAST, "autocast")                     /* f(operation, tensors): as autocast wants them */     \
-    EACH(CHECK_TARGETS, "check_targets")           /* f(operation, tensors, recorded): raises, or not */   \
-    EACH(EXPLAIN, "explain")                       /* f(operation, tensors, error): raises a better one */ \
-    EACH(COMPILE, "compile")                       /* f(place, name, key): a Metal kernel */               \
-    EACH(KERNELS, "kernels")                       /* the dict of those that are ready, by place */        \
-    EACH(LAUNCHED_DEVICE, "launched_device")       /* type of the device whose kernels PyTorch launches */ \
-    EACH(IS_NEG, "is_neg")                                                                                 \
-    EACH(INFERENCE_MODE, "inference_mode")                                                                 \
-    EACH(FORWARD_AD, "forward_ad") /* the module, whose level changes */                                   \
-    EACH(PROFILER, "profiler")     /* the module, which says whether one is on */                          \
-    EACH(TRANSFORMS_ACTIVE, "transforms_active")                                                           \
-    EACH(DISPATCH_MODES, "dispatch_modes")                                                                 \
-    EACH(FUNCTION_MODES, "function_modes")                                                                 \
-    EACH(ANOTHER_THAN_DEFAULT_DEVICE, "another_than_default_device")                                       \
-    EACH(TRACING, "tracing")                                                                               \
-    EACH(ANY_AUTOCAST, "any_autocast")                                                                     \
-    EACH(GRAD_ENABLED, "grad_enabled")                                                                     \
+#define CC1D_TORCH_NEEDS(EACH)                                                                              \
+    EACH(TENSOR, "Tensor") /* the two classes without behaviour of their own */                             \
+    EACH(PARAMETER, "Parameter")                                                                            \
+    EACH(EMPTY_LIKE, "empty_like")                                                                          \
+    EACH(EMPTY, "empty")           /* f(size, dtype=, device=) */                                           \
+    EACH(UINT8, "uint8")           /* the dtype of scratch */                                               \
+    EACH(NEW_STATES, "new_states") /* f(x, weight, cu_seqlens, state_len, positions); None: wrong shapes */ \
+    EACH(INCREMENT_VERSION, "increment_version")   /* f((tensor,)) */                                       \
+    EACH(RECORD, "record")                         /* f((y, final_states, activation), *inputs) */          \
+    EACH(WITHOUT_DERIVATIVE, "without_derivative") /* f(y) */                                               \
+    EACH(ACTIVATION, "activation")                 /* f(activation): its code, or raises */                 \
+    EACH(SLOT_ID, "slot_id")                       /* f(pad_slot_id, conv_state_indices): or raises */      \
+    EACH(MAX_SEQLEN, "max_seqlen")                 /* f(max_seqlen, cu_seqlens): an int, or raises */       \
+    EACH(AUTOCAST, "autocast")                     /* f(operation, tensors): as autocast wants them */      \
+    EACH(CHECK_TARGETS, "check_targets")           /* f(operation, tensors, recorded): raises, or not */    \
+    EACH(EXPLAIN, "explain")                       /* f(operation, tensors, error): raises a better one */  \
+    EACH(COMPILE, "compile")                       /* f(place, name, key): a Metal kernel */                \
+    EACH(KERNELS, "kernels")                       /* the dict of those that are ready, by place */         \
+    EACH(LAUNCHED_DEVICE, "launched_device")       /* type of the device whose kernels PyTorch launches */  \
+    EACH(IS_NEG, "is_neg")                                                                                  \
+    EACH(INFERENCE_MODE, "inference_mode")                                                                  \
+    EACH(FORWARD_AD, "forward_ad") /* the module, whose level changes */                                    \
+    EACH(PROFILER, "profiler")     /* the module, which says whether one is on */                           \
+    EACH(TRANSFORMS_ACTIVE, "transforms_active")                                                            \
+    EACH(DISPATCH_MODES, "dispatch_modes")                                                                  \
+    EACH(FUNCTION_MODES, "function_modes")                                                                  \
+    EACH(ANOTHER_THAN_DEFAULT_DEVICE, "another_than_default_device")                                        \
+    EACH(TRACING, "tracing")                                                                                \
+    EACH(ANY_AUTOCAST, "any_autocast")                                                                      \
+    EACH(GRAD_ENABLED, "grad_enabled")                                                                      \
     EACH(NUM_THREADS, "num_threads")
 
 #define CC1D_ENTRY(what, name) CC1D_PY_##what,

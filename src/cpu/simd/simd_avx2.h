@@ -16,15 +16,13 @@
 
 typedef __m256 vec_f32;
 typedef __m256d vec_f64;
+typedef __m128i half_f32; /* as many 16-bit elements */
 enum { LANES_f32 = 8, LANES_f64 = 4 };
+#define SIMD_PAIRS 1
 
 /* ---- float -------------------------------------------------------------------------------- */
 
 SIMD_INLINE vec_f32 set_f32(float v) { return _mm256_set1_ps(v); }
-SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) { return _mm256_add_ps(a, b); }
-SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) { return _mm256_sub_ps(a, b); }
-SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) { return _mm256_mul_ps(a, b); }
-SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) { return _mm256_div_ps(a, b); }
 SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm256_fmadd_ps(a, b, c); }
 /* c - a b, rounded once */
 SIMD_INLINE vec_f32 fnma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return _mm256_fnmadd_ps(a, b, c); }
@@ -52,7 +50,7 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
     return !_mm256_movemask_ps(_mm256_cmp_ps(far, _mm256_set1_ps(limit), _CMP_NLT_UQ));
 }
 
-SIMD_INLINE vec_f32 widen_f32(__m128i half, int dtype) {
+SIMD_INLINE vec_f32 widen_f32(half_f32 half, int dtype) {
     if (dtype == CC1D_FLOAT16) return _mm256_cvtph_ps(half);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
@@ -65,11 +63,23 @@ SIMD_INLINE __m256i round_bf16(vec_f32 v, int number) {
     return _mm256_blendv_epi8(sum, _mm256_set1_epi32(0x7fc00000),
                               _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
 }
-SIMD_INLINE __m128i narrow_f32(vec_f32 v, int dtype, int number) {
+SIMD_INLINE half_f32 narrow_f32(vec_f32 v, int dtype, int number) {
     if (dtype == CC1D_FLOAT16) return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256i rounded = _mm256_srli_epi32(round_bf16(v, number), 16);
     return _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
 }
+
+SIMD_INLINE void load_pairs_f32(vec_f32 *v, const char *from) {
+    const __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)from);
+    v[0] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+    v[1] = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-0x10000)));
+}
+SIMD_INLINE void store_pairs_f32(char *to, const vec_f32 *v, int number) {
+    const __m256i even = _mm256_srli_epi32(round_bf16(v[0], number), 16);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_blend_epi16(even, round_bf16(v[1], number), 0xaa));
+}
+
+#include "simd_common.h"
 
 /* The first n of 8 halves, the rest zero; AVX2 has no masked access to 16-bit elements. */
 SIMD_INLINE __m128i load_halves(const char *from, int n) {
@@ -99,26 +109,10 @@ SIMD_INLINE __m256i first_f64(int n) {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), lane);
 }
 
-SIMD_INLINE vec_f32 load_f32(const void *from, int dtype) {
-    if (dtype == CC1D_FLOAT32) return _mm256_loadu_ps(from);
-    return widen_f32(_mm_loadu_si128(from), dtype);
-}
 SIMD_INLINE vec_f32 load_n_f32(const void *from, int dtype, int n) {
     if (n == LANES_f32) return load_f32(from, dtype);
     if (dtype == CC1D_FLOAT32) return _mm256_maskload_ps(from, first_f32(n));
     return widen_f32(load_halves(from, n), dtype);
-}
-SIMD_INLINE void store_f32(void *to, int dtype, vec_f32 v) {
-    if (dtype == CC1D_FLOAT32)
-        _mm256_storeu_ps(to, v);
-    else
-        _mm_storeu_si128(to, narrow_f32(v, dtype, 0));
-}
-SIMD_INLINE void store_number_f32(void *to, int dtype, vec_f32 v) {
-    if (dtype == CC1D_FLOAT32)
-        _mm256_storeu_ps(to, v);
-    else
-        _mm_storeu_si128(to, narrow_f32(v, dtype, 1));
 }
 SIMD_INLINE void store_n_f32(void *to, int dtype, vec_f32 v, int n) {
     if (n == LANES_f32)
@@ -127,34 +121,6 @@ SIMD_INLINE void store_n_f32(void *to, int dtype, vec_f32 v, int n) {
         _mm256_maskstore_ps(to, first_f32(n), v);
     else
         store_halves(to, narrow_f32(v, dtype, 0), n);
-}
-
-/* Several vectors of consecutive elements in an order of lanes that is the same for loads and stores,
- * whatever it is: bfloat16 pairs are cheapest as they lie, the even ones and the odd ones. */
-SIMD_INLINE int is_pairs_f32(int dtype, int count) { return dtype == CC1D_BFLOAT16 && count % 2 == 0; }
-SIMD_INLINE void load_any_f32(vec_f32 *v, const char *from, int dtype, int count) {
-    SIMD_EACH (i, count) {
-        if (is_pairs_f32(dtype, count)) {
-            const __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)(from + i / 2 * 32));
-            v[i] = _mm256_castsi256_ps(i % 2 == 0 ? _mm256_slli_epi32(pairs, 16)
-                                                  : _mm256_and_si256(pairs, _mm256_set1_epi32(-0x10000)));
-        } else {
-            v[i] = load_f32(from + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype);
-        }
-    }
-}
-SIMD_INLINE void store_any_f32(char *to, int dtype, const vec_f32 *v, int count, int number) {
-    SIMD_EACH (i, count) {
-        if (is_pairs_f32(dtype, count)) {
-            if (i % 2 == 0)
-                _mm256_storeu_si256((__m256i *)(void *)(to + i / 2 * 32),
-                                    _mm256_blend_epi16(_mm256_srli_epi32(round_bf16(v[i], number), 16),
-                                                       round_bf16(v[i + 1], number), 0xaa));
-        } else {
-            (number ? store_number_f32 : store_f32)(to + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype,
-                                                    v[i]);
-        }
-    }
 }
 
 SIMD_INLINE float sum_f32(vec_f32 v) {
@@ -172,10 +138,6 @@ SIMD_INLINE void accumulate_f32(double *to, vec_f32 v) {
 /* ---- double ------------------------------------------------------------------------------- */
 
 SIMD_INLINE vec_f64 set_f64(double v) { return _mm256_set1_pd(v); }
-SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) { return _mm256_add_pd(a, b); }
-SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) { return _mm256_sub_pd(a, b); }
-SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) { return _mm256_mul_pd(a, b); }
-SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) { return _mm256_div_pd(a, b); }
 SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return _mm256_fmadd_pd(a, b, c); }
 SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return _mm256_min_pd(a, b); }
 SIMD_INLINE vec_f64 select_less_f64(vec_f64 a, vec_f64 b, vec_f64 yes, vec_f64 no) {
@@ -195,39 +157,18 @@ SIMD_INLINE int is_near_f64(vec_f64 far, double limit) {
     return !_mm256_movemask_pd(_mm256_cmp_pd(far, _mm256_set1_pd(limit), _CMP_NLT_UQ));
 }
 
-SIMD_INLINE vec_f64 load_f64(const void *from, int dtype) {
-    (void)dtype;
-    return _mm256_loadu_pd(from);
-}
 SIMD_INLINE vec_f64 load_n_f64(const void *from, int dtype, int n) {
     (void)dtype;
     return _mm256_maskload_pd(from, first_f64(n));
 }
-SIMD_INLINE void store_f64(void *to, int dtype, vec_f64 v) {
-    (void)dtype;
-    _mm256_storeu_pd(to, v);
-}
-SIMD_INLINE void store_number_f64(void *to, int dtype, vec_f64 v) { store_f64(to, dtype, v); }
 SIMD_INLINE void store_n_f64(void *to, int dtype, vec_f64 v, int n) {
     (void)dtype;
     _mm256_maskstore_pd(to, first_f64(n), v);
 }
 
-SIMD_INLINE int is_pairs_f64(int dtype, int count) { return (void)dtype, (void)count, 0; }
-SIMD_INLINE void load_any_f64(vec_f64 *v, const char *from, int dtype, int count) {
-    SIMD_EACH (i, count) v[i] = load_f64(from + (size_t)i * LANES_f64 * sizeof(double), dtype);
-}
-SIMD_INLINE void store_any_f64(char *to, int dtype, const vec_f64 *v, int count, int number) {
-    (void)number;
-    SIMD_EACH (i, count) store_f64(to + (size_t)i * LANES_f64 * sizeof(double), dtype, v[i]);
-}
-
 SIMD_INLINE double sum_f64(vec_f64 v) {
     const __m128d v2 = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(v2, _mm_unpackhi_pd(v2, v2)));
-}
-SIMD_INLINE void accumulate_f64(double *to, vec_f64 v) {
-    _mm256_storeu_pd(to, _mm256_add_pd(_mm256_loadu_pd(to), v));
 }
 
 #endif

@@ -16,15 +16,13 @@
 
 typedef float32x4_t vec_f32;
 typedef float64x2_t vec_f64;
+typedef uint16x4_t half_f32; /* as many 16-bit elements */
 enum { LANES_f32 = 4, LANES_f64 = 2 };
+#define SIMD_PAIRS 0
 
 /* ---- float -------------------------------------------------------------------------------- */
 
 SIMD_INLINE vec_f32 set_f32(float v) { return vdupq_n_f32(v); }
-SIMD_INLINE vec_f32 add_f32(vec_f32 a, vec_f32 b) { return vaddq_f32(a, b); }
-SIMD_INLINE vec_f32 sub_f32(vec_f32 a, vec_f32 b) { return vsubq_f32(a, b); }
-SIMD_INLINE vec_f32 mul_f32(vec_f32 a, vec_f32 b) { return vmulq_f32(a, b); }
-SIMD_INLINE vec_f32 div_f32(vec_f32 a, vec_f32 b) { return vdivq_f32(a, b); }
 SIMD_INLINE vec_f32 fma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return vfmaq_f32(c, a, b); }
 /* c - a b, rounded once */
 SIMD_INLINE vec_f32 fnma_f32(vec_f32 a, vec_f32 b, vec_f32 c) { return vfmsq_f32(c, a, b); }
@@ -50,12 +48,12 @@ SIMD_INLINE int is_near_f32(vec_f32 far, float limit) {
     return vminvq_u32(vcltq_f32(far, vdupq_n_f32(limit))) != 0;
 }
 
-SIMD_INLINE vec_f32 widen_f32(uint16x4_t half, int dtype) {
+SIMD_INLINE vec_f32 widen_f32(half_f32 half, int dtype) {
     if (dtype == CC1D_FLOAT16) return vcvt_f32_f16(vreinterpret_f16_u16(half));
     return vreinterpretq_f32_u32(vshll_n_u16(half, 16));
 }
 /* number: v is no NaN. */
-SIMD_INLINE uint16x4_t narrow_f32(vec_f32 v, int dtype, int number) {
+SIMD_INLINE half_f32 narrow_f32(vec_f32 v, int dtype, int number) {
     if (dtype == CC1D_FLOAT16) return vreinterpret_u16_f16(vcvt_f16_f32(v));
     const uint32x4_t u = vreinterpretq_u32_f32(v);
     const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
@@ -64,22 +62,8 @@ SIMD_INLINE uint16x4_t narrow_f32(vec_f32 v, int dtype, int number) {
     return vbsl_u16(vmovn_u32(vceqq_f32(v, v)), vshrn_n_u32(sum, 16), vdup_n_u16(0x7fc0));
 }
 
-SIMD_INLINE vec_f32 load_f32(const void *from, int dtype) {
-    if (dtype == CC1D_FLOAT32) return vreinterpretq_f32_u8(vld1q_u8(from));
-    return widen_f32(vreinterpret_u16_u8(vld1_u8(from)), dtype);
-}
-SIMD_INLINE void store_f32(void *to, int dtype, vec_f32 v) {
-    if (dtype == CC1D_FLOAT32)
-        vst1q_u8(to, vreinterpretq_u8_f32(v));
-    else
-        vst1_u8(to, vreinterpret_u8_u16(narrow_f32(v, dtype, 0)));
-}
-SIMD_INLINE void store_number_f32(void *to, int dtype, vec_f32 v) {
-    if (dtype == CC1D_FLOAT32)
-        vst1q_u8(to, vreinterpretq_u8_f32(v));
-    else
-        vst1_u8(to, vreinterpret_u8_u16(narrow_f32(v, dtype, 1)));
-}
+#include "simd_common.h"
+
 /* Partial vectors go through memory: there are no masked accesses. */
 SIMD_INLINE vec_f32 load_n_f32(const void *from, int dtype, int n) {
     float whole[4] = {0};
@@ -91,17 +75,6 @@ SIMD_INLINE void store_n_f32(void *to, int dtype, vec_f32 v, int n) {
     float whole[4];
     store_f32(whole, dtype, v);
     memcpy(to, whole, (size_t)n * cc1d_itemsize(dtype));
-}
-
-/* Several vectors of consecutive elements in an order of lanes that is the same for loads and stores. */
-SIMD_INLINE int is_pairs_f32(int dtype, int count) { return (void)dtype, (void)count, 0; }
-SIMD_INLINE void load_any_f32(vec_f32 *v, const char *from, int dtype, int count) {
-    SIMD_EACH (i, count) v[i] = load_f32(from + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype);
-}
-SIMD_INLINE void store_any_f32(char *to, int dtype, const vec_f32 *v, int count, int number) {
-    SIMD_EACH (i, count)
-        (number ? store_number_f32 : store_f32)(to + (size_t)i * LANES_f32 * cc1d_itemsize(dtype), dtype,
-                                                v[i]);
 }
 
 SIMD_INLINE float sum_f32(vec_f32 v) {
@@ -116,10 +89,6 @@ SIMD_INLINE void accumulate_f32(double *to, vec_f32 v) {
 /* ---- double ------------------------------------------------------------------------------- */
 
 SIMD_INLINE vec_f64 set_f64(double v) { return vdupq_n_f64(v); }
-SIMD_INLINE vec_f64 add_f64(vec_f64 a, vec_f64 b) { return vaddq_f64(a, b); }
-SIMD_INLINE vec_f64 sub_f64(vec_f64 a, vec_f64 b) { return vsubq_f64(a, b); }
-SIMD_INLINE vec_f64 mul_f64(vec_f64 a, vec_f64 b) { return vmulq_f64(a, b); }
-SIMD_INLINE vec_f64 div_f64(vec_f64 a, vec_f64 b) { return vdivq_f64(a, b); }
 SIMD_INLINE vec_f64 fma_f64(vec_f64 a, vec_f64 b, vec_f64 c) { return vfmaq_f64(c, a, b); }
 SIMD_INLINE vec_f64 min_f64(vec_f64 a, vec_f64 b) { return vminq_f64(a, b); }
 SIMD_INLINE vec_f64 select_less_f64(vec_f64 a, vec_f64 b, vec_f64 yes, vec_f64 no) {
@@ -139,15 +108,6 @@ SIMD_INLINE int is_near_f64(vec_f64 far, double limit) {
     return (vgetq_lane_u64(below, 0) & vgetq_lane_u64(below, 1)) != 0;
 }
 
-SIMD_INLINE vec_f64 load_f64(const void *from, int dtype) {
-    (void)dtype;
-    return vreinterpretq_f64_u8(vld1q_u8(from));
-}
-SIMD_INLINE void store_f64(void *to, int dtype, vec_f64 v) {
-    (void)dtype;
-    vst1q_u8(to, vreinterpretq_u8_f64(v));
-}
-SIMD_INLINE void store_number_f64(void *to, int dtype, vec_f64 v) { store_f64(to, dtype, v); }
 SIMD_INLINE vec_f64 load_n_f64(const void *from, int dtype, int n) {
     double whole[2] = {0};
     memcpy(whole, from, (size_t)n * sizeof(double));
@@ -159,17 +119,7 @@ SIMD_INLINE void store_n_f64(void *to, int dtype, vec_f64 v, int n) {
     memcpy(to, whole, (size_t)n * sizeof(double));
 }
 
-SIMD_INLINE int is_pairs_f64(int dtype, int count) { return (void)dtype, (void)count, 0; }
-SIMD_INLINE void load_any_f64(vec_f64 *v, const char *from, int dtype, int count) {
-    SIMD_EACH (i, count) v[i] = load_f64(from + (size_t)i * LANES_f64 * sizeof(double), dtype);
-}
-SIMD_INLINE void store_any_f64(char *to, int dtype, const vec_f64 *v, int count, int number) {
-    (void)number;
-    SIMD_EACH (i, count) store_f64(to + (size_t)i * LANES_f64 * sizeof(double), dtype, v[i]);
-}
-
 SIMD_INLINE double sum_f64(vec_f64 v) { return vgetq_lane_f64(v, 0) + vgetq_lane_f64(v, 1); }
-SIMD_INLINE void accumulate_f64(double *to, vec_f64 v) { vst1q_f64(to, vaddq_f64(vld1q_f64(to), v)); }
 
 #endif
 #endif

@@ -9,6 +9,8 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     enum { ROWS = CC1D_MAX_WIDTH + CC1D_UPDATE_STEPS };
     const cc1d_view *x = &p->view[CC1D_X], *state = &p->view[CC1D_STATE], *out = &p->view[CC1D_OUT];
     const cc1d_view *weight = &p->view[CC1D_WEIGHT], *bias = &p->view[CC1D_BIAS];
+    const cc1d_view *residual = &p->view[CC1D_RESIDUAL];
+    const bool tree = cc1d_has(p, CC1D_PARENTS);
     const int64_t item = (int64_t)cc1d_itemsize(x->dtype), width = p->width;
     const int64_t kept = width < CC1D_UPDATE_KEPT ? width : CC1D_UPDATE_KEPT - 1;
     REAL weights[CC1D_UPDATE_KEPT * LANES], biases[LANES] = {0}, taps[ROWS * LANES];
@@ -26,16 +28,27 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     if (p->in_place) cc1d_update_state(p, b, row, d, d + n); /* y is written over x */
     for (int64_t t = 0; t < p->seqlen; t++) {
         _Alignas(64) char packed[LANES * sizeof(REAL)];
+        const REAL *tap[CC1D_MAX_WIDTH];
+        for (int64_t k = 0; k < width && tree; k++)
+            tap[k] = taps + (width - 1 + cc1d_update_tap(p, b, t, width - 1 - k)) * LANES;
+#define TAP(k) LOAD_N(tree ? tap[k] : taps + (t + (k)) * LANES, DTYPE, n)
         VEC y = LOAD_N(biases, DTYPE, n);
-        for (int64_t k = 0; k < kept; k++)
-            y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
+        for (int64_t k = 0; k < kept; k++) y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), TAP(k), y);
         for (int64_t k = kept; k < width; k++) { /* in turn in the last row */
             REAL *turn = weights + kept * LANES;
             NAME(gather)
             (turn, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
-            y = FMA(LOAD_N(turn, DTYPE, n), LOAD_N(taps + (t + k) * LANES, DTYPE, n), y);
+            y = FMA(LOAD_N(turn, DTYPE, n), TAP(k), y);
         }
-        NAME(activate)(&y, p->activation, NAME(form_of)(out->dtype, 0), 1);
+#undef TAP
+        NAME(activate)(&y, p->activation, NAME(form_of)(out->dtype, residual->present), 1);
+        if (residual->present) {
+            REAL added[LANES];
+            NAME(gather)
+            (added, residual, b * residual->stride[0] + d * residual->stride[1] + t * residual->stride[2],
+             residual->stride[1], n);
+            y = ADD(y, LOAD_N(added, DTYPE, n));
+        }
         STORE_N(packed, out->dtype, y, n);
         cc1d_copy(cc1d_element(out, b, d, t), out->stride[1], packed, 1, n, item);
     }
@@ -48,9 +61,8 @@ SIMD_TARGET static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t r
         for (int64_t t = 0; t < p->seqlen; t++)
             cc1d_copy(cc1d_element(out, b, d0, t), out->stride[1], zero, 0, d1 - d0,
                       (int64_t)cc1d_itemsize(out->dtype));
-        return;
     }
-    for (int64_t d = d0; d < d1; d += LANES)
+    for (int64_t d = d0; d < d1 && row >= 0; d += LANES)
         NAME(update_vector)(p, b, row, d, d1 - d < LANES ? (int)(d1 - d) : LANES);
-    if (!p->in_place) cc1d_update_state(p, b, row, d0, d1);
+    cc1d_update_after(p, b, row, d0, d1);
 }

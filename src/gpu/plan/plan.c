@@ -9,13 +9,11 @@ static cc1d_status check_limits(const cc1d_problem *p) {
     const struct {
         const char *name;
         int64_t size;
-    } sizes[] = {{"batch", p->batch},
-                 {"dim", p->dim},
-                 {"seqlen", p->seqlen},
-                 {"width", p->width},
-                 {"sequences", p->sequences},
-                 {"state_len", p->state_len},
-                 {"rows of the pool", p->view[CC1D_STATE].shape[0]}};
+    } sizes[] = {{"batch", p->batch},         {"dim", p->dim},
+                 {"seqlen", p->seqlen},       {"total", p->view[CC1D_X].shape[2]}, /* of packed steps */
+                 {"width", p->width},         {"sequences", p->sequences},
+                 {"state_len", p->state_len}, {"rows of the pool", p->pool_rows},
+                 {"positions", p->entries},   {"steps of initial_states", p->initial_len}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].size > most)
             return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "%s: expected at most %lld on a GPU, got %lld",

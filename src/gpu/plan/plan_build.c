@@ -21,6 +21,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 128 * 1024,
         .update_bytes = 8,
         .update_rows = 2,
+        .update_whole_rows = 4,
         .update_threads = 128 * 1024,
     };
     static const cc1d_tuning cuda32 = {
@@ -40,6 +41,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 256 * 1024,
         .update_bytes = 8,
         .update_rows = 2,
+        .update_whole_rows = 4,
         .update_threads = 128 * 1024,
     };
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
@@ -63,6 +65,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .threads = 8 * 1024, /* fill the 8 cores of an M1 once */
         .update_bytes = 8,   /* 4: 61 / 1024, 8: 49 / 704 */
         .update_rows = 4,    /* 2: 62 / 1024, 4: 49 / 704: the weights are read and converted once */
+        .update_whole_rows = 4,
         .update_threads = 16 * 1024,
     };
     if (p->device != CC1D_CUDA) return &metal;
@@ -143,6 +146,7 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_SEQ] = cc1d_has(p, sequences) ? cc1d_buffers[sequences].value : 0;
     key[CC1D_KEY_SEQ_DTYPE] = cc1d_has(p, sequences) ? (uint8_t)p->view[sequences].dtype : 0;
     key[CC1D_KEY_OFFSET64] = needs_64_bits(p);
+    key[CC1D_KEY_INITIAL_DTYPE] = (uint8_t)p->view[cc1d_has(p, CC1D_INITIAL) ? CC1D_INITIAL : CC1D_X].dtype;
     key[CC1D_KEY_SIMD_GROUPS] = 8;
     key[CC1D_KEY_MIN_BLOCKS] = 1;
     key[CC1D_KEY_VEC] = 1;

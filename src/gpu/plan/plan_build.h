@@ -27,6 +27,7 @@ typedef struct cc1d_tuning {
     int64_t threads;        /* work is cut finer until there are about so many threads */
     int update_bytes;       /* update step: of a pack, at most */
     int update_rows;        /* ... batch rows per thread, or 1 */
+    int update_whole_rows;  /* ... where a thread's states are one access each */
     int64_t update_threads; /* ... where there would not be so many threads */
 } cc1d_tuning;
 

@@ -15,10 +15,10 @@ _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
     { TAPS, POOL, CC1D_RESIDUAL, CC1D_OUT, END }
 #define BACKWARD \
     { TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DX, CC1D_SCRATCH, END }
-#define UPDATE                                                                                     \
-    {                                                                                              \
-        CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, \
-            CC1D_STATE, CC1D_OUT, END                                                              \
+#define UPDATE                                                                                              \
+    {                                                                                                       \
+        CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, CC1D_CU, \
+            CC1D_PARENTS, CC1D_RESIDUAL, CC1D_STATE, CC1D_OUT, CC1D_NODE_STATES, END                        \
     }
 #define END (CC1D_SCRATCH + 1)
 static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
@@ -33,8 +33,8 @@ static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
     [CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL,
                                            CC1D_SCRATCH, END},
     [CC1D_KERNEL_BACKWARD_REDUCE] = {CC1D_SCRATCH, CC1D_DWEIGHT, CC1D_DBIAS, END},
-    [CC1D_KERNEL_VARLEN_STATES] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL, CC1D_FINAL,
-                                   END},
+    [CC1D_KERNEL_VARLEN_STATES] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL, CC1D_POSITIONS,
+                                   CC1D_OUT_INDICES, CC1D_FINAL, END},
     [CC1D_KERNEL_POOL_STATES] = {CC1D_X, CC1D_CU, CC1D_LENGTHS, POOL, END},
     [CC1D_KERNEL_BACKWARD_INITIAL] = {TAPS, CC1D_DOUT, CC1D_DFINAL, CC1D_DINITIAL, END},
     [CC1D_KERNEL_UPDATE] = UPDATE,
@@ -49,10 +49,10 @@ const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1] = {
     [CC1D_SEQ_IDX] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 1},
     [CC1D_CU] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 2},
     [CC1D_LENGTHS] = {"IN", "cc1d_seq_t", "seq", CC1D_KEY_SEQ, 3},
-    [CC1D_INITIAL] = {"IN", "cc1d_x_t", "initial", CC1D_KEY_HAS_INITIAL, 1},
+    [CC1D_INITIAL] = {"IN", "cc1d_initial_t", "initial", CC1D_KEY_HAS_INITIAL, 1},
     [CC1D_RESIDUAL] = {"IN", "cc1d_x_t", "side", CC1D_KEY_HAS_RESIDUAL, 0},
     [CC1D_OUT] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
-    [CC1D_FINAL] = {"OUT", "cc1d_x_t", "target", ALWAYS, 0},
+    [CC1D_FINAL] = {"OUT", "cc1d_state_t", "target", ALWAYS, 0},
     [CC1D_DOUT] = {"IN", "cc1d_x_t", "side", ALWAYS, 0},
     [CC1D_DFINAL] = {"IN", "cc1d_x_t", "last", CC1D_KEY_HAS_LAST_GRADIENT, 0},
     [CC1D_DX] = {"OUT", "cc1d_x_t", "target", CC1D_KEY_HAS_DX, 0},
@@ -67,6 +67,10 @@ const cc1d_buffer cc1d_buffers[CC1D_SCRATCH + 1] = {
                           CC1D_KEY_OUT_INDICES_DTYPE, 0},
     [CC1D_ACCEPTED] = {"IN", "JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE)", "accepted_tokens",
                        CC1D_KEY_ACCEPTED_DTYPE, 0},
+    [CC1D_PARENTS] = {"IN", "JOIN(cc1d_index_, CC1D_PARENTS_DTYPE)", "parents", CC1D_KEY_PARENTS_DTYPE, 0},
+    [CC1D_NODE_STATES] = {"OUT", "cc1d_state_t", "nodes", CC1D_KEY_HAS_NODES, 0},
+    [CC1D_POSITIONS] = {"IN", "JOIN(cc1d_index_, CC1D_POSITIONS_DTYPE)", "positions",
+                        CC1D_KEY_POSITIONS_DTYPE, 0},
     [CC1D_SCRATCH] = {"OUT", "cc1d_real", "scratch", ALWAYS, 0},
 };
 

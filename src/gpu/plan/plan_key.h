@@ -6,45 +6,49 @@
 #include "plan.h"
 
 /* Dtypes are cc1d_dtype's numbers; an index tensor that is absent has 0. Flags are 0 or 1. */
-#define CC1D_KEY_FIELDS(F)                                                                               \
-    F(X_DTYPE)                                                                                           \
-    F(WEIGHT_DTYPE)                                                                                      \
-    F(BIAS_DTYPE)                                                                                        \
-    F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                           \
-    F(ACTIVATION) /* cc1d_activation's number */                                                         \
-    F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                  \
-    F(SEQ_DTYPE)                                                                                         \
-    F(HAS_BIAS)                                                                                          \
-    F(HAS_INITIAL) /* 1: initial_states; 2: has_initial_state, of the rows of a pool */                  \
-    F(POOL)        /* there is a pool of states */                                                       \
-    F(HAS_RESIDUAL)                                                                                      \
-    F(HAS_DOUT)                                                                                          \
-    F(HAS_LAST_GRADIENT)                                                                                 \
-    F(HAS_DX)                                                                                            \
-    F(HAS_DWEIGHT) /* in a first pass: partial sums are written */                                       \
-    F(HAS_DBIAS)                                                                                         \
-    F(OFFSET64)      /* a tensor is too large for 32-bit offsets */                                      \
-    F(SIMD_GROUPS)   /* of 32 threads, per group */                                                      \
-    F(MIN_BLOCKS)    /* CUDA: groups that a multiprocessor must be able to hold: bounds the registers */ \
-    F(VEC)           /* elements per pack */                                                             \
-    F(UNROLL)        /* packs (time: blocks of packs, update: batch rows) in flight per thread */        \
-    F(WEIGHT_WORDS)  /* a channel's taps as one aligned load of 1, 2 or 4 words; 0: one by one */        \
-    F(ROW_LANES)     /* time path: lanes of a team; 0: the params say */                                 \
-    F(SEGMENTED)     /* time path, backward: rows may have several segments */                           \
-    F(PARTIAL_PACKS) /* time path: packs may be cut by a row's ends, or skewed */                        \
-    F(X_SKEWED)      /* time path: packs of x lie differently from the target's */                       \
-    F(SIDE_SKEWED)                                                                                       \
-    F(GROUP_RUNS)    /* channel path: runs of time steps per group; 0: the params say */                 \
-    F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                         \
-    F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */         \
-    F(STATE_LEN)     /* update step: steps of a state row */                                             \
-    F(STATE_ROWS)    /* update step: the steps of a channel are contiguous */                            \
-    F(CACHE_DTYPE)   /* update */                                                                        \
-    F(INDICES_DTYPE) /* of a pool */                                                                     \
-    F(ACCEPTED_DTYPE)                                                                                    \
-    F(OUT_INDICES_DTYPE)                                                                                 \
-    F(STATE_DTYPE) /* of a pool */                                                                       \
-    F(IN_PLACE)    /* update: out is x */
+#define CC1D_KEY_FIELDS(F)                                                                                 \
+    F(X_DTYPE)                                                                                             \
+    F(WEIGHT_DTYPE)                                                                                        \
+    F(BIAS_DTYPE)                                                                                          \
+    F(WIDTH)      /* taps that are unrolled; 0: read from the params struct */                             \
+    F(ACTIVATION) /* cc1d_activation's number */                                                           \
+    F(SEQ)        /* the value of the tensor in cc1d_buffers; 0 none */                                    \
+    F(SEQ_DTYPE)                                                                                           \
+    F(HAS_BIAS)                                                                                            \
+    F(HAS_INITIAL) /* 1: initial_states; 2: has_initial_state, of the rows of a pool */                    \
+    F(POOL)        /* there is a pool of states */                                                         \
+    F(HAS_RESIDUAL)                                                                                        \
+    F(HAS_DOUT)                                                                                            \
+    F(HAS_LAST_GRADIENT)                                                                                   \
+    F(HAS_DX)                                                                                              \
+    F(HAS_DWEIGHT) /* in a first pass: partial sums are written */                                         \
+    F(HAS_DBIAS)                                                                                           \
+    F(OFFSET64)      /* a tensor is too large for 32-bit offsets */                                        \
+    F(SIMD_GROUPS)   /* of 32 threads, per group */                                                        \
+    F(MIN_BLOCKS)    /* CUDA: groups that a multiprocessor must be able to hold: bounds the registers */   \
+    F(VEC)           /* elements per pack */                                                               \
+    F(UNROLL)        /* packs (time: blocks of packs, update: batch rows) in flight per thread */          \
+    F(WEIGHT_WORDS)  /* a channel's taps as one aligned load of 1, 2 or 4 words; 0: one by one */          \
+    F(ROW_LANES)     /* time path: lanes of a team; 0: the params say */                                   \
+    F(SEGMENTED)     /* time path, backward: rows may have several segments */                             \
+    F(PARTIAL_PACKS) /* time path: packs may be cut by a row's ends, or skewed */                          \
+    F(X_SKEWED)      /* time path: packs of x lie differently from the target's */                         \
+    F(SIDE_SKEWED)                                                                                         \
+    F(GROUP_RUNS)    /* channel path: runs of time steps per group; 0: the params say */                   \
+    F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                           \
+    F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */           \
+    F(STATE_LEN)     /* update step: steps of a state row */                                               \
+    F(STATE_ROWS)    /* update step: 1 the steps of a channel are contiguous, 2 and a pack's one access */ \
+    F(CACHE_DTYPE)   /* update */                                                                          \
+    F(INDICES_DTYPE) /* of a pool */                                                                       \
+    F(ACCEPTED_DTYPE)                                                                                      \
+    F(OUT_INDICES_DTYPE)                                                                                   \
+    F(STATE_DTYPE) /* of a pool, or of what varlen_states writes */                                        \
+    F(IN_PLACE)    /* update: out is x */                                                                  \
+    F(INITIAL_DTYPE)                                                                                       \
+    F(POSITIONS_DTYPE) /* states: absent, they are those of the sequences' ends */                         \
+    F(PARENTS_DTYPE)                                                                                       \
+    F(HAS_NODES) /* update: states of a tree's nodes */
 
 #define CC1D_KEY_ENUM(field) CC1D_KEY_##field,
 enum cc1d_key_field { CC1D_KEY_FIELDS(CC1D_KEY_ENUM) CC1D_KEY_SIZE };

@@ -1,12 +1,13 @@
-/* plan_states.c - launches for the states at either end of a sequence: small, one thread per element. */
+/* plan_states.c - launches for the states of sequences: small, one thread per element. */
 #include "plan_build.h"
 
-static cc1d_status set_grid(const cc1d_problem *p, cc1d_launch *launch, int64_t length,
+static cc1d_status set_grid(const cc1d_problem *p, cc1d_launch *launch, int64_t rows, int64_t length,
                             cc1d_conv_params *params) {
+    params->batch = (int)rows;
     params->inner = cc1d_divisor_of(length);
     params->middle = cc1d_divisor_of(p->dim);
-    return cc1d_set_grid(launch, p->sequences, length * p->dim, 32 * launch->key[CC1D_KEY_SIMD_GROUPS],
-                         &params->slab, &params->units);
+    return cc1d_set_grid(launch, rows, length * p->dim, 32 * launch->key[CC1D_KEY_SIMD_GROUPS], &params->slab,
+                         &params->units);
 }
 
 /* Copies only: one text for all activations and weights. */
@@ -16,15 +17,21 @@ static void key_copy(uint8_t *key) {
 }
 
 cc1d_status cc1d_plan_states(const cc1d_problem *p, cc1d_plan *plan) {
-    const int64_t length = p->view[CC1D_FINAL].shape[2];
-    if (p->sequences == 0 || p->dim == 0 || length == 0) return CC1D_OK;
+    const cc1d_view *target = &p->view[CC1D_FINAL], *initial = &p->view[CC1D_INITIAL];
+    const int64_t length = target->shape[2];
+    if (p->entries == 0 || p->dim == 0 || length == 0) return CC1D_OK;
     cc1d_conv_params params;
-    cc1d_fill_conv(p, CC1D_FINAL, CC1D_RESIDUAL, CC1D_DFINAL, &params);
+    cc1d_fill_conv(p, CC1D_FINAL, CC1D_POSITIONS, CC1D_OUT_INDICES, &params);
     params.width = (int)length + 1;
+    params.run = (int)target->shape[0];
+    params.parts = (int)initial->shape[2];
     cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_VARLEN_STATES, false);
-    launch->key[CC1D_KEY_HAS_INITIAL] = cc1d_has(p, CC1D_INITIAL);
+    launch->key[CC1D_KEY_HAS_INITIAL] = initial->present;
+    launch->key[CC1D_KEY_STATE_DTYPE] = (uint8_t)target->dtype;
+    launch->key[CC1D_KEY_POSITIONS_DTYPE] = (uint8_t)p->view[CC1D_POSITIONS].dtype;
+    launch->key[CC1D_KEY_OUT_INDICES_DTYPE] = (uint8_t)p->view[CC1D_OUT_INDICES].dtype;
     key_copy(launch->key);
-    const cc1d_status status = set_grid(p, launch, length, &params);
+    const cc1d_status status = set_grid(p, launch, p->entries, length, &params);
     cc1d_finish_conv(launch, &params);
     return status;
 }
@@ -54,7 +61,7 @@ cc1d_status cc1d_plan_initial_gradient(const cc1d_problem *p, cc1d_plan *plan) {
     launch->key[CC1D_KEY_HAS_DOUT] = 1;
     launch->key[CC1D_KEY_HAS_LAST_GRADIENT] = cc1d_has(p, CC1D_DFINAL);
     cc1d_key_taps(p, launch->key);
-    const cc1d_status status = set_grid(p, launch, p->width - 1, &params);
+    const cc1d_status status = set_grid(p, launch, p->sequences, p->width - 1, &params);
     cc1d_finish_conv(launch, &params);
     return status;
 }

@@ -36,6 +36,7 @@ typedef JOIN(cc1d_bits_, CC1D_BIAS_DTYPE) cc1d_bias_t;
 #define WEIGHT_FROM_REAL(value) JOIN(cc1d_write_, CC1D_WEIGHT_DTYPE)(value)
 #define BIAS_TO_REAL(value) ((cc1d_real)JOIN(cc1d_read_, CC1D_BIAS_DTYPE)(value))
 #define BIAS_FROM_REAL(value) JOIN(cc1d_write_, CC1D_BIAS_DTYPE)(value)
+typedef JOIN(cc1d_bits_, CC1D_INITIAL_DTYPE) cc1d_initial_t;
 
 /* ---- Strides: 32-bit where every tensor of the launch is small enough for it ---- */
 

@@ -22,7 +22,9 @@ typedef struct cc1d_divisor {
 
 /* forward, backward, and the states at either end of a sequence. "target" is what the kernel writes in x's
  * shape (out, dx), "side" the second input of that shape (residual, dout), "last" the states after a sequence
- * (dfinal_states). */
+ * (dfinal_states).
+ * Of states alone: "target" has their rows, "side" is positions, "last" out_indices; `batch` counts them,
+ * `run` the rows of the target, `parts` the steps of a row of initial_states. */
 typedef struct cc1d_conv_params {
     cc1d_place x, target, side, initial, last, weight, bias, seq;
     int batch, dim, seqlen, width, sequences;
@@ -54,10 +56,11 @@ typedef struct cc1d_reduce_params {
 } cc1d_reduce_params;
 
 typedef struct cc1d_update_params {
-    cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices;
+    cc1d_place x, out, state, weight, bias, cache, indices, accepted, out_indices, seq, parents, side, nodes;
     int batch, dim, seqlen, width, state_len;
-    int rows;        /* of conv_state */
-    int column_bits; /* log2 of a group's packs of channels */
+    int sequences, total; /* ragged: rows, of at most seqlen steps each, and steps of x */
+    int rows;             /* of conv_state */
+    int column_bits;      /* log2 of a group's packs of channels */
     cc1d_long pad_slot_id;
     int slab, units;    /* as above; rows are batch rows, or a group's bundles of them */
     cc1d_divisor inner; /* channels, or tiles of a group's packs of them */

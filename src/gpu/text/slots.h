@@ -2,13 +2,13 @@
  *
  * Whatever a GPU is given, an index selects a row of the pool or makes its sequence padding, and padding
  * touches nothing. */
-#if CC1D_POOL
 typedef JOIN(cc1d_bits_, CC1D_STATE_DTYPE) cc1d_state_t;
 #if CC1D_STATE_DTYPE == CC1D_X_DTYPE
 #define STATE_OF(step) (step)
 #else /* rounded once, when it is stored */
 #define STATE_OF(step) JOIN(cc1d_write_, CC1D_STATE_DTYPE)(X_TO_REAL(step))
 #endif
+#if CC1D_POOL
 #define STATE_TO_REAL(state) ((cc1d_real)JOIN(cc1d_read_, CC1D_STATE_DTYPE)(state))
 /* An index of a state row, or -1 for padding: also where it is out of range, so that nothing is touched. */
 FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {

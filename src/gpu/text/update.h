@@ -14,6 +14,36 @@
 #endif
 
 #ifdef CC1D_KERNEL_UPDATE
+#define RAGGED (CC1D_SEQ == 2)
+
+#if RAGGED
+FN cc1d_i64 cc1d_row_start(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_update_params &p, uint n) {
+    return (cc1d_i64)LOAD(cc1d_seq_t, seq + n * STRIDE(p.seq, 0));
+}
+#define LOAD_COUNT(dtype, pointer) (row < 0 ? 0 : (cc1d_i64)LOAD(JOIN(cc1d_index_, dtype), pointer))
+#else
+#define LOAD_COUNT(dtype, pointer) ((cc1d_i64)LOAD(JOIN(cc1d_index_, dtype), pointer))
+#endif
+
+/* The step that is `back` taps before step t: of the new ones, or < 0 of the state, whose last is -1. */
+#if CC1D_PARENTS_DTYPE
+#define NO_STEP 0x7fffffff /* the way leads past a parent that is none */
+FN int cc1d_ancestor(DEVICE const JOIN(cc1d_index_, CC1D_PARENTS_DTYPE) * parents,
+                     CONSTANT cc1d_update_params &p, uint b, int t, int back) {
+    for (; back > 0 && t >= 0; back--) {
+        cc1d_i64 parent = (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_PARENTS_DTYPE),
+                                         parents + b * STRIDE(p.parents, 0) + (uint)t * STRIDE(p.parents, 1));
+        if (parent < -1 || parent >= t) return NO_STEP;
+        t = (int)parent;
+    }
+    return t - back;
+}
+#define TAP_STEP(t, back) cc1d_ancestor(parents, p, b, t, back)
+#else
+#define NO_STEP 0x7fffffff
+#define TAP_STEP(t, back) ((t) - (back))
+#endif
+
 /* Any number of steps, any state length, shifting or circular; one channel per thread. */
 ENTRY(cc1d_update, cc1d_update_params) {
     uint unit = GROUP_X * CC1D_GROUP_SIZE + THREAD;
@@ -21,13 +51,24 @@ ENTRY(cc1d_update, cc1d_update_params) {
     uint d = unit - slab_row * (uint)p.inner.divisor;
     uint b = slab_row + GROUP_Y * (uint)p.slab;
     if (unit >= (uint)p.units || b >= (uint)p.batch) return;
+#if RAGGED
+    int steps = 0, first = 0, row = -1, length = p.state_len;
+    if (b < (uint)p.sequences) {
+        cc1d_i64 begin = cc1d_row_start(seq, p, b), until = cc1d_row_start(seq, p, b + 1);
+        first = cc1d_bounded(begin, p.total);
+        steps = cc1d_bounded(until, p.total) - first;
+        steps = steps < 0 ? 0 : steps;
+        if (begin >= 0 && until <= p.total && steps > 0 && steps <= p.seqlen) row = STATE_ROW(b);
+    }
+#else
     int row = STATE_ROW(b), steps = p.seqlen, length = p.state_len;
+#endif
     int out_row = OUT_ROW(b, row);
     if (out_row < 0) row = -1;
     /* The step s before the first lies at state[origin + s], in the circular buffer modulo its length. */
     int origin = length, accepted = steps, end = length; /* columns 0..end-1 hold steps afterwards */
 #if CC1D_CACHE_DTYPE
-    cc1d_i64 position = (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_CACHE_DTYPE), cache + b * STRIDE(p.cache, 0));
+    cc1d_i64 position = LOAD_COUNT(CC1D_CACHE_DTYPE, cache + b * STRIDE(p.cache, 0));
     if (position < 0)
         row = -1;
     else if (length > 0)
@@ -35,8 +76,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
     int slot = origin; /* of the next step: that of one too old for the steps to come */
 #endif
 #if CC1D_ACCEPTED_DTYPE
-    cc1d_i64 kept =
-        (cc1d_i64)LOAD(JOIN(cc1d_index_, CC1D_ACCEPTED_DTYPE), accepted_tokens + b * STRIDE(p.accepted, 0));
+    cc1d_i64 kept = LOAD_COUNT(CC1D_ACCEPTED_DTYPE, accepted_tokens + b * STRIDE(p.accepted, 0));
     if (kept < 1 || kept > length - p.width + 2)
         row = -1;
     else
@@ -46,6 +86,16 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #endif
     DEVICE const cc1d_x_t *x_row = NEW_STEPS + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1);
     DEVICE cc1d_x_t *y_row = target + b * STRIDE(p.out, 0) + d * STRIDE(p.out, 1);
+#if CC1D_HAS_RESIDUAL
+    DEVICE const cc1d_x_t *side_row = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
+#endif
+#if RAGGED /* whose rows lie along time */
+    x_row += (uint)first * STRIDE(p.x, 2);
+    y_row += (uint)first * STRIDE(p.out, 2);
+#if CC1D_HAS_RESIDUAL
+    side_row += (uint)first * STRIDE(p.side, 2);
+#endif
+#endif
     DEVICE cc1d_state_t *own =
         state + (uint)(row < 0 ? 0 : row) * STRIDE(p.state, 0) + d * STRIDE(p.state, 1);
 #if CC1D_OUT_INDICES_DTYPE
@@ -61,15 +111,19 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #endif
     for (int t = 0; t < steps; t++) {
         cc1d_real y = 0;
+        bool known = row >= 0;
         cc1d_x_t now = LOAD_STEP(x_row + (uint)t * STRIDE(p.x, 2));
         if (row >= 0) {
 #if CC1D_HAS_BIAS
             y = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + d * STRIDE(p.bias, 0)));
 #endif
             for (int k = 0; k < p.width; k++) {
-                int s = t - (p.width - 1) + k;
+                int s = TAP_STEP(t, p.width - 1 - k);
                 cc1d_real tap;
-                if (s == t) {
+                if (CC1D_PARENTS_DTYPE && s == NO_STEP) {
+                    known = false;
+                    break;
+                } else if (s == t) {
                     tap = X_TO_REAL(now);
                 } else if (s >= 0 && !CC1D_IN_PLACE) {
                     tap = X_TO_REAL(LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2)));
@@ -84,8 +138,24 @@ ENTRY(cc1d_update, cc1d_update_params) {
                         tap, y);
             }
             y = cc1d_activate(y);
+#if CC1D_HAS_RESIDUAL
+            y += X_TO_REAL(LOAD(cc1d_x_t, side_row + (uint)t * STRIDE(p.side, 2)));
+#endif
         }
-        STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(y));
+        STORE(cc1d_x_t, y_row + (uint)t * STRIDE(p.out, 2), X_FROM_REAL(known ? y : (cc1d_real)0));
+#if CC1D_HAS_NODES
+        DEVICE cc1d_state_t *node =
+            nodes + ((cc1d_offset_t)b * (uint)steps + (uint)t) * STRIDE(p.nodes, 0) + d * STRIDE(p.nodes, 1);
+        for (int i = 0; i < p.width - 1; i++) {
+            int s = known ? TAP_STEP(t, p.width - 2 - i) : NO_STEP;
+            cc1d_state_t step = (cc1d_state_t)0;
+            if (s >= 0 && s != NO_STEP)
+                step = STATE_OF(LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2)));
+            else if (s < 0)
+                step = own[(uint)(origin + s) * STRIDE(p.state, 2)];
+            node[(uint)i * STRIDE(p.nodes, 2)] = step;
+        }
+#endif
 #if CC1D_CACHE_DTYPE
         if (row >= 0 && length > 0) next[(uint)slot * STRIDE(p.state, 2)] = STATE_OF(now);
         slot = slot + 1 < length ? slot + 1 : 0;
@@ -101,11 +171,20 @@ ENTRY(cc1d_update, cc1d_update_params) {
         own = next;
 #endif
     }
-#if !CC1D_CACHE_DTYPE && !CC1D_IN_PLACE
+#if !CC1D_CACHE_DTYPE && !CC1D_IN_PLACE && !CC1D_PARENTS_DTYPE
     for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
         next[(uint)i * STRIDE(p.state, 2)] =
             i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
                             : STATE_OF(LOAD_STEP(x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2)));
+#endif
+#if RAGGED /* the steps of no row: each thread has its share */
+    uint head = (uint)cc1d_bounded(cc1d_row_start(seq, p, 0), p.total);
+    uint tail = (uint)cc1d_bounded(cc1d_row_start(seq, p, (uint)p.sequences), p.total);
+    DEVICE cc1d_x_t *padding = target + d * STRIDE(p.out, 1);
+    for (uint t = b; t < head; t += (uint)p.batch)
+        STORE(cc1d_x_t, padding + t * STRIDE(p.out, 2), X_FROM_REAL((cc1d_real)0));
+    for (uint t = tail + b; t < (uint)p.total; t += (uint)p.batch)
+        STORE(cc1d_x_t, padding + t * STRIDE(p.out, 2), X_FROM_REAL((cc1d_real)0));
 #endif
 }
 #endif
@@ -113,10 +192,63 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #ifdef CC1D_KERNEL_UPDATE_STEP
 /* One new step, a short state that shifts: VEC channels of CC1D_UNROLL batch rows per thread, all in
  * registers. CC1D_STATE_ROWS 1: a channel's CC1D_STATE_LEN steps are contiguous, and channels follow each
- * other without a gap. Reads x and the state once, writes y and the state once; weights and bias once per
+ * other without a gap; 2: and those of VEC channels are one access, so that a group's neighbours read
+ * neighbouring bytes. Reads x and the state once, writes y and the state once; weights and bias once per
  * thread. */
 #define STATE_LEN CC1D_STATE_LEN
 #define STATE_PACKS (STATE_LEN > 0 ? STATE_LEN : 1)
+
+#if CC1D_STATE_ROWS == 2
+#define ROWS_WORDS (STATE_LEN * PACK_BYTES / 4)
+#if ROWS_WORDS == 4
+typedef VEC4 cc1d_memory_rows;
+#elif ROWS_WORDS == 2
+typedef VEC2 cc1d_memory_rows;
+#else
+typedef uint cc1d_memory_rows;
+#endif
+
+FN void cc1d_read_rows(DEVICE const cc1d_x_t *source, LOCAL cc1d_pack *packs) {
+    cc1d_memory_rows u = *(DEVICE const cc1d_memory_rows *)source;
+#if ROWS_WORDS == 4
+    uint word[4] = {u.x, u.y, u.z, u.w};
+#elif ROWS_WORDS == 2
+    uint word[2] = {u.x, u.y};
+#else
+    uint word[1] = {u};
+#endif
+#pragma unroll
+    for (int i = 0; i < STATE_PACKS * PACK_WORDS; i++)
+#if PACK_BYTES >= 4
+        packs[i / PACK_WORDS].word[i % PACK_WORDS] = word[i];
+#else
+        packs[i].word[0] = (word[i / 2] >> (16 * (i & 1))) & 0xffffu;
+#endif
+}
+
+FN void cc1d_store_rows(DEVICE cc1d_x_t *target, LOCAL const cc1d_pack *packs) {
+    uint word[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < STATE_PACKS * PACK_WORDS; i++)
+#if PACK_BYTES >= 4
+        word[i] = packs[i / PACK_WORDS].word[i % PACK_WORDS];
+#else
+        word[i / 2] |= packs[i].word[0] << (16 * (i & 1));
+#endif
+    cc1d_memory_rows u;
+#if ROWS_WORDS == 1
+    u = word[0];
+#else
+    u.x = word[0];
+    u.y = word[1];
+#endif
+#if ROWS_WORDS == 4
+    u.z = word[2];
+    u.w = word[3];
+#endif
+    STORE(cc1d_memory_rows, target, u);
+}
+#endif
 
 /* The state of step i of channel c, among the packs as they lie in memory. */
 FN cc1d_x_t cc1d_state_bits(LOCAL const cc1d_pack *packs, int c, int i) {
@@ -150,7 +282,11 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
     uint first = (slab_row + GROUP_Y * (uint)p.slab) * bundles + (THREAD >> p.column_bits);
     first *= CC1D_UNROLL;
     if (d >= (uint)p.dim || first >= (uint)p.batch) return;
+#if CC1D_STATE_ROWS == 2
+#define ROWS_OF(row) (state + (uint)(row)*STRIDE(p.state, 0) + d * STRIDE(p.state, 1))
+#else
     cc1d_offset_t step = SPOT_STEP(CC1D_STATE_ROWS ? (cc1d_offset_t)VEC : STRIDE(p.state, 2));
+#endif
     cc1d_pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
     int row[CC1D_UNROLL], out_row[CC1D_UNROLL];
 #pragma unroll
@@ -166,11 +302,17 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
         }
     }
 #pragma unroll
-    for (int u = 0; u < CC1D_UNROLL; u++)
+    for (int u = 0; u < CC1D_UNROLL; u++) {
 #pragma unroll
         for (int i = 0; i < STATE_LEN; i++)
+#if CC1D_STATE_ROWS == 2
+            old[u][i] = cc1d_zero_pack();
+        if (row[u] >= 0) cc1d_read_rows(ROWS_OF(row[u]), old[u]);
+#else
             old[u][i] = row[u] < 0 ? cc1d_zero_pack()
                                    : READ_SPOT(state, SPOT(state, p.state, (uint)row[u], d) + (uint)i * step);
+#endif
+    }
     cc1d_real w[VEC][WIDTH], start[VEC];
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
@@ -208,11 +350,20 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
 #endif
             }
         }
+#if CC1D_HAS_RESIDUAL
+        cc1d_pack added = b < (uint)p.batch ? LOAD_SPOT(side, SPOT(side, p.side, b, d)) : cc1d_zero_pack();
+#pragma unroll
+        for (int c = 0; c < VEC; c++) y[c] += row[u] < 0 ? (cc1d_real)0 : cc1d_pack_get(added, c);
+#endif
         if (b < (uint)p.batch) STORE_SPOT(target, SPOT(target, p.out, b, d), cc1d_pack_reals(y));
+#if CC1D_STATE_ROWS == 2
+        if (row[u] >= 0) cc1d_store_rows(ROWS_OF(out_row[u]), moved);
+#else
         if (row[u] >= 0)
 #pragma unroll
             for (int i = 0; i < STATE_LEN; i++)
                 STORE_SPOT(state, SPOT(state, p.state, (uint)out_row[u], d) + (uint)i * step, moved[i]);
+#endif
     }
 }
 #endif

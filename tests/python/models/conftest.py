@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+import torch
 
 import causal_conv1d_mps as ccmps
 from causal_conv1d_mps import _C
@@ -14,6 +15,15 @@ def dropin():
     ccmps.install(force=True)
     yield
     ccmps.uninstall()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    """Operations this small only wait for the other threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -15,9 +15,13 @@ pytest.importorskip("transformers")
 from tiny import MODELS
 
 NAMES = ("causal_conv1d_fn", "causal_conv1d_update")
+# transformers itself fails, with and without the drop-in: a mask of another length than the cache.
+NO_STATIC_CACHE = ("inkling", "inkling2")
+# transformers refuses the others: "assisted generation is not supported with stateful models".
+ASSISTED = ("lfm2", "lfm2_moe", "lfm3", "inkling", "inkling2")
 # Fed in blocks, these models differ from the single pass in transformers itself, with and without
 # the drop-in alike (seen in 5.23): their scans do not take the carried state at a block of tokens.
-NOT_BLOCKWISE = ("mamba", "falcon_mamba", "jamba", "bamba")
+NOT_BLOCKWISE = ("mamba", "falcon_mamba", "jamba", "bamba", "zamba")
 
 
 @contextlib.contextmanager
@@ -115,9 +119,44 @@ def test_blocks_of_several_tokens_with_a_cache(model, kernel_calls):
         torch.testing.assert_close(logits, at_once, rtol=1e-4, atol=5e-6)
 
 
-def test_assisted_generation(kernel_calls):
-    """Several candidate tokens per step, some of them rejected (the model that supports it)."""
-    model = next(m for m in MODELS if str(m) == "lfm2")
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_static_cache_and_beam_search(model, kernel_calls):
+    """States that are written into fixed memory, and states that change rows between steps."""
+    network, inputs = model.build().eval(), prompt()
+    modes = [dict(num_beams=3), dict(cache_implementation="static")]
+    for options in modes[: 1 if str(model) in NO_STATIC_CACHE else 2]:
+        options = dict(**options, max_new_tokens=6, do_sample=False)
+        counted = kernel_calls["update"]
+        tokens = network.generate(**inputs, **options)
+        assert kernel_calls["update"] >= counted + 4
+        with pytorch_path(model):
+            assert torch.equal(tokens, network.generate(**inputs, **options))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_padding_on_either_side(model):
+    """A row with padding before it, or behind it, has the logits that it has alone."""
+    network, ids = model.build().eval(), prompt()["input_ids"]
+    row, filler = ids[:1, 3:], torch.zeros(1, 3, dtype=torch.int64)
+    real, padding = torch.ones_like(row), torch.zeros_like(filler)
+    with torch.no_grad():
+        alone = network(input_ids=row, use_cache=False).logits
+        for before in (True, False):
+            pieces, mask = (
+                ([filler, row], [padding, real]) if before else ([row, filler], [real, padding])
+            )
+            other = ids[1:], torch.ones_like(ids[1:])
+            batch = torch.cat([torch.cat(pieces, dim=1), other[0]])
+            mask = torch.cat([torch.cat(mask, dim=1), other[1]])
+            padded = network(input_ids=batch, attention_mask=mask, use_cache=False).logits
+            found = padded[:1, 3:] if before else padded[:1, :-3]
+            torch.testing.assert_close(found, alone, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ASSISTED)
+def test_assisted_generation(name, kernel_calls):
+    """Several candidate tokens per step, some of them rejected (the models that support it)."""
+    model = next(m for m in MODELS if str(m) == name)
     network = model.build().eval()
     ids = torch.tensor([[5, 6, 7, 8, 5, 6, 7, 8, 5, 6]])
     options = dict(max_new_tokens=16, do_sample=False)

@@ -1,14 +1,28 @@
-"""The two main functions. An activation that no kernel fuses is applied after the kernel."""
+"""The main functions and their references.
+
+An activation that no kernel fuses is applied after the kernel.
+"""
 
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from causal_conv1d_mps import functional
+from causal_conv1d_mps import _checks, _composite, functional
 from causal_conv1d_mps._checks import ACTIVATIONS
 
-__all__ = ["causal_conv1d_fn", "causal_conv1d_update"]
+__all__ = [
+    "CausalConv1dFn",
+    "causal_conv1d_fn",
+    "causal_conv1d_ref",
+    "causal_conv1d_update",
+    "causal_conv1d_update_ref",
+]
+
+
+def _quick_gelu(x):
+    return x * torch.sigmoid(1.702 * x)
+
 
 _UNFUSED = {
     "gelu": F.gelu,
@@ -16,9 +30,11 @@ _UNFUSED = {
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
     "leaky_relu": F.leaky_relu,
     "mish": F.mish,
+    "quick_gelu": _quick_gelu,
     "relu": F.relu,
     "relu6": F.relu6,
     "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
     "tanh": torch.tanh,
 }
 
@@ -104,3 +120,59 @@ def causal_conv1d_update(
         live = (conv_state_indices >= 0) & (conv_state_indices < conv_state.shape[0])
         live = live.view(-1, *[1] * (y.dim() - 1))
     return _activated(unfused, y, live)
+
+
+class CausalConv1dFn:
+    """CausalConv1dFn.apply(...) is causal_conv1d_fn(...).
+
+    No torch.autograd.Function, whose backward pass would have no derivative.
+    """
+
+    apply = staticmethod(causal_conv1d_fn)
+
+
+def causal_conv1d_ref(
+    x,
+    weight,
+    bias=None,
+    initial_states=None,
+    return_final_states=False,
+    final_states_out=None,
+    activation=None,
+    seq_idx=None,
+):
+    """causal_conv1d_fn by PyTorch operations, on any device; note the place of seq_idx."""
+    y, final_states = _composite.forward(
+        x,
+        weight,
+        bias,
+        seq_idx,
+        initial_states=initial_states,
+        activation=_checks.activation_code(activation),
+    )
+    if not return_final_states:
+        return y
+    return y, final_states if final_states_out is None else final_states_out.copy_(final_states)
+
+
+def causal_conv1d_update_ref(x, conv_state, weight, bias=None, activation=None, cache_seqlens=None):
+    """causal_conv1d_update by PyTorch operations, on any device."""
+    code = _checks.activation_code(activation)
+    steps = x.unsqueeze(2) if x.dim() == 2 else x
+    size, length, before = conv_state.shape[2], steps.shape[2], weight.shape[1] - 1
+    if cache_seqlens is None:
+        past = conv_state[..., size - before :].clone()
+        conv_state.copy_(torch.cat([conv_state, steps], dim=2)[..., length:])
+    else:
+        place = cache_seqlens.to(torch.int64)[:, None, None]
+
+        def columns(first, count):
+            number = torch.arange(first, first + count, device=x.device)
+            return ((place + number) % size).expand(-1, x.shape[1], -1)
+
+        past = conv_state.gather(2, columns(-before, before))
+        kept = min(length, size)  # of more steps than columns the last ones stay
+        last = steps[..., length - kept :].to(conv_state.dtype)
+        conv_state.scatter_(2, columns(length - kept, kept), last)
+    y, _ = _composite.forward(steps, weight, bias, initial_states=past, activation=code)
+    return y.reshape(x.shape)

@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 
-def _activation(silu_activation):
+def activation_name(silu_activation):
     return "silu" if silu_activation else None
 
 
@@ -36,7 +36,7 @@ def causal_conv1d_fwd_function(
         seq_idx,
         initial_states,
         final_states_out=final_states_out,
-        activation=_activation(silu_activation),
+        activation=activation_name(silu_activation),
     )
 
 
@@ -96,7 +96,7 @@ def causal_conv1d_update_function(
         conv_state,
         weight,
         bias,
-        _activation(silu_activation),
+        activation_name(silu_activation),
         cache_seqlens,
         conv_state_indices,
     )
