@@ -80,7 +80,7 @@ static inline int fuzz_compare(const void *a, const void *b) {
 static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_t *values, int64_t count,
                                 int64_t columns, uint64_t *state) {
     const int64_t length = c->size['T'], states = c->size['S'], pool = c->size['P'];
-    const int64_t batch = c->size['B'];
+    const int64_t batch = c->size['N'];
     for (int64_t i = 0; i < count; i++) {
         const uint64_t random = fuzz_random(state) >> 8;
         switch (content) {
@@ -103,6 +103,7 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
             values[i] =
                 1 + (states >= c->size['V'] ? (int64_t)(random % (uint64_t)(states - c->size['V'] + 1)) : 0);
             break;
+        case FUZZ_PARENTS: values[i] = (int64_t)(random % (uint64_t)(i % columns + 1)) - 1; break;
         default: values[i] = 0;
         }
     }

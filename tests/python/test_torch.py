@@ -28,7 +28,7 @@ SIGNATURES = {
         "(x, conv_state, weight, bias=None, activation=None, cache_seqlens=None, "
         "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None, "
         "conv_state_out_indices=None, cu_seqlens=None, max_seqlen=None, "
-    "parents=None, intermediate_states=None, residual=None, out=None)"
+        "parents=None, intermediate_states=None, residual=None, out=None)"
     ),
     "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len)",
 }
