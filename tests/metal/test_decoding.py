@@ -41,7 +41,7 @@ def test_rows_as_on_a_cpu(metal):
     for bounds in ([5], [0, 0, 0], [3, 3]):
         test_ragged.test_padding_alone(metal, bounds)
     test_ragged.test_without_new_steps_nothing_is_written(metal)
-    test_ragged.test_bfloat16_states_of_four_columns(metal)
+    test_ragged.test_states_that_are_one_access(metal, states=((4, 4), (2, 3)))
 
 
 def test_trees_as_on_a_cpu(metal):
