@@ -53,7 +53,7 @@ static cc1d_tensor tensor(int32_t dtype, int32_t ndim, int64_t a, int64_t b, int
 typedef struct tensors {
     cc1d_tensor x, weight, bias, seq_idx, cu_seqlens, initial, residual, out, final;
     cc1d_tensor dout, dfinal, dx, dweight, dbias, dinitial, state, cache, indices, accepted, out_indices;
-    cc1d_tensor lengths, has_initial;
+    cc1d_tensor lengths, has_initial, parents, nodes, rows;
 } tensors;
 
 typedef struct sizes {
@@ -176,19 +176,35 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->out_indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
-    *a =
-        (cc1d_arguments){.op = CC1D_OP_UPDATE,
-                         .activation = below(2),
-                         .pad_slot_id = -1,
-                         .tensor = {[CC1D_X] = &t->x,
-                                    [CC1D_STATE] = &t->state,
-                                    [CC1D_WEIGHT] = &t->weight,
-                                    [CC1D_BIAS] = MAYBE(bias),
-                                    [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
-                                    [CC1D_INDICES] = with_indices ? &t->indices : NULL,
-                                    [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
-                                    [CC1D_OUT_INDICES] = with_indices && below(2) ? &t->out_indices : NULL,
-                                    [CC1D_OUT] = state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out}};
+    t->residual = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
+    t->parents = tensor(s->index, 2, s->batch, steps, 0, TIME_CONTIGUOUS);
+    t->nodes = tensor(state_dtype, 3, s->batch * steps, s->dim, s->width - 1, TIME_CONTIGUOUS);
+    t->rows = tensor(s->index, 1, s->batch + 1, 0, 0, TIME_CONTIGUOUS);
+    const int tree = mode != 1 && below(4) == 0, ragged = !tree && below(4) == 0;
+    if (ragged) { /* steps that lie one after another */
+        t->x = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+        t->out = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+        t->residual = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+    }
+    *a = (cc1d_arguments){.op = CC1D_OP_UPDATE,
+                          .activation = below(2),
+                          .pad_slot_id = -1,
+                          .max_seqlen = ragged ? steps : 0,
+                          .tensor = {[CC1D_X] = &t->x,
+                                     [CC1D_STATE] = &t->state,
+                                     [CC1D_WEIGHT] = &t->weight,
+                                     [CC1D_BIAS] = MAYBE(bias),
+                                     [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
+                                     [CC1D_INDICES] = with_indices ? &t->indices : NULL,
+                                     [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
+                                     [CC1D_OUT_INDICES] =
+                                         with_indices && !tree && below(2) ? &t->out_indices : NULL,
+                                     [CC1D_CU] = ragged ? &t->rows : NULL,
+                                     [CC1D_PARENTS] = tree ? &t->parents : NULL,
+                                     [CC1D_RESIDUAL] = MAYBE(residual),
+                                     [CC1D_OUT] = !tree && state_dtype == s->dtype && below(4) == 0 ? &t->x
+                                                                                                    : &t->out,
+                                     [CC1D_NODE_STATES] = tree ? MAYBE(nodes) : NULL}};
 }
 
 static void varlen_states(tensors *t, const sizes *s, cc1d_arguments *a) {

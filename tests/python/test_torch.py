@@ -28,7 +28,8 @@ SIGNATURES = {
     "causal_conv1d_update": (
         "(x, conv_state, weight, bias=None, activation=None, cache_seqlens=None, "
         "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None, "
-        "conv_state_out_indices=None, out=None)"
+        "conv_state_out_indices=None, cu_seqlens=None, max_seqlen=None, "
+        "parents=None, intermediate_states=None, residual=None, out=None)"
     ),
     "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len, *, initial_states=None, "
     "positions=None, out=None, out_indices=None)",
