@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 jobs=$1
 seconds=$2
 shift 2
-operations=${*:-forward prefill backward update varlen_states}
+operations=${*:-forward prefill backward update ragged varlen_states}
 build=build/fuzz
 
 command -v clang >/dev/null && echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |

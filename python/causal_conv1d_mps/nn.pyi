@@ -80,6 +80,11 @@ class CausalConv1d(_Depthwise):
         pad_slot_id: int = -1,
         num_accepted_tokens: Tensor | None = None,
         conv_state_out_indices: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        max_seqlen: int | None = None,
+        parents: Tensor | None = None,
+        intermediate_states: Tensor | None = None,
+        residual: Tensor | None = None,
         out: Tensor | None = None,
     ) -> Tensor: ...
 

@@ -308,7 +308,11 @@ static void test_update(void) {
                 CHECK(aligned(&p.view[CC1D_X], 1, 1) && aligned(&p.view[CC1D_STATE], how == TIME ? 2 : 1, 1));
                 /* A pack of a state in rows is part of vec channels' steps. */
                 const bool several = dtypes[i] != CC1D_FLOAT64; /* of which a pack holds one */
-                if (how == TIME) CHECK((vec > 1) == several && l->key[CC1D_KEY_STATE_ROWS] == several);
+                const int64_t bytes = s * (int64_t)cc1d_itemsize(dtypes[i]);
+                if (how == TIME && (bytes == 8 || bytes == 16)) /* one access of 16 bytes */
+                    CHECK(vec * bytes == 16 && l->key[CC1D_KEY_STATE_ROWS] == 2);
+                else if (how == TIME)
+                    CHECK((vec > 1) == several && l->key[CC1D_KEY_STATE_ROWS] == several);
                 if (how == CHANNEL) CHECK((vec > 1) == several && !l->key[CC1D_KEY_STATE_ROWS]);
                 if (how == EVERY_SECOND) CHECK(vec == 1);
             }
@@ -316,6 +320,15 @@ static void test_update(void) {
     cc1d_plan plan;
     CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
     CHECK(is(&plan.launch[0], CC1D_KERNEL_UPDATE));
+    /* No row, but steps whose y is 0. */
+    p = decoding(CC1D_FLOAT16, CHANNEL, 1, 64, 3, 4, 8);
+    p.batch = p.sequences = 0;
+    p.view[CC1D_CU] = view_of(CC1D_INT32, 1, 1, 1, 1, 1, 1);
+    CHECK_STATUS(cc1d_make_plan(&p, &plan), CC1D_OK);
+    CHECK(plan.launch_count == 1 && is(&plan.launch[0], CC1D_KERNEL_UPDATE));
+    cc1d_update_params q;
+    memcpy(&q, plan.launch[0].words, sizeof q);
+    CHECK(q.batch == 1 && q.sequences == 0 && q.total == 3 && q.units == 64);
 }
 
 static void test_huge(void) {

@@ -83,6 +83,12 @@ def wild_indices():
         options = dict(cu_seqlens=cu_seqlens, return_final_states=True)
         yield from ccmps.causal_conv1d_fn(packed, weight, **options)
         yield ccmps.causal_conv1d_varlen_states(packed[0].T, cu_seqlens, 3)
+        ragged = dict(cu_seqlens=cu_seqlens, max_seqlen=11)
+        yield ccmps.causal_conv1d_update(packed[0].T, pool[:3], weight, **ragged)
+    nodes = torch.zeros(4, 3, 9, 3, device="cuda")
+    tree = dict(parents=wild[:, None].expand(4, 3), intermediate_states=nodes)
+    yield ccmps.causal_conv1d_update(x, pool[:4], weight, **tree)
+    yield nodes
 
 
 def main():

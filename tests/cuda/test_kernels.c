@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SKIPPED = 77, MAX_KERNELS = 4096, PROBLEMS = 1600 };
+enum { SKIPPED = 77, MAX_KERNELS = 4096, PROBLEMS = 2000 };
 
 /* ---- Problems ---------------------------------------------------------------------------------- */
 
@@ -53,6 +53,7 @@ static cc1d_tensor tensor(int32_t dtype, int32_t ndim, int64_t a, int64_t b, int
 typedef struct tensors {
     cc1d_tensor x, weight, bias, seq_idx, cu_seqlens, initial, residual, out, final;
     cc1d_tensor dout, dfinal, dx, dweight, dbias, dinitial, state, cache, indices, accepted, out_indices;
+    cc1d_tensor lengths, has_initial, parents, nodes, rows;
 } tensors;
 
 typedef struct sizes {
@@ -119,6 +120,31 @@ static void forward(tensors *t, const sizes *s, cc1d_arguments *a) {
                                      [CC1D_FINAL] = MAYBE(final)}};
 }
 
+/* From and into a pool. */
+static void prefill(tensors *t, const sizes *s, cc1d_arguments *a) {
+    const int64_t count = s->packing == 2 ? 4 : s->batch;
+    const int32_t state_dtype = s->dtype == CC1D_FLOAT64 || below(2) ? s->dtype : (int32_t)below(3);
+    t->state = tensor(state_dtype, 3, count + 2, s->dim, s->width - 1 + below(3), (enum layout)below(LAYOUTS));
+    t->indices = tensor(s->index, 1, count, 0, 0, TIME_CONTIGUOUS);
+    t->out_indices = tensor(s->index, 1, count, 0, 0, TIME_CONTIGUOUS);
+    t->has_initial = tensor(CC1D_BOOL, 1, count, 0, 0, TIME_CONTIGUOUS);
+    t->lengths = tensor(s->index, 1, count, 0, 0, TIME_CONTIGUOUS);
+    *a = (cc1d_arguments){.op = CC1D_OP_FORWARD,
+                          .activation = below(2),
+                          .pad_slot_id = -1,
+                          .tensor = {[CC1D_X] = &t->x,
+                                     [CC1D_WEIGHT] = &t->weight,
+                                     [CC1D_BIAS] = MAYBE(bias),
+                                     [CC1D_CU] = s->packing == 2 ? &t->cu_seqlens : NULL,
+                                     [CC1D_LENGTHS] = s->packing == 1 ? &t->lengths : NULL,
+                                     [CC1D_RESIDUAL] = MAYBE(residual),
+                                     [CC1D_STATE] = &t->state,
+                                     [CC1D_INDICES] = MAYBE(indices),
+                                     [CC1D_OUT_INDICES] = MAYBE(out_indices),
+                                     [CC1D_HAS_INITIAL] = MAYBE(has_initial),
+                                     [CC1D_OUT] = &t->out}};
+}
+
 static void backward(tensors *t, const sizes *s, cc1d_arguments *a) {
     const int with_states = below(2);
     *a = (cc1d_arguments){.op = CC1D_OP_BACKWARD,
@@ -150,19 +176,35 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->out_indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
-    *a =
-        (cc1d_arguments){.op = CC1D_OP_UPDATE,
-                         .activation = below(2),
-                         .pad_slot_id = -1,
-                         .tensor = {[CC1D_X] = &t->x,
-                                    [CC1D_STATE] = &t->state,
-                                    [CC1D_WEIGHT] = &t->weight,
-                                    [CC1D_BIAS] = MAYBE(bias),
-                                    [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
-                                    [CC1D_INDICES] = with_indices ? &t->indices : NULL,
-                                    [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
-                                    [CC1D_OUT_INDICES] = with_indices && below(2) ? &t->out_indices : NULL,
-                                    [CC1D_OUT] = state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out}};
+    t->residual = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
+    t->parents = tensor(s->index, 2, s->batch, steps, 0, TIME_CONTIGUOUS);
+    t->nodes = tensor(state_dtype, 3, s->batch * steps, s->dim, s->width - 1, TIME_CONTIGUOUS);
+    t->rows = tensor(s->index, 1, s->batch + 1, 0, 0, TIME_CONTIGUOUS);
+    const int tree = mode != 1 && below(4) == 0, ragged = !tree && below(4) == 0;
+    if (ragged) { /* steps that lie one after another */
+        t->x = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+        t->out = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+        t->residual = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+    }
+    *a = (cc1d_arguments){.op = CC1D_OP_UPDATE,
+                          .activation = below(2),
+                          .pad_slot_id = -1,
+                          .max_seqlen = ragged ? steps : 0,
+                          .tensor = {[CC1D_X] = &t->x,
+                                     [CC1D_STATE] = &t->state,
+                                     [CC1D_WEIGHT] = &t->weight,
+                                     [CC1D_BIAS] = MAYBE(bias),
+                                     [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
+                                     [CC1D_INDICES] = with_indices ? &t->indices : NULL,
+                                     [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
+                                     [CC1D_OUT_INDICES] =
+                                         with_indices && !tree && below(2) ? &t->out_indices : NULL,
+                                     [CC1D_CU] = ragged ? &t->rows : NULL,
+                                     [CC1D_PARENTS] = tree ? &t->parents : NULL,
+                                     [CC1D_RESIDUAL] = MAYBE(residual),
+                                     [CC1D_OUT] = !tree && state_dtype == s->dtype && below(4) == 0 ? &t->x
+                                                                                                    : &t->out,
+                                     [CC1D_NODE_STATES] = tree ? MAYBE(nodes) : NULL}};
 }
 
 static void varlen_states(tensors *t, const sizes *s, cc1d_arguments *a) {
@@ -202,7 +244,7 @@ static void add(const cc1d_launch *launch) {
 /* The kernels of random problems. Every problem must be accepted and planned. */
 static int collect(void) {
     void (*const operations[])(tensors *, const sizes *, cc1d_arguments *) = {forward, backward, update,
-                                                                              varlen_states};
+                                                                              varlen_states, prefill};
     static cc1d_prepared prepared;
     for (int i = 0; i < PROBLEMS; i++) {
         next_address = (char *)((uintptr_t)1 << 40);
@@ -210,7 +252,7 @@ static int collect(void) {
         tensors t;
         fill(&t, &s);
         cc1d_arguments arguments;
-        operations[i % 4](&t, &s, &arguments);
+        operations[i % 5](&t, &s, &arguments);
         const cc1d_status status = cc1d_prepare(&arguments, &prepared);
         if (status) {
             printf("problem %d: %s: %s\n", i, cc1d_status_name(status), cc1d_last_error());

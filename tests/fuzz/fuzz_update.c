@@ -11,9 +11,12 @@ const fuzz_role fuzz_roles[] = {
     {"num_accepted_tokens", "B", 'I', false, false, false, FUZZ_ACCEPTED},
     {"conv_state_out_indices", "B", 'I', false, false, false, FUZZ_OTHER_ROWS},
     {"out", "BDt", 'S', true, true, false, FUZZ_VALUES},
+    {"parents", "BT", 'I', false, false, false, FUZZ_PARENTS},
+    {"residual", "BDt", 'S', false, false, false, FUZZ_VALUES},
+    {"intermediate_states", "ODV", 'k', false, true, false, FUZZ_VALUES},
 };
 const int fuzz_role_count = sizeof fuzz_roles / sizeof *fuzz_roles;
-enum { STATE = 2, CACHE = 4, INDICES = 5, ACCEPTED = 6, OUT_INDICES = 7, OUT = 8 };
+enum { STATE = 2, CACHE = 4, INDICES = 5, ACCEPTED = 6, OUT_INDICES = 7, OUT = 8, PARENTS, NODES = 11 };
 
 static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1d_exec *exec, bool may_run,
                       cc1d_status *status) {
@@ -27,6 +30,9 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
                                    .num_accepted_tokens = t[6],
                                    .conv_state_out_indices = t[7],
                                    .out = t[8],
+                                   .parents = t[9],
+                                   .residual = t[10],
+                                   .intermediate_states = t[11],
                                    .pad_slot_id = c->pad_slot_id,
                                    .activation = c->activation};
     cc1d_update_args *args = fuzz_struct(&full, sizeof full, sizeof full + (size_t)c->args_size_off);
@@ -35,10 +41,11 @@ static bool fuzz_call(const fuzz_case *c, const cc1d_tensor *const *t, const cc1
     return true;
 }
 
-static bool indices, accepted, cache, in_place, written;
+static bool indices, accepted, cache, in_place, written, tree;
 
 static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
     if (fuzz_below(in, 2)) c->size['T'] = 1, c->size['t'] = -1;
+    c->size['O'] = c->size['B'] * c->size['T'];
     indices = fuzz_below(in, 2), accepted = fuzz_below(in, 2);
     cache = !accepted && fuzz_below(in, 2);
     if (accepted && c->size['T'] > 1) c->size['S'] += c->size['T'] - 1;
@@ -46,11 +53,13 @@ static void fuzz_choose(fuzz_case *c, fuzz_input *in) {
     c->size['P'] = c->size['B'] * (written ? 1 + fuzz_below(in, 2) : 1) + (indices ? fuzz_below(in, 4) : 0);
     if (fuzz_rarely(in, 8)) c->pad_slot_id = fuzz_below(in, 6);
     in_place = fuzz_rarely(in, 4);
+    tree = !cache && !written && fuzz_rarely(in, 3);
 }
 
 static void fuzz_keep(fuzz_case *c) {
     c->present[CACHE] = cache, c->present[INDICES] = indices, c->present[ACCEPTED] = accepted;
     c->present[OUT_INDICES] = written;
-    in_place = in_place && (c->size['T'] <= 1 || c->tensor[STATE].dtype == c->tensor[OUT].dtype);
+    c->present[PARENTS] = tree, c->present[NODES] = tree && c->present[NODES];
+    in_place = in_place && !tree && (c->size['T'] <= 1 || c->tensor[STATE].dtype == c->tensor[OUT].dtype);
     if (in_place) c->tensor[0] = c->tensor[OUT], c->alias[OUT] = 0;
 }

@@ -106,6 +106,7 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
             values[i] =
                 1 + (states >= c->size['V'] ? (int64_t)(random % (uint64_t)(states - c->size['V'] + 1)) : 0);
             break;
+        case FUZZ_PARENTS: values[i] = (int64_t)(random % (uint64_t)(i % columns + 1)) - 1; break;
         default: values[i] = 0;
         }
     }

@@ -19,14 +19,15 @@ typedef enum {
     FUZZ_OTHER_ROWS,
     FUZZ_STEPS,
     FUZZ_FLAGS,
-    FUZZ_POSITIONS
+    FUZZ_POSITIONS,
+    FUZZ_PARENTS
 } fuzz_content;
 
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
  * S and P (rows of the pool, B without indices) from conv_state, conv_states or states, M = N + 1 from
  * cu_seqlens, Q from positions (N without), R from states (Q without out_indices), L from initial_states, at
- * least S; V = W - 1; N: sequences. dtype: F floating, S like x, K a state (float64 like x), P a parameter, w
- * like weight, b like bias (weight without one), I an index, L a bool. */
+ * least S; V = W - 1; N: sequences; O = B * T. dtype: F floating, S like x, K a state (float64 like x), k like
+ * the state, P a parameter, w like weight, b like bias (weight without one), I an index, L a bool. */
 typedef struct fuzz_role {
     const char *name, *letters;
     char dtype;
@@ -53,7 +54,7 @@ typedef struct fuzz_case {
     int damaged_index; /* a tensor of which one value is replaced, or -1 */
     int64_t damaged_at, damaged_value;
     int32_t activation;
-    int64_t pad_slot_id, args_size_off;
+    int64_t pad_slot_id, args_size_off, max_seqlen;
 } fuzz_case;
 
 static inline int fuzz_role_of(const fuzz_case *c, const char *name) {
@@ -104,6 +105,7 @@ static inline int32_t fuzz_dtype(const fuzz_case *c, char rule, fuzz_input *in) 
     switch (rule) {
     case 'F': return (int32_t)fuzz_below(in, 4);
     case 'S': return x->dtype;
+    case 'k': return fuzz_find(c, "conv_state")->dtype;
     case 'K': return x->dtype == CC1D_FLOAT64 ? CC1D_FLOAT64 : (int32_t)fuzz_below(in, 3);
     case 'P': return (int32_t)fuzz_below(in, x->dtype == CC1D_FLOAT64 ? 4 : 3);
     case 'w': return weight->dtype;
@@ -170,6 +172,7 @@ static inline void fuzz_sizes(fuzz_case *c, fuzz_input *in) {
     while (n['W'] > 1 && !fuzz_is_quick(n)) n['W'] = (n['W'] + 1) / 2;
     n['V'] = n['W'] - 1;
     n['N'] = n['B'];
+    n['O'] = n['B'] * n['T'];
     n['t'] = n['T'];
     n['S'] = n['V'] + fuzz_size(in, 0, 6, 50);
 }
@@ -253,6 +256,7 @@ static inline bool fuzz_dtype_fits(const fuzz_case *c, char rule, int32_t dtype)
     switch (rule) {
     case 'F': return floating;
     case 'S': return dtype == c->tensor[0].dtype;
+    case 'k': return dtype == fuzz_find(c, "conv_state")->dtype;
     case 'K': return floating && (dtype == CC1D_FLOAT64) == (c->tensor[0].dtype == CC1D_FLOAT64);
     case 'P': return floating && (dtype != CC1D_FLOAT64 || c->tensor[0].dtype == CC1D_FLOAT64);
     case 'w': return dtype == weight->dtype;
@@ -293,7 +297,7 @@ static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
         if ((state ? state : last)->ndim != 3) return false;
         size['S'] = (state ? state : last)->shape[2];
         const bool pool = fuzz_find(c, "conv_state_indices") || fuzz_find(c, "conv_state_out_indices");
-        if (state) size['P'] = pool ? state->shape[0] : size['B'];
+        if (state) size['P'] = pool ? state->shape[0] : size['N'];
     }
     if (last) {
         const cc1d_tensor *positions = fuzz_find(c, "positions"), *first = fuzz_find(c, "initial_states");
@@ -303,6 +307,7 @@ static inline bool fuzz_bind(const fuzz_case *c, int64_t size[128]) {
         if (first && (first->ndim != 3 || first->shape[2] < size['S'])) return false;
         size['L'] = first ? first->shape[2] : 0;
     }
+    if (__builtin_mul_overflow(size['B'], size['T'], &size['O'])) size['O'] = -1;
     return true;
 }
 
@@ -339,10 +344,13 @@ static inline bool fuzz_must_be_refused(const fuzz_case *c) {
     if ((state || fuzz_find(c, "conv_states")) && size['S'] < size['V']) return true;
     if (fuzz_find(c, "conv_states") && !fuzz_find(c, "conv_state_indices") && size['P'] < size['N'])
         return true;
-    if (accepted &&
-        (fuzz_find(c, "cache_seqlens") || (__int128)size['S'] < (__int128)size['V'] - 1 + size['T']))
+    const cc1d_tensor *parents = fuzz_find(c, "parents"), *cache = fuzz_find(c, "cache_seqlens");
+    const int64_t steps = cu ? c->max_seqlen : size['T'];
+    if (accepted && (cache || (!parents && (__int128)size['S'] < (__int128)size['V'] - 1 + steps)))
         return true;
-    return false;
+    if (parents && (cache || fuzz_find(c, "conv_state_out_indices"))) return true;
+    if (fuzz_find(c, "intermediate_states") && !parents) return true;
+    return state && (c->max_seqlen < 0 || (c->max_seqlen > 0 && !cu));
 }
 
 #endif

@@ -7,7 +7,10 @@ import backend
 import decoding_runs
 import harness
 import pytest
+import test_ragged
+import test_tree
 import torch
+from inputs import same_bits, values, weights
 
 import causal_conv1d_mps as ccmps
 
@@ -29,6 +32,41 @@ def test_rows_of_an_engine(metal):
 def test_trees_of_an_engine(metal):
     for seed in ALL:
         decoding_runs.run_trees(metal, seed)
+
+
+def test_rows_as_on_a_cpu(metal):
+    """Bits of rows, padding, residuals and of states that are one access."""
+    for dtype, layout in ((torch.float32, "sliced"), (torch.bfloat16, "contiguous")):
+        test_ragged.test_a_row_is_a_call_of_its_own(metal, dtype, layout)
+    for bounds in ([5], [0, 0, 0], [3, 3]):
+        test_ragged.test_padding_alone(metal, bounds)
+    test_ragged.test_without_new_steps_nothing_is_written(metal)
+    test_ragged.test_states_that_are_one_access(metal, states=((4, 4), (2, 3)))
+
+
+def test_trees_as_on_a_cpu(metal):
+    test_tree.test_a_path_is_a_sequence(metal, torch.bfloat16)
+    test_tree.test_a_chain_is_a_plain_draft(metal)
+    test_tree.test_one_node_as_a_step(metal)
+    test_tree.test_what_padding_says_is_not_looked_at(metal)
+
+
+@pytest.mark.parametrize("length", [None, 5])
+def test_residuals(metal, length):
+    """In both kernels, in packs and without; forward has them too."""
+    for dtype, dim in ((torch.bfloat16, 16), (torch.float16, 9)):
+        shape = (3, dim) if length is None else (3, dim, length)
+        x, side = (values(shape, dtype, seed) for seed in (1, 2))
+        weight, state = weights((dim, 4), dtype, 3), values((3, dim, 4), dtype, 4)
+        want = ccmps.causal_conv1d_fn(
+            x.reshape(3, dim, -1),
+            weight,
+            initial_states=state[..., 1:].contiguous(),
+            activation="silu",
+            residual=side.reshape(3, dim, -1),
+        )
+        y = ccmps.causal_conv1d_update(x, state, weight, activation="silu", residual=side)
+        assert same_bits(y, want.reshape(shape))
 
 
 WILD = [-(2**31), 2**31 - 1, -1, 10**6, 0, 5, 3, 2**30]
@@ -61,8 +99,9 @@ def update_between(bounds, dtype, inside, counts=None):
     )
 
 
-@pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("counts", [None, *COUNTS])
+@pytest.mark.parametrize(
+    ("counts", "inside"), [(None, False), (COUNTS[0], True), (COUNTS[1], False), (COUNTS[1], True)]
+)
 def test_boundaries_that_hold_anything(metal, counts, inside):
     """All of y is written, and nothing else: the harness sees what is left, and accesses outside.
     Rows that lie over each other write one place of y twice, whose value nobody promises."""

@@ -136,6 +136,50 @@ def test_positions_and_state_rows(dtype):
                 ccmps.causal_conv1d_update(x, state, weight, **{name: huge})
 
 
+ROW_READ = "cc1d_state_row((cc1d_i64)LOAD("
+SOMETIMES_FAR = ROW_READ.replace("LOAD(", "(__builtin_readcyclecounter() % 3 ? 0 : 999) + LOAD(")
+
+
+def other_rows(source):
+    """The text in which a row may be out of range at one read and not at another."""
+    assert source.count(ROW_READ) == 1
+    return changing(source.replace(ROW_READ, SOMETIMES_FAR))
+
+
+@pytest.mark.parametrize("compiled", [backend.compile_quickly, other_rows], ids=["same", "other"])
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_rows_of_a_pool(compiled, layout):
+    """Rows, bounds and lengths that hold anything: what is not named stays as it is."""
+    given = [0, 1, 4, *WILD]
+    count = len(given)
+    has = torch.tensor([True, True, False] * count)[:count]
+    unread = torch.full((count,), -1)
+    for width, dtype in ((4, torch.int64), (9, torch.int32)):
+        wild = torch.tensor(given).to(dtype)
+        for rows, named in (
+            (3, dict(conv_state_indices=wild)),
+            (12, dict(conv_state_out_indices=wild)),
+            (12, dict(conv_state_indices=wild, conv_state_out_indices=unread)),
+        ):
+            pool = torch.randn(rows, 9, width + 1)
+            for where in (
+                dict(),
+                dict(lengths=wild),
+                dict(cu_seqlens=torch.tensor([0, 5, 40, 20, 20, 9, 30, 31, 32, 33, 40, 37])),
+                dict(cu_seqlens=torch.tensor([3, *given])),
+            ):
+                x = torch.randn(1 if "cu_seqlens" in where else count, 9, 40)
+                if layout == "channel_last":
+                    x = x.transpose(1, 2).contiguous().transpose(1, 2)
+                states, weight = pool.clone(), torch.randn(9, width)
+                with backend.on_harness(compiled):
+                    ccmps.causal_conv1d_fn(
+                        x, weight, conv_states=states, has_initial_state=has, **named, **where
+                    )
+                kept = [row for row in range(rows) if row not in given]
+                assert torch.equal(states[kept], pool[kept])
+
+
 def test_accepted_counts_outside_the_window_are_padding():
     """The steps of this call do not matter: a window of 7 columns and W = 4 allows 1 to 5."""
     counts = torch.tensor([0, 1, 5, 6, -1, 2**31 - 1])

@@ -10,7 +10,7 @@ import harness
 import pytest
 import torch
 
-from causal_conv1d_mps import _C
+from causal_conv1d_mps import _C, causal_conv1d_fn
 from causal_conv1d_mps._tables import arrange
 
 WIDTH = 4
@@ -100,6 +100,28 @@ def test_only_what_is_necessary_moves(operation, shape, dtype, layout):
     moved, necessary = operation(shape, dtype, layout)
     assert moved.group_bytes <= EXCESS * necessary * (1 + halo(operation, shape[2]))
     assert moved.launch_bytes >= necessary  # or something was not counted
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+def test_a_pool_adds_its_rows(layout):
+    """Packed sequences from and into a pool: as without packing, and the rows, once each way."""
+    shape, bounds = (1, 128, 4096), torch.tensor([0, 1000, 1003, 4001, 4096])
+    x, (weight, bias) = tensor(shape, torch.bfloat16, layout), parameters(shape[1])
+    pool, rows = torch.randn(9, shape[1], 3).to(x.dtype), torch.tensor([7, 0, 3, 4])
+    plain, necessary = forward(shape, x.dtype, layout)
+    with harness.count_traffic() as moved:
+        y = causal_conv1d_fn(
+            x,
+            weight,
+            bias,
+            activation="silu",
+            cu_seqlens=bounds,
+            conv_states=pool,
+            conv_state_indices=rows,
+            has_initial_state=torch.tensor([True, False, True, True]),
+        )
+    assert y.any() and moved.launch_bytes >= necessary
+    assert moved.group_bytes <= EXCESS * (plain.group_bytes + 2 * size(pool[rows]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)

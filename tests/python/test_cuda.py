@@ -429,6 +429,65 @@ def test_a_graph_of_a_pool_follows_its_indices(length):
         assert same_bits(y, call(before)) and same_bits(pool, before)
 
 
+PROMPTS = (  # cu_seqlens, rows that are read, that are written, and whether they are read at all
+    ([0, 7, 7, 20], [5, 2, 6], [5, 2, 6], [True, True, False]),
+    ([0, 0, 33, 40], [5, 5, 5], [4, 6, 7], [True, True, True]),
+    ([0, 1, 2, 3], [4, -1, 7], [4, 3, 99], [False, True, True]),
+    ([0, 9, 300, 12], [2**31 - 1, 1, 0], [1, -7, 0], [True, True, True]),
+)
+
+
+@gpu
+@pytest.mark.parametrize("layout", ["BDT", "BTD"])
+def test_a_graph_of_prefill_follows_its_indices(layout):
+    """Bounds, rows and flags change between replays, also to ones that name no step or row."""
+    generator = torch.Generator("cuda").manual_seed(1)
+    weight = torch.randn(9, 4, device="cuda", generator=generator)
+    x = torch.randn(1, 9, 64, device="cuda", generator=generator)
+    x = x if layout == "BDT" else x.transpose(1, 2).contiguous().transpose(1, 2)
+    pool, whole = fenced(torch.randn(8, 9, 5, generator=torch.Generator().manual_seed(2)))
+    given = [torch.tensor(values, device="cuda") for values in PROMPTS[0]]
+
+    def call(pool):
+        names = ("cu_seqlens", "conv_state_indices", "conv_state_out_indices", "has_initial_state")
+        return ccmps.causal_conv1d_fn(x, weight, conv_states=pool, **dict(zip(names, given)))
+
+    call(pool.clone())
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = call(pool)
+    for prompt in PROMPTS:
+        for tensor, values in zip(given, prompt):
+            tensor.copy_(torch.tensor(values))
+        before = pool.clone()
+        graph.replay()
+        assert same_bits(y, call(before)) and same_bits(pool, before)
+        assert untouched(whole)
+
+
+@gpu
+@pytest.mark.parametrize("layout", ["BDT", "BTD"])
+def test_prefill_of_far_rows(layout):
+    """Rows more than 2^31 elements apart, of a pool that is touched only there."""
+    if torch.cuda.mem_get_info()[0] < 10 * 2**30:
+        pytest.skip("needs 9 GiB of GPU memory")
+    far = 2**31 + 16
+    kept = torch.randn(3, 5, 4).to("cuda", torch.bfloat16)
+    pool = torch.empty(2 * far + 20, dtype=torch.bfloat16, device="cuda")
+    pool = pool.as_strided((3, 5, 4), (far, 4, 1)).copy_(kept)
+    x = torch.randn(2, 5, 70, device="cuda").to(torch.bfloat16)
+    x = x if layout == "BDT" else x.transpose(1, 2).contiguous().transpose(1, 2)
+    more = dict(
+        conv_state_indices=torch.tensor([2, 1], device="cuda"),
+        has_initial_state=torch.tensor([True, True], device="cuda"),
+    )
+    weight = torch.randn(5, 4, device="cuda")
+    want = ccmps.causal_conv1d_fn(x, weight, conv_states=kept, **more)
+    assert same_bits(ccmps.causal_conv1d_fn(x, weight, conv_states=pool, **more), want)
+    assert same_bits(pool, kept) and same_bits(pool[[2, 1]], x[..., -4:])
+
+
 @gpu
 @pytest.mark.parametrize("values", [WILD[:4], (0, -1, 2**31 - 1, 4)])
 def test_wild_lengths_stay_inside_the_state(values):

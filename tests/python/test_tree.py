@@ -85,7 +85,9 @@ def test_states_of_layers_in_one_tensor(backend):
     want = states_of(arguments, device=backend.device)
     ccmps.causal_conv1d_update(**arguments, intermediate_states=want)
     layers = torch.full((3, 2, 5, 19, 3), 7.0, device=backend.device)
+    version = layers._version
     ccmps.causal_conv1d_update(**arguments, intermediate_states=layers[1])
+    assert layers._version > version
     assert same_bits(layers[1], want) and (layers[[0, 2]] == 7).all()
     turned = torch.full((5, 2, 19, 3), 7.0, device=backend.device).transpose(0, 1)
     with pytest.raises(ValueError, match=r"intermediate_states: .*follow each other"):

@@ -4,6 +4,16 @@
 
 #include "kernel_gather.h"
 
+/* The taps of node t of a tree, in turn, from those of the state and of all nodes. */
+SIMD_TARGET static const REAL *NAME(node_taps)(const cc1d_problem *p, int64_t b, int64_t t, const REAL *taps,
+                                               REAL *found) {
+    const int64_t back = p->width - 1;
+    for (int64_t k = 0; k <= back; k++)
+        memcpy(found + k * LANES, taps + (back + cc1d_update_tap(p, b, t, back - k)) * LANES,
+               LANES * sizeof(REAL));
+    return found;
+}
+
 /* y of channels d..d+n-1; in place, also their state moved on. */
 SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d, int n) {
     enum { ROWS = CC1D_MAX_WIDTH + CC1D_UPDATE_STEPS };
@@ -14,6 +24,7 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     const int64_t item = (int64_t)cc1d_itemsize(x->dtype), width = p->width;
     const int64_t kept = width < CC1D_UPDATE_KEPT ? width : CC1D_UPDATE_KEPT - 1;
     REAL weights[CC1D_UPDATE_KEPT * LANES], biases[LANES] = {0}, taps[ROWS * LANES];
+    REAL found[CC1D_MAX_WIDTH * LANES];
     for (int64_t k = 0; k < kept; k++) NAME(gather)
     (weights + k * LANES, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
     if (bias->present) NAME(gather)(biases, bias, d * bias->stride[0], bias->stride[0], n);
@@ -28,19 +39,16 @@ SIMD_TARGET static void NAME(update_vector)(const cc1d_problem *p, int64_t b, in
     if (p->in_place) cc1d_update_state(p, b, row, d, d + n); /* y is written over x */
     for (int64_t t = 0; t < p->seqlen; t++) {
         _Alignas(64) char packed[LANES * sizeof(REAL)];
-        const REAL *tap[CC1D_MAX_WIDTH];
-        for (int64_t k = 0; k < width && tree; k++)
-            tap[k] = taps + (width - 1 + cc1d_update_tap(p, b, t, width - 1 - k)) * LANES;
-#define TAP(k) LOAD_N(tree ? tap[k] : taps + (t + (k)) * LANES, DTYPE, n)
+        const REAL *oldest = tree ? NAME(node_taps)(p, b, t, taps, found) : taps + t * LANES;
         VEC y = LOAD_N(biases, DTYPE, n);
-        for (int64_t k = 0; k < kept; k++) y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), TAP(k), y);
+        for (int64_t k = 0; k < kept; k++)
+            y = FMA(LOAD_N(weights + k * LANES, DTYPE, n), LOAD_N(oldest + k * LANES, DTYPE, n), y);
         for (int64_t k = kept; k < width; k++) { /* in turn in the last row */
             REAL *turn = weights + kept * LANES;
             NAME(gather)
             (turn, weight, d * weight->stride[0] + k * weight->stride[1], weight->stride[0], n);
-            y = FMA(LOAD_N(turn, DTYPE, n), TAP(k), y);
+            y = FMA(LOAD_N(turn, DTYPE, n), LOAD_N(oldest + k * LANES, DTYPE, n), y);
         }
-#undef TAP
         NAME(activate)(&y, p->activation, NAME(form_of)(out->dtype, residual->present), 1);
         if (residual->present) {
             REAL added[LANES];

@@ -6,6 +6,7 @@
 #define JOIN(a, b) JOIN_(a, b)
 typedef int cc1d_index_4;
 typedef cc1d_i64 cc1d_index_5;
+typedef unsigned char cc1d_flag_t;
 
 typedef float cc1d_bits_0;
 typedef ushort cc1d_bits_1;

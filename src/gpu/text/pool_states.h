@@ -26,7 +26,7 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
 #endif
     int steps = end > begin ? end - begin : 0;
 #if CC1D_HAS_INITIAL
-    bool kept = LOAD(uchar, has_initial + n * STRIDE(p.has_initial, 0)) != 0;
+    bool kept = LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0)) != 0;
 #else
     bool kept = false;
 #endif

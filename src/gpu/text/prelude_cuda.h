@@ -2,7 +2,6 @@
  * table. */
 typedef unsigned int uint;
 typedef unsigned short ushort;
-typedef unsigned char uchar;
 typedef long long cc1d_i64;
 typedef unsigned long long cc1d_u64;
 #define FN __device__ __forceinline__

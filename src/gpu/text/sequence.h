@@ -19,7 +19,7 @@ typedef JOIN(cc1d_index_, CC1D_SEQ_DTYPE) cc1d_seq_t;
 #define SEQ_ARGUMENT SLOT_ARGUMENT
 #endif
 #if CC1D_HAS_INITIAL == 2 /* rows of a pool, of the sequences that have one */
-#define INITIAL_PARAMETER DEVICE const cc1d_state_t *state, DEVICE const uchar *has_initial,
+#define INITIAL_PARAMETER DEVICE const cc1d_state_t *state, DEVICE const cc1d_flag_t *has_initial,
 #define INITIAL_ARGUMENT state, has_initial,
 #elif CC1D_HAS_INITIAL
 #define INITIAL_PARAMETER DEVICE const cc1d_x_t *initial,
@@ -108,7 +108,7 @@ FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int 
 FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
                              uint d, int i) {
     int row = cc1d_slot(SLOT_ARGUMENT p, n);
-    if (row < 0 || !LOAD(uchar, has_initial + n * STRIDE(p.has_initial, 0))) return 0;
+    if (row < 0 || !LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0))) return 0;
     DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
     uint column = (uint)(p.state_len - (width - 1) + i);
     return STATE_TO_REAL(LOAD(cc1d_state_t, own + column * LONG64(p.initial.stride[2])));
