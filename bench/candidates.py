@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 import causal_conv1d_mps as ccmps
 
+from . import serving
 from .shapes import DTYPES
 
 
@@ -35,6 +36,11 @@ def make_inputs(case, device, seed=0):
         return normal(case.B, case.D, case.T)
 
     weight_dtype = torch.float32 if case.float32_weights and case.dtype != "fp64" else dtype
+    if case.op in serving.OPS:
+        inputs = serving.make_inputs(case, normal, device, generator)
+        inputs.weight = normal(case.D, case.W, dtype=weight_dtype)
+        inputs.bias = normal(case.D, dtype=weight_dtype) if case.bias else None
+        return inputs
     inputs = SimpleNamespace(
         x=normal(case.B, case.D) if case.op == "update" else sequence(),
         weight=normal(case.D, case.W, dtype=weight_dtype),
@@ -63,6 +69,8 @@ def _forward_or_backward(function, inputs, case):
 
 
 def ours(case, inputs):
+    if case.op in serving.OPS:
+        return serving.ours(case, inputs)
     if case.op == "update":
         return lambda: ccmps.causal_conv1d_update(
             inputs.x, inputs.state, inputs.weight, inputs.bias, case.activation
@@ -76,6 +84,8 @@ def ours(case, inputs):
 
 def pytorch(case, inputs):
     """What one writes without this package: F.conv1d, the step by step form for decoding."""
+    if case.op in serving.OPS:
+        return serving.pytorch(case, inputs)
     dtype = inputs.x.dtype
     weight = inputs.weight.to(dtype)
     bias = None if inputs.bias is None else inputs.bias.to(dtype)
@@ -139,8 +149,8 @@ def fla(case, inputs):
 
 def peers(case, device):
     """Other packages that import here and offer this case."""
-    found = {}
-    if device != "cuda" or case.dtype == "fp64":
+    found = {"forward": serving.forward} if case.op == "prefill" else {}
+    if device != "cuda" or case.dtype == "fp64" or case.op in serving.OPS:
         return found
     try:
         import causal_conv1d

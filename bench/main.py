@@ -11,14 +11,14 @@ import torch
 from causal_conv1d_mps import _C
 
 from . import candidates, host, machine, report, timing
-from .shapes import DTYPES, GROUPS, LAYOUTS, cases
+from .shapes import DTYPES, GROUPS, LAYOUTS, OPS, cases
 from .verify import verify
 
 MIN_WIDTH = 130
 DEFAULT_GROUPS = {
-    "cpu": ["cpu", "decode", "models"],
-    "cuda": ["gpu", "decode", "models"],
-    "mps": ["small", "gpu", "decode", "models"],
+    "cpu": ["cpu", "decode", "serving", "models"],
+    "cuda": ["gpu", "decode", "serving", "models"],
+    "mps": ["small", "gpu", "decode", "serving", "models"],
 }
 DEFAULT_DTYPES = {
     "cpu": ["fp32", "bf16", "fp16"],
@@ -54,7 +54,7 @@ def parser():
     options = argparse.ArgumentParser(prog="bench", description=__doc__)
     options.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the best here")
     options.add_argument("--groups", type=listed(GROUPS), help=f"of {','.join(GROUPS)}")
-    options.add_argument("--ops", type=listed(("forward", "backward", "update")))
+    options.add_argument("--ops", type=listed(OPS))
     options.add_argument("--dtypes", type=listed(tuple(DTYPES)), help=f"of {','.join(DTYPES)}")
     options.add_argument("--layouts", type=listed(LAYOUTS), help=f"of {','.join(LAYOUTS)}")
     options.add_argument("--threads", type=numbers, help="CPU thread counts, for example 1,2")
@@ -112,7 +112,7 @@ def main(argv=None):
         for group in options.groups or DEFAULT_GROUPS[device]
         for case in cases(
             group,
-            ops=options.ops or ["forward", "backward", "update"],
+            ops=options.ops or OPS,
             dtypes=options.dtypes or DEFAULT_DTYPES[device],
             layouts=options.layouts or LAYOUTS,
             threads=threads,
@@ -123,7 +123,7 @@ def main(argv=None):
         for case in track(chosen, "Verify and time", console=console, transient=True)
     ]
     for group in dict.fromkeys(case.group for case in chosen):
-        for op in ("forward", "backward", "update"):
+        for op in OPS:
             part = [r for r in rows if (r["case"]["group"], r["case"]["op"]) == (group, op)]
             if part:
                 console.print(report.table(part, f"{group}: {op} on {device}"))

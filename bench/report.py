@@ -6,6 +6,9 @@ import json
 import textwrap
 from dataclasses import asdict
 
+from . import serving
+from .shapes import OPS
+
 PEER_STYLES = (("D", "tab:orange"), ("o", "tab:green"), ("s", "tab:red"))
 
 
@@ -34,6 +37,9 @@ def make_row(case, correct, timings, kernel):
 
 
 def label(case):
+    if case["op"] in serving.OPS:
+        parts = [f"{case['B']} requests, ({case['T']}, {case['D']}) {case['dtype']}"]
+        return " ".join(parts + ([f"{case['threads']} thr"] if case["threads"] else []))
     parts = [f"({case['B']}, {case['D']}"]
     parts[0] += ")" if case["op"] == "update" else f", {case['T']})"
     parts += [case["dtype"]] + ([case["layout"]] if case["op"] != "update" else [])
@@ -101,9 +107,7 @@ def write_chart(path, machine, rows):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    operations = [
-        op for op in ("forward", "backward", "update") if any(r["case"]["op"] == op for r in rows)
-    ]
+    operations = [op for op in OPS if any(r["case"]["op"] == op for r in rows)]
     panels = [[row for row in rows if row["case"]["op"] == op] for op in operations]
     heights = [len(panel) + 2 for panel in panels]
     figure, axes = pyplot.subplots(

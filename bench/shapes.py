@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+from . import serving
+
+OPS = ("forward", "backward", "update", *serving.OPS)
 DTYPES = {
     "fp32": torch.float32,
     "fp16": torch.float16,
@@ -34,6 +37,11 @@ CPU = [
 ]
 DECODE = [(1, 4096), (1, 8192), (64, 8192), (256, 8192), (1024, 8192)]
 DECODE_STATES = (3, 4)  # W-1 steps, and the W that transformers keeps
+# Requests, D, and their packed tokens (2^25 elements) or the most tokens of each.
+SERVING = {
+    "prefill": [(8, 4096, 8192), (64, 8192, 4096), (4, 8192, 512)],
+    "ragged": [(8, 8192, 4), (64, 8192, 4), (256, 8192, 4)],
+}
 # Convolutions of published models: (D, W, bias, activation).
 MODELS = [
     (1024, 3, False, None),
@@ -49,7 +57,7 @@ MODEL_SEQLEN = 2048
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time. `op` is forward, backward or update (there T is 1)."""
+    """One thing to time. `op` is one of OPS (update: T is 1; of serving: serving.py)."""
 
     group: str
     op: str
@@ -70,6 +78,8 @@ class Case:
     def shape(self):
         if self.op == "update":
             return f"({self.B}, {self.D}), S = {self.S}"
+        if self.op in serving.OPS:
+            return f"{self.B} requests, ({self.T}, {self.D})"
         return f"({self.B}, {self.D}, {self.T})"
 
     @property
@@ -77,11 +87,13 @@ class Case:
         """Elements of a copy that moves as many bytes as this operation has to."""
         if self.op == "update":
             return self.B * self.D * (self.S + 1)  # x and the S states in; y and the states out
+        if self.op in serving.OPS:
+            return serving.copy_elements(self)
         tensors = 3 if self.op == "backward" else 2
         return self.B * self.D * self.T * tensors // 2
 
 
-GROUPS = ("gpu", "small", "cpu", "decode", "models")
+GROUPS = ("gpu", "small", "cpu", "decode", "serving", "models")
 
 
 def cases(group, *, ops, dtypes, layouts, threads):
@@ -89,6 +101,19 @@ def cases(group, *, ops, dtypes, layouts, threads):
     if group == "decode":
         base = [Case(group, "update", B, D, 1, S=S) for S in DECODE_STATES for B, D in DECODE]
         ops, layouts = [op for op in ops if op == "update"], ["BDT"]
+    elif group == "serving":
+        base = [
+            Case(group, op, B, D, T)
+            for op, shapes in SERVING.items()
+            if op in ops
+            for B, D, T in shapes
+        ]
+        return [
+            replace(case, dtype=dtype, layout="BTD", threads=count)
+            for count in threads
+            for dtype in dtypes
+            for case in base
+        ]
     elif group == "models":
         base = [
             Case(group, "forward", 1, D, MODEL_SEQLEN, W, bias=bias, activation=activation)
@@ -98,7 +123,7 @@ def cases(group, *, ops, dtypes, layouts, threads):
         table = {"gpu": GPU, "small": SMALL, "cpu": CPU}[group]
         base = [Case(group, "forward", B, D, T) for B, D, T in table]
     if group != "decode":
-        ops = [op for op in ops if op != "update"]
+        ops = [op for op in ops if op in ("forward", "backward")]
     return [
         replace(case, op=op, dtype=dtype, layout=layout, threads=count)
         for count in threads

@@ -79,9 +79,9 @@ def test_sequence_bounds(metal, layout, width):
     positions = torch.tensor([*WILD, *range(-2, 43), 2**62, -(2**62)])
     rows = torch.full_like(positions, 2**40)
     rows[: len(WILD)], rows[torch.tensor([9, 20, 31, 45])] = wild, torch.tensor([0, 1, 2, 4])
-    for rows in (rows, rows.flip(0), rows.roll(17).clamp(-9, 99).int()):
+    for listed in (rows, rows.flip(0), rows.roll(17).clamp(-9, 99).int()):
         pool = torch.randn(5, 9, 5, dtype=torch.bfloat16)
-        wanted = dict(initial_states=states, positions=positions, out=pool, out_indices=rows)
+        wanted = dict(initial_states=states, positions=positions, out=pool, out_indices=listed)
         for bounds in BOUNDS:
             starts = states[:1].expand(len(bounds) - 1, 9, 6)
             bounds = torch.tensor(bounds)

@@ -66,10 +66,11 @@ def test_bench_writes_json_and_chart(tmp_path):
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("op", ["forward", "backward", "update"])
+@pytest.mark.parametrize("op", ["forward", "backward", "update", "prefill", "ragged"])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_bench_rejects_a_wrong_result(op, dtype, monkeypatch):
-    case = Case("test", op, 2, 64, 1 if op == "update" else 33, dtype=dtype)
+    rows, steps = {"update": (2, 1), "prefill": (3, 33), "ragged": (5, 3)}.get(op, (2, 33))
+    case = Case("test", op, rows, 64, steps, dtype=dtype)
     assert verify(case, "cpu")
     right = candidates.ours
 
@@ -79,7 +80,7 @@ def test_bench_rejects_a_wrong_result(op, dtype, monkeypatch):
         def call():
             result = right(case, inputs)()
             last = result[-1] if isinstance(result, tuple) else result
-            last.view(-1)[last.abs().argmax()] *= 1 + 1 / 64
+            last[torch.unravel_index(last.abs().argmax(), last.shape)] *= 1 + 1 / 64
             return result
 
         return call

@@ -1,4 +1,5 @@
-"""The examples of the guides and of the adapters' page run, in order, on the CPU."""
+"""The examples of the guides and of the adapters' page run, in order, on the CPU; those of
+serving.md on every backend."""
 
 import re
 import sys
@@ -38,3 +39,12 @@ def test_example(code):
         ccmps.uninstall()
         # The example that replaces this file's functions is not to be seen by other tests.
         sys.modules.pop("transformers.models.lfm3.modeling_lfm3", None)
+
+
+def test_serving(backend):
+    """Its examples continue each other."""
+    lines = examples(DOCS / "serving.md")
+    assert len(lines) >= 8
+    code = "\n".join(lines)
+    assert code.count('device, dtype = "cpu"') == 1
+    exec(compile(code.replace('= "cpu"', f'= "{backend.device}"'), "serving.md", "exec"), {})

@@ -88,6 +88,10 @@ def test_causal_conv1d_passes_everything_on():
     )
     assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
 
+    lengths = torch.arange(B) + 2
+    expected = ccmps.causal_conv1d_fn(x, weight, bias, activation="silu", lengths=lengths)
+    assert torch.equal(module(x, lengths=lengths), expected)
+
     bounds = torch.tensor([0, 3, T])
     found = module(x[:1], cu_seqlens=bounds)
     expected = ccmps.causal_conv1d_fn(x[:1], weight, bias, activation="silu", cu_seqlens=bounds)
@@ -128,6 +132,46 @@ def test_mask_is_multiplied_in_and_x_is_left_alone():
     assert torch.equal(y, module(x * mask[..., None])[0])
     with pytest.raises(ValueError, match="mask"):
         module(x[:1], mask=mask[:1], cu_seqlens=torch.tensor([0, T]))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("with_cache", [False, True])
+def test_lengths_are_a_mask(dtype, with_cache):
+    """Whatever padded memory holds; a row of padding keeps its cache."""
+    module, lengths = short(), torch.tensor([4, 0, T, 1][:B], dtype=dtype)
+    x, residual = made(B, T, D), made(B, T, D)
+    mask = torch.arange(T) < lengths[:, None]
+    x[~mask] = float("nan")
+    old = made(B, D, W + 1) if with_cache else None
+    kept = None if old is None else old.clone()
+    y, cache = module(x, residual, cache=old, output_final_state=True, lengths=lengths)
+    expected, want = module(x, residual, mask, kept, True)
+    assert torch.equal(y, expected) and torch.equal(cache, want)
+    assert not y[~mask].any() and (cache is old or not with_cache)
+
+
+def test_lengths_alone_say_what_is_padding():
+    module, x, lengths = short(), made(B, T, D), torch.full((B,), T)
+    cache = torch.zeros(B, D, W)
+    with pytest.raises(ValueError, match="mask: cannot be combined with lengths"):
+        module(x, mask=torch.ones(B, T), lengths=lengths)
+    with pytest.raises(ValueError, match="cu_seqlens: cannot be combined with lengths"):
+        module(x[:1], cu_seqlens=torch.tensor([0, T]), lengths=lengths[:1])
+    with pytest.raises(ValueError, match="lengths: expected"):
+        module(x, cache=cache, lengths=lengths + 1)
+    assert not cache.any()
+
+
+@pytest.mark.parametrize("lengths", [[1, 0], [0, 1]])
+def test_one_step_with_lengths(lengths):
+    """A row of padding: y = 0 there, and its cache stays."""
+    module, x, cache = short(), made(2, 1, D), made(2, D, W)
+    step, before = cache.clone(), cache.clone()
+    expected, _ = module.step(x, cache=step)
+    y, _ = module(x, cache=cache, lengths=torch.tensor(lengths))
+    for row, live in enumerate(lengths):
+        assert torch.equal(y[row], expected[row] if live else torch.zeros(1, D))
+        assert torch.equal(cache[row], step[row] if live else before[row])
 
 
 @pytest.mark.parametrize("with_residual", [False, True])
