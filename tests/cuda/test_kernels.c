@@ -124,7 +124,8 @@ static void forward(tensors *t, const sizes *s, cc1d_arguments *a) {
 static void prefill(tensors *t, const sizes *s, cc1d_arguments *a) {
     const int64_t count = s->packing == 2 ? 4 : s->batch;
     const int32_t state_dtype = s->dtype == CC1D_FLOAT64 || below(2) ? s->dtype : (int32_t)below(3);
-    t->state = tensor(state_dtype, 3, count + 2, s->dim, s->width - 1 + below(3), (enum layout)below(LAYOUTS));
+    t->state =
+        tensor(state_dtype, 3, count + 2, s->dim, s->width - 1 + below(3), (enum layout)below(LAYOUTS));
     t->indices = tensor(s->index, 1, count, 0, 0, TIME_CONTIGUOUS);
     t->out_indices = tensor(s->index, 1, count, 0, 0, TIME_CONTIGUOUS);
     t->has_initial = tensor(CC1D_BOOL, 1, count, 0, 0, TIME_CONTIGUOUS);
@@ -186,25 +187,24 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
         t->out = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
         t->residual = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
     }
-    *a = (cc1d_arguments){.op = CC1D_OP_UPDATE,
-                          .activation = below(2),
-                          .pad_slot_id = -1,
-                          .max_seqlen = ragged ? steps : 0,
-                          .tensor = {[CC1D_X] = &t->x,
-                                     [CC1D_STATE] = &t->state,
-                                     [CC1D_WEIGHT] = &t->weight,
-                                     [CC1D_BIAS] = MAYBE(bias),
-                                     [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
-                                     [CC1D_INDICES] = with_indices ? &t->indices : NULL,
-                                     [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
-                                     [CC1D_OUT_INDICES] =
-                                         with_indices && !tree && below(2) ? &t->out_indices : NULL,
-                                     [CC1D_CU] = ragged ? &t->rows : NULL,
-                                     [CC1D_PARENTS] = tree ? &t->parents : NULL,
-                                     [CC1D_RESIDUAL] = MAYBE(residual),
-                                     [CC1D_OUT] = !tree && state_dtype == s->dtype && below(4) == 0 ? &t->x
-                                                                                                    : &t->out,
-                                     [CC1D_NODE_STATES] = tree ? MAYBE(nodes) : NULL}};
+    *a = (cc1d_arguments){
+        .op = CC1D_OP_UPDATE,
+        .activation = below(2),
+        .pad_slot_id = -1,
+        .max_seqlen = ragged ? steps : 0,
+        .tensor = {[CC1D_X] = &t->x,
+                   [CC1D_STATE] = &t->state,
+                   [CC1D_WEIGHT] = &t->weight,
+                   [CC1D_BIAS] = MAYBE(bias),
+                   [CC1D_CACHE] = mode == 1 ? &t->cache : NULL,
+                   [CC1D_INDICES] = with_indices ? &t->indices : NULL,
+                   [CC1D_ACCEPTED] = mode == 2 ? &t->accepted : NULL,
+                   [CC1D_OUT_INDICES] = with_indices && !tree && below(2) ? &t->out_indices : NULL,
+                   [CC1D_CU] = ragged ? &t->rows : NULL,
+                   [CC1D_PARENTS] = tree ? &t->parents : NULL,
+                   [CC1D_RESIDUAL] = MAYBE(residual),
+                   [CC1D_OUT] = !tree && state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out,
+                   [CC1D_NODE_STATES] = tree ? MAYBE(nodes) : NULL}};
 }
 
 static void varlen_states(tensors *t, const sizes *s, cc1d_arguments *a) {

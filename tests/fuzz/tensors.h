@@ -26,8 +26,8 @@ typedef enum {
 /* letters: the sizes by name. B, D, T come from x (t: T, absent where x has two dimensions), W from weight,
  * S and P (rows of the pool, B without indices) from conv_state, conv_states or states, M = N + 1 from
  * cu_seqlens, Q from positions (N without), R from states (Q without out_indices), L from initial_states, at
- * least S; V = W - 1; N: sequences; O = B * T. dtype: F floating, S like x, K a state (float64 like x), k like
- * the state, P a parameter, w like weight, b like bias (weight without one), I an index, L a bool. */
+ * least S; V = W - 1; N: sequences; O = B * T. dtype: F floating, S like x, K a state (float64 like x), k
+ * like the state, P a parameter, w like weight, b like bias (weight without one), I an index, L a bool. */
 typedef struct fuzz_role {
     const char *name, *letters;
     char dtype;
