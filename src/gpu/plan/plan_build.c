@@ -6,6 +6,7 @@
 const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     static const cc1d_tuning cuda16 = {
         .time = {2, 1, 4},
+        .time_pool_blocks = 12,
         .time_backward = {4, 8, 2},
         .channel = {2, 12, 8},
         .channel_backward = {8, 2, 4},
@@ -26,6 +27,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     };
     static const cc1d_tuning cuda32 = {
         .time = {2, 1, 2},
+        .time_pool_blocks = 12,
         .time_backward = {4, 4, 4},
         .channel = {8, 4, 8},
         .channel_backward = {8, 4, 4},
@@ -47,9 +49,10 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
      * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
-        .few_texts = true,             /* a text costs tens of milliseconds at its first use */
-        .time = {8, 1, 4},             /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
-                                          4: 27 / 1024, 8: 26 / 704 */
+        .few_texts = true, /* a text costs tens of milliseconds at its first use */
+        .time = {8, 1, 4}, /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
+                              4: 27 / 1024, 8: 26 / 704 */
+        .time_pool_blocks = 1,
         .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
         .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
         .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */

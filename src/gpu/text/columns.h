@@ -149,12 +149,11 @@ FN cc1d_pack cc1d_history_pack(cc1d_column column, INITIAL_PARAMETER CONSTANT cc
 }
 
 /* The HISTORY taps [step][channel] before step t of sequence n, as far as they lie before its first one. */
-FN void cc1d_load_past(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint n, uint d, int t,
+FN void cc1d_load_past(INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_slot slot, uint n, uint d, int t,
                        int count, LOCAL cc1d_real *tap) {
 #pragma unroll
     for (int c = 0; c < VEC; c++) {
-        cc1d_past past =
-            cc1d_find_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, n, cc1d_channel_of(d, c, count));
+        cc1d_past past = cc1d_find_past(INITIAL_ARGUMENT p, WIDTH, slot, n, cc1d_channel_of(d, c, count));
 #pragma unroll
         for (int i = 0; i < HISTORY; i++)
             if (t + i < HISTORY) tap[i * VEC + c] = cc1d_past_at(past, p, t + i);

@@ -35,7 +35,9 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     cc1d_walk m = cc1d_find_walk(p, GROUP_X, GROUP_Y, THREAD);
     if (!m.live) return;
     uint b = m.b, d = m.d;
-    FIND_PADDING(b)
+#if CC1D_SEQ != 2
+    cc1d_slot slot = cc1d_find_slot(SLOT_ARGUMENT p, b);
+#endif
     int first = m.first, end = m.end;
     int count = cc1d_channels_of(p, d);
     cc1d_column x_column = cc1d_find_column(x, p.x, b, d);
@@ -65,10 +67,9 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
                         tap + i * VEC);
 #if CC1D_SEQ == 2
         if (sequence >= 0 && first - here.begin < HISTORY)
-            cc1d_load_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, (uint)sequence, d, first - here.begin, count,
-                           tap);
+            cc1d_load_past(INITIAL_ARGUMENT p, here.slot, (uint)sequence, d, first - here.begin, count, tap);
 #elif CC1D_HAS_INITIAL == 2
-    if (first < HISTORY) cc1d_load_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, b, d, first, count, tap);
+    if (first < HISTORY) cc1d_load_past(INITIAL_ARGUMENT p, slot, b, d, first, count, tap);
 #endif
 #if CC1D_SEQ != 2
         cc1d_load_channel_weights(weight, BIAS_ARGUMENT p, d, count, w, start);

@@ -28,7 +28,9 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
     uint lane = LANE & (uint)(TEAM - 1);
     START_NEXT_LAUNCH();
-    FIND_PADDING(m.b)
+#if CC1D_SEQ != 2
+    cc1d_slot slot = cc1d_find_slot(SLOT_ARGUMENT p, m.b);
+#endif
     int seqlen = m.live ? p.seqlen : 0;
     uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
     uint x_skew = CC1D_X_SKEWED ? (cc1d_row_skew(p.x, p.x_offset, m) - shift) & (VEC - 1) : 0u;
@@ -104,7 +106,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
                 stop = s < own.begin ? own.begin : s < own.end ? own.end : seqlen;
                 if (sequence < 0) continue;
                 cc1d_real counted[HISTORY + VEC], value[VEC];
-                cc1d_place_past(tap, INITIAL_ARGUMENT SEQ_ARGUMENT p, m.d, at - HISTORY, own, counted);
+                cc1d_place_past(tap, INITIAL_ARGUMENT p, m.d, at - HISTORY, own, counted);
                 cc1d_find_y(counted, w, start, RESIDUAL_ARGUMENT(u) value);
 #pragma unroll
                 for (int i = 0; i < VEC; i++)

@@ -48,7 +48,7 @@ FN cc1d_wide_sequence cc1d_wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_par
 #endif
     q.padding = q.id < 0;
 #if CC1D_POOL && CC1D_SEQ != 2
-    q.padding = q.padding || cc1d_slot(SLOT_ARGUMENT p, b) < 0;
+    q.padding = q.padding || cc1d_find_slot(SLOT_ARGUMENT p, b).row < 0;
 #endif
     return q;
 }
