@@ -194,6 +194,12 @@ def test_states_of_another_dtype():
     assert y.dtype == torch.bfloat16
     close(y, sequence(torch.zeros(D, W - 1), tokens.t(), weight)[0])
     assert torch.equal(states[3].t(), tokens[-3:].float())
+    given = made(2, D, 3, dtype=torch.bfloat16)
+    x, before = given.clone(), states.clone()
+    y = vllm.causal_conv1d_update(x, states, weight, conv_state_indices=indices(3, 1))
+    assert y.dtype == torch.bfloat16 and torch.equal(x, given)
+    for b, row in enumerate((3, 1)):
+        close(y[b], sequence(before[row], given[b], weight, None, None)[0])
 
 
 def test_other_marks_of_padding():

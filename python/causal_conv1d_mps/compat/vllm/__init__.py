@@ -74,7 +74,8 @@ def causal_conv1d_update(
     conv_state_indices: (N,), or (N, blocks) for its first column; null_block_id marks padding.
     num_accepted_tokens: (N,), of the previous draft (1 after a prefill); the row is then a window,
         S >= W-2 + T.
-    out: the tensor to write y to; None writes it to x. Returns y, of x's shape.
+    out: the tensor to write y to; None writes it to x, or, beside a conv_state of another dtype, to
+        a new tensor, as in vLLM. Returns y, of x's shape.
     """
     indices = conv_state_indices
     return decode(
@@ -163,7 +164,7 @@ def decode(
         conv_state_indices=indices,
         conv_state_out_indices=write,
         num_accepted_tokens=num_accepted_tokens,
-        out=x if out is None else out,
+        out=x if out is None and x.dtype == conv_state.dtype else out,
         **packed,
         **marks,
     )
