@@ -202,6 +202,18 @@ def test_states_of_another_dtype():
         close(y[b], sequence(before[row], given[b], weight, None, None)[0])
 
 
+def test_rows_without_indices():
+    weight, states = made(D, W), pool()
+    before = states.clone()
+    y = vllm.causal_conv1d_update(made(2, D), states, weight)
+    packed = vllm.causal_conv1d_update(
+        made(2, D), before.clone(), weight, query_start_loc=indices(0, 1, 2), max_query_len=1
+    )
+    for b in range(2):
+        close(y[b, :, None], sequence(before[b], made(2, D)[b, :, None], weight, None, None)[0])
+    assert torch.equal(y, packed) and torch.equal(states[2:], before[2:])
+
+
 def test_other_marks_of_padding():
     weight, tokens = made(D, W), made(6, D)
     states = pool()
