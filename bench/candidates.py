@@ -98,7 +98,7 @@ def pytorch(case, inputs):
         def step():
             window = torch.cat([inputs.state, inputs.x.unsqueeze(-1)], dim=-1)
             inputs.state.copy_(window[..., 1:])
-            y = (window * weight).sum(-1)
+            y = (window[..., -case.W :] * weight).sum(-1)
             return activate(y if bias is None else y + bias)
 
         return step

@@ -274,7 +274,7 @@ def check_targets(operation, tensors, recorded, copied=False):
     there, not written by the kernels.
     """
     given = {name: tensor for name, (_, tensor) in _tables.named(operation, tensors).items()}
-    for name in STATES & given.keys():
+    for name in [name for name in given if name in STATES]:
         refuse_recorded(name, given[name])
         writable(name, given[name])
     if operation == "varlen_states":
