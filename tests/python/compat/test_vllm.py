@@ -258,6 +258,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(backend):
         ("activation", prefill, dict(activation="gelu"), NotImplementedError),
         ("has_initial_state", prefill, dict(has_initial_state=indices(1)), TypeError),
         ("activation", update, dict(activation="relu"), NotImplementedError),
+        ("conv_state", update, dict(conv_state=None, conv_state_indices=None), TypeError),
         ("max_query_len", update, dict(query_start_loc=indices(0, 1)), ValueError),
         ("out", update, dict(out=made(2, D)), ValueError),
     ):

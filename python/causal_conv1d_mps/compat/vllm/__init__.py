@@ -141,7 +141,7 @@ def decode(
     out,
 ):
     """causal_conv1d_update from the rows `read` (N,) to the rows `write` (N,), or the same."""
-    _checks.require_named(x=x, weight=weight)
+    _checks.require_named(x=x, weight=weight, conv_state=conv_state)
     indices, marks = _engines.padded("conv_state_indices", read, null_block_id)
     if read is None:  # sequence n has row n; rows after them stay
         count = x.shape[0] if query_start_loc is None else query_start_loc.shape[0] - 1
