@@ -102,16 +102,30 @@ FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int 
 }
 #endif
 
-/* Step i of the width - 1 before the first of sequence n, as it counts: one of a pool is not rounded to x's
- * dtype. */
+/* The width - 1 steps before the first of a sequence, in one channel, as they count: those of a pool are not
+ * rounded to x's dtype. */
+struct cc1d_past {
 #if CC1D_HAS_INITIAL == 2
-FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
-                             uint d, int i) {
+    DEVICE const cc1d_state_t *oldest;
+    bool there; /* else they are 0 */
+#elif CC1D_HAS_INITIAL
+    DEVICE const cc1d_x_t *oldest;
+#endif
+};
+
+#if CC1D_HAS_INITIAL == 2
+FN cc1d_past cc1d_find_past(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                            uint d) {
+    cc1d_past past;
     int row = cc1d_slot(SLOT_ARGUMENT p, n);
-    if (row < 0 || !LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0))) return 0;
-    DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
-    uint column = (uint)(p.state_len - (width - 1) + i);
-    return STATE_TO_REAL(LOAD(cc1d_state_t, own + column * LONG64(p.initial.stride[2])));
+    past.there = row >= 0 && LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0)) != 0;
+    past.oldest = state + cc1d_state_at(p, past.there ? row : 0, d) +
+                  (uint)(p.state_len - (width - 1)) * LONG64(p.initial.stride[2]);
+    return past;
+}
+FN cc1d_real cc1d_past_at(cc1d_past past, CONSTANT cc1d_conv_params &p, int i) {
+    return past.there ? STATE_TO_REAL(LOAD(cc1d_state_t, past.oldest + (uint)i * LONG64(p.initial.stride[2])))
+                      : (cc1d_real)0;
 }
 #elif CC1D_HAS_INITIAL
 FN cc1d_x_t cc1d_initial_bits(DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d,
@@ -119,15 +133,25 @@ FN cc1d_x_t cc1d_initial_bits(DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv
     return LOAD(cc1d_x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
                               (uint)i * STRIDE(p.initial, 2));
 }
-FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
-                             uint d, int i) {
-    return X_TO_REAL(cc1d_initial_bits(initial, p, n, d, i));
+FN cc1d_past cc1d_find_past(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                            uint d) {
+    cc1d_past past;
+    past.oldest = initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1);
+    return past;
+}
+FN cc1d_real cc1d_past_at(cc1d_past past, CONSTANT cc1d_conv_params &p, int i) {
+    return X_TO_REAL(LOAD(cc1d_x_t, past.oldest + (uint)i * STRIDE(p.initial, 2)));
 }
 #else
-FN cc1d_real cc1d_initial_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n, uint d, int i) {
-    return 0;
+FN cc1d_past cc1d_find_past(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n, uint d) {
+    return cc1d_past();
 }
+FN cc1d_real cc1d_past_at(cc1d_past past, CONSTANT cc1d_conv_params &p, int i) { return 0; }
 #endif
+FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
+                             uint d, int i) {
+    return cc1d_past_at(cc1d_find_past(INITIAL_ARGUMENT SEQ_ARGUMENT p, width, n, d), p, i);
+}
 
 /* What stands for step s, which is not in sequence `id`, in channel d: the sequence's initial state, or 0. */
 #if CC1D_SEQ == 2 && CC1D_HAS_INITIAL

@@ -60,7 +60,10 @@ FN cc1d_pack cc1d_unless(bool padding, cc1d_pack v) {
     for (int i = 0; i < PACK_WORDS; i++) v.word[i] = padding ? 0u : v.word[i];
     return v;
 }
-#if CC1D_SEQ == 2
+#if CC1D_SEQ == 2 && defined(CC1D_KERNEL_FORWARD_TIME)
+#define FIND_PADDING(b)
+#define STORED(v) (v)
+#elif CC1D_SEQ == 2
 #define FIND_PADDING(b)
 #define STORED(v) cc1d_unless(sequence < 0, v)
 #elif CC1D_POOL

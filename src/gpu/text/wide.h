@@ -18,13 +18,6 @@ FN bool cc1d_find_wide(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, LO
 }
 
 /* Buffers that every kernel of this path reads, as the kernels' text names them. */
-#if CC1D_HAS_BIAS
-#define BIAS_PARAMETER DEVICE const cc1d_bias_t *bias,
-#define BIAS_ARGUMENT bias,
-#else
-#define BIAS_PARAMETER
-#define BIAS_ARGUMENT
-#endif
 #define WIDE_PARAMETERS                                           \
     DEVICE const cc1d_x_t *x, DEVICE const cc1d_weight_t *weight, \
         BIAS_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER
