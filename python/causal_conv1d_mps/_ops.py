@@ -7,6 +7,7 @@ inputs of later releases.
 """
 
 import torch
+from torch._functorch.utils import enable_single_level_autograd_function
 
 from . import _C, _composite, _tables, _vmap
 from ._checks import NOT_DIFFERENTIABLE, new_states, require_device, state_length
@@ -249,6 +250,12 @@ class WithoutDerivative(torch.autograd.Function):
         return None, *refused
 
 
+def _without_derivative_in_transform(y, *sources):
+    """The same for functorch, whose layer the dispatcher has entered already: not once more."""
+    with enable_single_level_autograd_function():
+        return super(torch.autograd.Function, WithoutDerivative).apply(y, *sources)
+
+
 @_implement("refused_gradient")
 def _refused_gradient(dy, like):
     raise RuntimeError(NOT_DIFFERENTIABLE)
@@ -275,9 +282,11 @@ def _change_state(operator):
         with torch._C._AutoDispatchBelowAutograd():
             y = operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
         read = given(sources, arguments)
-        if y is None or eager_transforms_active() or not torch.is_grad_enabled():
+        if y is None or not torch.is_grad_enabled() or not any_requires_grad(*read):
             return y
-        return WithoutDerivative.apply(y, *read) if any_requires_grad(*read) else y
+        if eager_transforms_active():
+            return _without_derivative_in_transform(y, *read)
+        return WithoutDerivative.apply(y, *read)
 
     def bumping_version(keyset, *arguments):
         for state in given(states, arguments):

@@ -158,6 +158,13 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     return launch;
 }
 
+#define FITS(params_t)                                                     \
+    _Static_assert(sizeof(params_t) <= sizeof((cc1d_launch *)NULL)->words, \
+                   "a launch holds the whole of " #params_t)
+FITS(cc1d_conv_params);
+FITS(cc1d_reduce_params);
+FITS(cc1d_update_params);
+
 void cc1d_finish_launch(cc1d_launch *launch, const void *params, size_t size) {
     launch->buffer_count = cc1d_key_buffers(launch->kernel, launch->key, launch->buffers);
     memcpy(launch->words, params, size);
