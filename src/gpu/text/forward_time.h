@@ -27,7 +27,6 @@ FN void cc1d_find_y(LOCAL const cc1d_real *tap, LOCAL const cc1d_real *w, cc1d_r
 ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
     uint lane = LANE & (uint)(TEAM - 1);
-    START_NEXT_LAUNCH();
 #if CC1D_SEQ != 2
     cc1d_slot slot = cc1d_find_slot(SLOT_ARGUMENT p, m.b);
 #endif
