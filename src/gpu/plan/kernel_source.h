@@ -11,6 +11,7 @@
     T(prelude_cuda)          \
     T(params)                \
     T(common)                \
+    T(gates)                 \
     T(activation)            \
     T(slots)                 \
     T(sequence)              \

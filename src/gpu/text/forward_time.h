@@ -12,38 +12,41 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
     FIND_PADDING(m.b)
     int seqlen = m.live ? p.seqlen : 0;
     uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
-    uint x_skew = CC1D_X_SKEWED ? (cc1d_row_skew(p.x, p.x_offset, m) - shift) & (VEC - 1) : 0u;
     int blocks = CC1D_PARTIAL_PACKS ? p.run : CC1D_UNROLL;
     int t = ((int)m.segment * blocks * TEAM + (int)lane) * VEC - (int)shift;
-    cc1d_row x_row = cc1d_find_row(x, p.x, p.x_offset, m, t);
-    cc1d_row y_row = cc1d_find_row(target, p.target, p.target_offset, m, t);
+    cc1d_rows row = cc1d_rows();
+    FIND_ROW(x, CC1D_X_SKEWED)
+#if CC1D_HAS_PRE_GATE
+    FIND_ROW(pre_gate, CC1D_GATES_SKEWED)
+#endif
+    FIND_ROW(target, 0)
 
-    cc1d_pack steps[CC1D_UNROLL + 1]; /* the first are those before the segment */
-    steps[0] = cc1d_zero_pack();
-    if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO))
-        steps[0] = ADD_INITIAL(cc1d_load_steps(x_row, t, -TEAM, seqlen, x_skew), t - TEAM * VEC);
+    cc1d_raw raw[CC1D_UNROLL + 1]; /* the first are those before the segment */
+    raw[0] = cc1d_zero_raw();
+    if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO)) raw[0] = cc1d_load_raw(row, t, -TEAM, seqlen);
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
-        if (u < blocks)
-            steps[u + 1] =
-                ADD_INITIAL(cc1d_load_steps(x_row, t, u * TEAM, seqlen, x_skew), t + u * TEAM * VEC);
+        if (u < blocks) raw[u + 1] = cc1d_load_raw(row, t, u * TEAM, seqlen);
 #if LOADS_NEIGHBOURS
-    cc1d_pack before[CC1D_UNROLL][HALO + 1];
+    cc1d_raw before[CC1D_UNROLL][HALO + 1];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
 #pragma unroll
-        for (int back = 1; back <= HALO && u < blocks; back++) {
-            int ahead = u * TEAM - back;
-            before[u][back] = ADD_INITIAL(cc1d_load_steps(x_row, t, ahead, seqlen, x_skew), t + ahead * VEC);
-        }
+        for (int back = 1; back <= HALO && u < blocks; back++) before[u][back] = cc1d_load_raw(row, t, u * TEAM - back, seqlen);
 #endif
 #if CC1D_HAS_RESIDUAL
-    cc1d_row side_row = cc1d_find_row(side, p.side, p.side_offset, m, t);
-    uint side_skew = CC1D_SIDE_SKEWED ? (cc1d_row_skew(p.side, p.side_offset, m) - shift) & (VEC - 1) : 0u;
+    FIND_ROW(side, CC1D_SIDE_SKEWED)
     cc1d_pack residual[CC1D_UNROLL];
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
-        if (u < blocks) residual[u] = cc1d_load_steps(side_row, t, u * TEAM, seqlen, side_skew);
+        if (u < blocks) residual[u] = cc1d_load_steps(row.side, t, u * TEAM, seqlen);
+#endif
+#if CC1D_HAS_POST_GATE
+    FIND_ROW(post_gate, CC1D_GATES_SKEWED)
+    cc1d_pack gate[CC1D_UNROLL];
+#pragma unroll
+    for (int u = 0; u < CC1D_UNROLL; u++)
+        if (u < blocks) gate[u] = cc1d_load_steps(row.post_gate, t, u * TEAM, seqlen);
 #endif
     cc1d_real w[WIDTH];
     cc1d_load_weights(weight + m.d * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w);
@@ -56,13 +59,21 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #if CC1D_SEQ == 2
     cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, m.b, t);
 #endif
+    cc1d_pack steps[CC1D_UNROLL + 1];
+    steps[0] = cc1d_zero_pack();
+    if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO))
+        steps[0] = ADD_INITIAL(cc1d_taps_of(raw[0]), t - TEAM * VEC);
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         if (u >= blocks) break;
         cc1d_real tap[HISTORY + VEC], y[VEC];
+        steps[u + 1] = ADD_INITIAL(cc1d_taps_of(raw[u + 1]), t + u * TEAM * VEC);
 #if LOADS_NEIGHBOURS
 #pragma unroll
-        for (int back = 1; back <= HALO; back++) cc1d_place_taps(before[u][back], back, tap);
+        for (int back = 1; back <= HALO; back++) {
+            int ahead = u * TEAM - back;
+            cc1d_place_taps(ADD_INITIAL(cc1d_taps_of(before[u][back]), t + ahead * VEC), back, tap);
+        }
         cc1d_place_taps(steps[u + 1], 0, tap);
 #else
         cc1d_gather_taps(steps[u], steps[u + 1], LANE, p, tap);
@@ -85,9 +96,12 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
                         tap[k] = from < here.begin
                                      ? cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, (uint)here.n,
                                                        m.d, HISTORY + from - here.begin)
-                                     : X_TO_REAL(LOAD(cc1d_x_t, x + cc1d_row_start(p.x, m) + (uint)from));
+                                     : X_TO_REAL(TAP_BITS(m.b, m.d, from));
                     }
                     value = cc1d_activate(cc1d_accumulate(start, w, tap));
+#if CC1D_HAS_POST_GATE
+                    value *= X_TO_REAL(LOAD(cc1d_x_t, post_gate + ELEMENT(p.post_gate, m.b, m.d, s)));
+#endif
 #if CC1D_HAS_RESIDUAL
                     value += X_TO_REAL(LOAD(cc1d_x_t, side + cc1d_row_start(p.side, m) + (uint)s));
 #endif
@@ -111,6 +125,9 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #else
             y[i] = cc1d_activate(cc1d_accumulate(start, w, counted + i * WIDTH));
 #endif
+#if CC1D_HAS_POST_GATE
+            y[i] *= cc1d_pack_get(gate[u], i);
+#endif
 #if CC1D_HAS_RESIDUAL
             y[i] += cc1d_pack_get(residual[u], i);
 #endif
@@ -118,7 +135,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
             if (id[i + HISTORY] < 0) y[i] = 0;
 #endif
         }
-        cc1d_store_steps(y_row, t, u * TEAM, seqlen, STORED(cc1d_pack_reals(y)));
+        cc1d_store_steps(row.target, t, u * TEAM, seqlen, STORED(cc1d_pack_reals(y)));
     }
 }
 #endif
