@@ -38,8 +38,7 @@ static inline cc1d_status cc1d_refuse_gates(const cc1d_problem *problem) {
 /* prepare() of every GPU. */
 static inline cc1d_status cc1d_prepare_launches(const cc1d_problem *problem, cc1d_how *how,
                                                 size_t *scratch_bytes) {
-    cc1d_status status = cc1d_refuse_gates(problem);
-    if (!status) status = cc1d_make_plan(problem, &how->gpu);
+    const cc1d_status status = cc1d_make_plan(problem, &how->gpu);
     if (!status) *scratch_bytes = how->gpu.scratch_bytes;
     return status;
 }

@@ -224,6 +224,14 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .rows = (int)p->view[CC1D_STATE].shape[0],
         .state_len = (int)p->view[CC1D_STATE].shape[2],
         .pad_slot_id = cc1d_long_of(p->pad_slot_id),
+        .pre_gate = cc1d_place_of(&p->view[CC1D_PRE_GATE]),
+        .post_gate = cc1d_place_of(&p->view[CC1D_POST_GATE]),
+        .dpre_gate = cc1d_place_of(&p->view[CC1D_DPRE_GATE]),
+        .dpost_gate = cc1d_place_of(&p->view[CC1D_DPOST_GATE]),
+        .pre_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_PRE_GATE]),
+        .post_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_POST_GATE]),
+        .dpre_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_DPRE_GATE]),
+        .dpost_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_DPOST_GATE]),
     };
 }
 
@@ -240,7 +248,16 @@ void cc1d_key_pool(const cc1d_problem *p, uint8_t *key) {
         cc1d_has(p, CC1D_OUT_INDICES) ? (uint8_t)p->view[CC1D_OUT_INDICES].dtype : 0;
 }
 
+void cc1d_key_gates(const cc1d_problem *p, uint8_t *key) {
+    key[CC1D_KEY_HAS_PRE_GATE] = cc1d_has(p, CC1D_PRE_GATE);
+    key[CC1D_KEY_HAS_POST_GATE] = cc1d_has(p, CC1D_POST_GATE);
+}
+
 void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params) {
-    cc1d_finish_launch(launch, params,
-                       launch->key[CC1D_KEY_POOL] ? sizeof *params : offsetof(cc1d_conv_params, indices));
+    const size_t pool = offsetof(cc1d_conv_params, indices), gates = offsetof(cc1d_conv_params, pre_gate);
+    cc1d_finish_launch(launch, params, launch->key[CC1D_KEY_POOL] ? gates : pool);
+    if (launch->key[CC1D_KEY_HAS_PRE_GATE] || launch->key[CC1D_KEY_HAS_POST_GATE]) {
+        memcpy(launch->words + launch->word_count, (const char *)params + gates, sizeof *params - gates);
+        launch->word_count += (int32_t)((sizeof *params - gates) / sizeof launch->words[0]);
+    }
 }

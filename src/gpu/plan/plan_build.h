@@ -95,7 +95,10 @@ void cc1d_key_taps(const cc1d_problem *p, uint8_t *key);
 /* The key's fields of a pool of states and of the indices of its rows. */
 void cc1d_key_pool(const cc1d_problem *p, uint8_t *key);
 
-/* Ends a launch of a convolution, whose params have a pool if its key has. */
+/* The key's flags of the gates that make up taps, and results. */
+void cc1d_key_gates(const cc1d_problem *p, uint8_t *key);
+
+/* Ends a launch of a convolution, whose params have a pool and gates if its key has. */
 void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params);
 
 #endif

@@ -86,11 +86,10 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
     cc1d_real tap[HISTORY + CC1D_UNROLL][VEC], dpre[HISTORY + CC1D_UNROLL][VEC], dweight[WIDTH + 1][VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) {
-        int s = first - HISTORY + i;
+        cc1d_pack v = cc1d_zero_pack();
         raw[i] = cc1d_zero_raw();
-        if (live && s >= 0) raw[i] = cc1d_load_raw(column, p, s, p.seqlen, count);
-        cc1d_pack v = cc1d_taps_of(raw[i]);
-        if (live && s < 0) v = cc1d_initial_pack(INITIAL_ARGUMENT p, b, d, s, count);
+        if (live)
+            v = cc1d_history_pack(column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count, raw[i]);
         cc1d_unpack(v, tap[i]);
         cc1d_unpack(cc1d_zero_pack(), dpre[i]);
     }
@@ -160,7 +159,13 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
         }
 #pragma unroll
         for (int u = 0; u < CC1D_UNROLL; u++) {
-            cc1d_real dx[VEC], dpre_gated[VEC], dpost_gated[VEC];
+            cc1d_real dx[VEC];
+#if CC1D_HAS_PRE_GATE
+            cc1d_real dpre_gated[VEC];
+#endif
+#if CC1D_HAS_DPOST_GATE
+            cc1d_real dpost_gated[VEC];
+#endif
             cc1d_unpack(cc1d_taps_of(raw[HISTORY + u]), tap[HISTORY + u]);
 #pragma unroll
             for (int c = 0; c < VEC; c++) {

@@ -138,10 +138,19 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
     for (int c = 0; c < VEC; c++) value[c] = cc1d_pack_get(v, c);
 }
 
-/* What stands for step s, before the first one: the initial states. Those of packed sequences, and rows of a
+/* The taps of step s, and what makes them up. Step s may lie before the first: then the initial states. Those of packed sequences, and rows of a
  * pool, are looked for by cc1d_find_past or OUTSIDE. */
-FN cc1d_pack cc1d_initial_pack(INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b, uint d, int s,
-                               int count) {
+FN cc1d_pack cc1d_history_pack(cc1d_columns column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
+                               uint d, int s, int count, LOCAL cc1d_raw &raw) {
+#if CC1D_HAS_PRE_GATE
+    raw = cc1d_zero_raw();
+    if (s >= 0) {
+        raw = cc1d_load_raw(column, p, s, p.seqlen, count);
+        return cc1d_taps_of(raw);
+    }
+#else
+    if (s >= 0) return cc1d_load_column(column.x, p.x, s, p.seqlen, count);
+#endif
     cc1d_pack v = cc1d_zero_pack();
 #if CC1D_HAS_INITIAL == 1 && CC1D_SEQ != 2
 #pragma unroll

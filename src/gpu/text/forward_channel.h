@@ -60,9 +60,8 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
     cc1d_real tap[(HISTORY + CC1D_UNROLL) * VEC];
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) {
-        int s = first - HISTORY + i;
-        cc1d_unpack(s >= 0 ? cc1d_taps_of(cc1d_load_raw(column, p, s, p.seqlen, count))
-                           : cc1d_initial_pack(INITIAL_ARGUMENT p, b, d, s, count),
+        cc1d_raw raw;
+        cc1d_unpack(cc1d_history_pack(column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count, raw),
                     tap + i * VEC);
     }
 #if CC1D_HAS_INITIAL == 2 && CC1D_SEQ != 2

@@ -60,9 +60,8 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, m.b, t);
 #endif
     cc1d_pack steps[CC1D_UNROLL + 1];
-    steps[0] = cc1d_zero_pack();
-    if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO))
-        steps[0] = ADD_INITIAL(cc1d_taps_of(raw[0]), t - TEAM * VEC);
+    steps[0] = cc1d_taps_of(raw[0]);
+    if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO)) steps[0] = ADD_INITIAL(steps[0], t - TEAM * VEC);
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         if (u >= blocks) break;

@@ -89,11 +89,30 @@ ENTRY(cc1d_update, cc1d_update_params) {
 #if CC1D_HAS_RESIDUAL
     DEVICE const cc1d_x_t *side_row = side + b * STRIDE(p.side, 0) + d * STRIDE(p.side, 1);
 #endif
+#if CC1D_HAS_PRE_GATE
+    DEVICE const cc1d_x_t *pre_gate_row =
+        pre_gate + b * STRIDE(p.pre_gate, 0) + d * STRIDE(p.pre_gate, 1);
+#define TAP_OF(t)                                          \
+    cc1d_gated(LOAD_STEP(x_row + (uint)(t)*STRIDE(p.x, 2)), \
+               LOAD(cc1d_x_t, pre_gate_row + (uint)(t)*STRIDE(p.pre_gate, 2)))
+#else
+#define TAP_OF(t) LOAD_STEP(x_row + (uint)(t)*STRIDE(p.x, 2))
+#endif
+#if CC1D_HAS_POST_GATE
+    DEVICE const cc1d_x_t *post_gate_row =
+        post_gate + b * STRIDE(p.post_gate, 0) + d * STRIDE(p.post_gate, 1);
+#endif
 #if RAGGED /* whose rows lie along time */
     x_row += (uint)first * STRIDE(p.x, 2);
     y_row += (uint)first * STRIDE(p.out, 2);
 #if CC1D_HAS_RESIDUAL
     side_row += (uint)first * STRIDE(p.side, 2);
+#endif
+#if CC1D_HAS_PRE_GATE
+    pre_gate_row += (uint)first * STRIDE(p.pre_gate, 2);
+#endif
+#if CC1D_HAS_POST_GATE
+    post_gate_row += (uint)first * STRIDE(p.post_gate, 2);
 #endif
 #endif
     DEVICE cc1d_state_t *own =
@@ -112,7 +131,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
     for (int t = 0; t < steps; t++) {
         cc1d_real y = 0;
         bool known = row >= 0;
-        cc1d_x_t now = LOAD_STEP(x_row + (uint)t * STRIDE(p.x, 2));
+        cc1d_x_t now = TAP_OF(t);
         if (row >= 0) {
 #if CC1D_HAS_BIAS
             y = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + d * STRIDE(p.bias, 0)));
@@ -126,7 +145,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
                 } else if (s == t) {
                     tap = X_TO_REAL(now);
                 } else if (s >= 0 && !CC1D_IN_PLACE) {
-                    tap = X_TO_REAL(LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2)));
+                    tap = X_TO_REAL(TAP_OF(s));
                 } else {
                     int at = origin + s;
                     if (CC1D_CACHE_DTYPE && at < 0) at += length;
@@ -138,6 +157,9 @@ ENTRY(cc1d_update, cc1d_update_params) {
                         tap, y);
             }
             y = cc1d_activate(y);
+#if CC1D_HAS_POST_GATE
+            y *= X_TO_REAL(LOAD(cc1d_x_t, post_gate_row + (uint)t * STRIDE(p.post_gate, 2)));
+#endif
 #if CC1D_HAS_RESIDUAL
             y += X_TO_REAL(LOAD(cc1d_x_t, side_row + (uint)t * STRIDE(p.side, 2)));
 #endif
@@ -150,7 +172,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
             int s = known ? TAP_STEP(t, p.width - 2 - i) : NO_STEP;
             cc1d_state_t step = (cc1d_state_t)0;
             if (s >= 0 && s != NO_STEP)
-                step = STATE_OF(LOAD_STEP(x_row + (uint)s * STRIDE(p.x, 2)));
+                step = STATE_OF(TAP_OF(s));
             else if (s < 0)
                 step = own[(uint)(origin + s) * STRIDE(p.state, 2)];
             node[(uint)i * STRIDE(p.nodes, 2)] = step;
@@ -175,7 +197,7 @@ ENTRY(cc1d_update, cc1d_update_params) {
     for (int i = 0; i < end && row >= 0; i++) /* upwards: reads are ahead of writes */
         next[(uint)i * STRIDE(p.state, 2)] =
             i < end - steps ? own[(uint)(i + accepted) * STRIDE(p.state, 2)]
-                            : STATE_OF(LOAD_STEP(x_row + (uint)(i - (end - steps)) * STRIDE(p.x, 2)));
+                            : STATE_OF(TAP_OF(i - (end - steps)));
 #endif
 #if RAGGED /* the steps of no row: each thread has its share */
     uint head = (uint)cc1d_bounded(cc1d_row_start(seq, p, 0), p.total);
@@ -289,16 +311,25 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
 #endif
     cc1d_pack now[CC1D_UNROLL], old[CC1D_UNROLL][STATE_PACKS];
     int row[CC1D_UNROLL], out_row[CC1D_UNROLL];
+#if CC1D_HAS_PRE_GATE
+    cc1d_pack now_gate[CC1D_UNROLL];
+#endif
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++) {
         uint b = first + (uint)u;
         row[u] = out_row[u] = -1;
         now[u] = cc1d_zero_pack();
+#if CC1D_HAS_PRE_GATE
+        now_gate[u] = cc1d_zero_pack();
+#endif
         if (b < (uint)p.batch) {
             row[u] = STATE_ROW(b);
             out_row[u] = OUT_ROW(b, row[u]);
             if (out_row[u] < 0) row[u] = -1;
             now[u] = LOAD_STEPS(NEW_STEPS, SPOT(NEW_STEPS, p.x, b, d));
+#if CC1D_HAS_PRE_GATE
+            now_gate[u] = LOAD_SPOT(pre_gate, SPOT(pre_gate, p.pre_gate, b, d));
+#endif
         }
     }
 #pragma unroll
@@ -327,6 +358,9 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
     for (int u = 0; u < CC1D_UNROLL; u++) {
         uint b = first + (uint)u;
         cc1d_real y[VEC];
+#if CC1D_HAS_PRE_GATE
+        now[u] = cc1d_gated_pack(now[u], now_gate[u]);
+#endif
         cc1d_pack moved[STATE_PACKS];
 #pragma unroll
         for (int i = 0; i < STATE_LEN; i++) moved[i] = cc1d_zero_pack();
@@ -350,6 +384,12 @@ ENTRY(cc1d_update_step, cc1d_update_params) {
 #endif
             }
         }
+#if CC1D_HAS_POST_GATE
+        cc1d_pack gate =
+            b < (uint)p.batch ? LOAD_SPOT(post_gate, SPOT(post_gate, p.post_gate, b, d)) : cc1d_zero_pack();
+#pragma unroll
+        for (int c = 0; c < VEC; c++) y[c] = row[u] < 0 ? (cc1d_real)0 : y[c] * cc1d_pack_get(gate, c);
+#endif
 #if CC1D_HAS_RESIDUAL
         cc1d_pack added = b < (uint)p.batch ? LOAD_SPOT(side, SPOT(side, p.side, b, d)) : cc1d_zero_pack();
 #pragma unroll
