@@ -5,16 +5,21 @@
 
 const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     static const cc1d_tuning cuda16 = {
-        .time = {2, 1, 4},
-        .time_backward = {4, 8, 2},
-        .channel = {2, 12, 8},
-        .channel_backward = {8, 2, 4},
+        .plain = {.time = {2, 1, 4},
+                  .time_backward = {4, 8, 2},
+                  .channel = {2, 12, 8},
+                  .channel_backward = {8, 2, 4},
+                  .channel_backward_bytes = 8},
+        .gated = {.time = {2, 12, 4}, /* by registers: docs/kernels.md */
+                  .time_backward = {4, 5, 2},
+                  .channel = {2, 10, 4},
+                  .channel_backward = {8, 2, 4},
+                  .channel_backward_bytes = 4},
         .time_backward_blocks = 16,
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 2,
         .channel_packed_blocks = 10,
-        .channel_backward_bytes = 8,
         .channel_backward_run = 64,
         .channel_backward_group = 8,
         .channel_least_run = 16,
@@ -25,16 +30,21 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .update_threads = 128 * 1024,
     };
     static const cc1d_tuning cuda32 = {
-        .time = {2, 1, 2},
-        .time_backward = {4, 4, 4},
-        .channel = {8, 4, 8},
-        .channel_backward = {8, 4, 4},
+        .plain = {.time = {2, 1, 2},
+                  .time_backward = {4, 4, 4},
+                  .channel = {8, 4, 8},
+                  .channel_backward = {8, 4, 4},
+                  .channel_backward_bytes = 4},
+        .gated = {.time = {2, 1, 2},
+                  .time_backward = {4, 5, 2},
+                  .channel = {8, 4, 4},
+                  .channel_backward = {8, 2, 4},
+                  .channel_backward_bytes = 4},
         .time_backward_blocks = 16,
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 4,
         .channel_packed_blocks = 3,
-        .channel_backward_bytes = 4,
         .channel_backward_run = 128,
         .channel_backward_group = 4,
         .channel_least_run = 16,
@@ -48,17 +58,22 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
      * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
         .few_texts = true,             /* a text costs tens of milliseconds at its first use */
-        .time = {8, 1, 4},             /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
-                                          4: 27 / 1024, 8: 26 / 704 */
-        .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
-        .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
-        .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
+        .plain = {.time = {8, 1, 4}, /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
+                                        4: 27 / 1024, 8: 26 / 704 */
+                  .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
+                  .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
+                  .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
+                  .channel_backward_bytes = 4},  /* 8: 44 / 384, 4: 47 / 704 */
+        .gated = {.time = {8, 1, 2}, /* half the steps of more tensors: as many loads in flight */
+                  .time_backward = {8, 1, 1},
+                  .channel = {8, 1, 2},
+                  .channel_backward = {8, 1, 2},
+                  .channel_backward_bytes = 4},
         .time_backward_blocks = 8,     /* a chain of 64 multiply-adds */
         .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
         .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
         .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
         .channel_packed_blocks = 1,
-        .channel_backward_bytes = 4, /* 8: 44 / 384, 4: 47 / 704 */
         .channel_backward_run = 128, /* 3 steps at either end are computed twice */
         .channel_backward_group = 8,
         .channel_least_run = 32,

@@ -49,10 +49,15 @@ static bool gated(const cc1d_problem *p) {
     return cc1d_has(p, CC1D_PRE_GATE) || cc1d_has(p, CC1D_POST_GATE);
 }
 
+static const struct cc1d_shapes *shapes_of(const cc1d_problem *p) {
+    const cc1d_tuning *tuning = cc1d_tuning_for(p);
+    return gated(p) ? &tuning->gated : &tuning->plain;
+}
+
 /* A path's shape into the key. Registers are bounded only where that was measured: plain calls, no spills. */
 static void set_shape(const cc1d_problem *p, const struct cc1d_shape *shape, cc1d_launch *launch) {
     const bool plain = p->width <= 4 && p->view[CC1D_X].dtype != CC1D_FLOAT64 &&
-                       !cc1d_has(p, cc1d_sequences_role(p)) && !cc1d_has(p, CC1D_RESIDUAL) && !gated(p);
+                       !cc1d_has(p, cc1d_sequences_role(p)) && !cc1d_has(p, CC1D_RESIDUAL);
     launch->key[CC1D_KEY_SIMD_GROUPS] = (uint8_t)shape->simd_groups;
     launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)(plain ? shape->min_blocks : 1);
     launch->key[CC1D_KEY_UNROLL] = (uint8_t)shape->unroll;
@@ -221,13 +226,14 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     cc1d_key_gates(p, launch->key);
     if (cc1d_has(p, CC1D_STATE)) key_slots(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
+    const struct cc1d_shapes *shapes = shapes_of(p);
     cc1d_status status;
     if (way == PATH_TIME) {
-        status = cut_rows(p, &r, launch, &t->time, 0, &params);
+        status = cut_rows(p, &r, launch, &shapes->time, 0, &params);
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
-        status = cut_columns(p, &r, launch, &t->channel, cut, &params);
-        if (cc1d_has(p, CC1D_CU) && p->width <= 4 && item(p) <= 4)
+        status = cut_columns(p, &r, launch, &shapes->channel, cut, &params);
+        if (cc1d_has(p, CC1D_CU) && !gated(p) && p->width <= 4 && item(p) <= 4)
             launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->channel_packed_blocks;
     } else {
         status = cut_elements(p, launch, &params);
@@ -271,10 +277,11 @@ static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path wa
         plan, p, way == PATH_TIME ? CC1D_KERNEL_BACKWARD_TIME : CC1D_KERNEL_BACKWARD_CHANNEL, true);
     key_backward(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
-    const column_cut cut = {t->channel_backward_bytes, t->channel_backward_run, t->channel_backward_group};
+    const struct cc1d_shapes *shapes = shapes_of(p);
+    const column_cut cut = {shapes->channel_backward_bytes, t->channel_backward_run, t->channel_backward_group};
     cc1d_status status = way == PATH_TIME
-                             ? cut_rows(p, r, launch, &t->time_backward, t->time_backward_blocks, &params)
-                             : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
+                             ? cut_rows(p, r, launch, &shapes->time_backward, t->time_backward_blocks, &params)
+                             : cut_columns(p, r, launch, &shapes->channel_backward, cut, &params);
     *parts = p->batch * (way == PATH_TIME ? params.inner.divisor : params.middle.divisor);
     if (!status && wants_weights(p)) status = set_parts(*parts, &params);
     cc1d_finish_conv(launch, &params);

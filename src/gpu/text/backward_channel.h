@@ -112,7 +112,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #pragma unroll
     for (int i = 0; i < HISTORY; i++) id[i] = cc1d_id_at(SEQ_ARGUMENT p, b, first - HISTORY + i, here);
 #endif
-#if CC1D_HAS_DX && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
+#if SENDS_BACK && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
     cc1d_row_end ends = cc1d_find_row_end(SEQ_ARGUMENT p, b, first, live ? end + HISTORY : first);
 #endif
 
