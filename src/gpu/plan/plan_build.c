@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+_Static_assert(sizeof(cc1d_conv_params) <= CC1D_PLAN_WORDS * sizeof(int32_t), "a launch holds its params");
+_Static_assert(sizeof(cc1d_update_params) <= CC1D_PLAN_WORDS * sizeof(int32_t), "a launch holds its params");
+
 const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     static const cc1d_tuning cuda16 = {
         .plain = {.time = {2, 1, 4},
@@ -57,19 +60,19 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
      * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
-        .few_texts = true,             /* a text costs tens of milliseconds at its first use */
+        .few_texts = true,           /* a text costs tens of milliseconds at its first use */
         .plain = {.time = {8, 1, 4}, /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
                                         4: 27 / 1024, 8: 26 / 704 */
                   .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
                   .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
                   .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
                   .channel_backward_bytes = 4},  /* 8: 44 / 384, 4: 47 / 704 */
-        .gated = {.time = {8, 1, 2}, /* half the steps of more tensors: as many loads in flight */
+        .gated = {.time = {8, 1, 2},             /* half the steps of more tensors: as many loads in flight */
                   .time_backward = {8, 1, 1},
                   .channel = {8, 1, 2},
                   .channel_backward = {8, 1, 2},
                   .channel_backward_bytes = 4},
-        .time_backward_blocks = 8,     /* a chain of 64 multiply-adds */
+        .time_backward_blocks = 8, /* a chain of 64 multiply-adds */
         .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
         .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
         .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */

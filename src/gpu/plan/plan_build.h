@@ -18,11 +18,11 @@ typedef struct cc1d_tuning {
         } time, time_backward, channel, channel_backward;
         int channel_backward_bytes; /* of a pack, at most */
     } plain, gated;
-    int time_backward_blocks;   /* blocks of packs per team at most: bounds the length of an addition chain */
-    int channel_bytes;          /* of a pack, at most */
-    int channel_run;            /* time steps per thread, at most */
-    int channel_group;          /* runs per group */
-    int channel_packed_blocks;  /* min_blocks with cu_seqlens: what needs no spills */
+    int time_backward_blocks;  /* blocks of packs per team at most: bounds the length of an addition chain */
+    int channel_bytes;         /* of a pack, at most */
+    int channel_run;           /* time steps per thread, at most */
+    int channel_group;         /* runs per group */
+    int channel_packed_blocks; /* min_blocks with cu_seqlens: what needs no spills */
     int channel_backward_run;
     int channel_backward_group;
     int channel_least_run;  /* time steps per thread, at least, however few threads that gives */

@@ -5,8 +5,8 @@
 #define LARGEST_PACK 16    /* bytes */
 #define GROUP_MEMORY 32768 /* bytes of threadgroup memory on every Apple GPU */
 
-/* The tensors of x's shape that a launch touches: x, the one that it writes, the second input if there is one,
- * and gates with their gradients. */
+/* The tensors of x's shape that a launch touches: x, the one that it writes, the second input if there is
+ * one, and gates with their gradients. */
 typedef struct shape_roles {
     cc1d_role target, side;
 } shape_roles;
@@ -45,9 +45,7 @@ static size_t real_size(const cc1d_problem *p) {
     return p->view[CC1D_X].dtype == CC1D_FLOAT64 ? sizeof(double) : sizeof(float);
 }
 
-static bool gated(const cc1d_problem *p) {
-    return cc1d_has(p, CC1D_PRE_GATE) || cc1d_has(p, CC1D_POST_GATE);
-}
+static bool gated(const cc1d_problem *p) { return cc1d_has(p, CC1D_PRE_GATE) || cc1d_has(p, CC1D_POST_GATE); }
 
 static const struct cc1d_shapes *shapes_of(const cc1d_problem *p) {
     const cc1d_tuning *tuning = cc1d_tuning_for(p);
@@ -278,10 +276,11 @@ static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path wa
     key_backward(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
     const struct cc1d_shapes *shapes = shapes_of(p);
-    const column_cut cut = {shapes->channel_backward_bytes, t->channel_backward_run, t->channel_backward_group};
-    cc1d_status status = way == PATH_TIME
-                             ? cut_rows(p, r, launch, &shapes->time_backward, t->time_backward_blocks, &params)
-                             : cut_columns(p, r, launch, &shapes->channel_backward, cut, &params);
+    const column_cut cut = {shapes->channel_backward_bytes, t->channel_backward_run,
+                            t->channel_backward_group};
+    cc1d_status status =
+        way == PATH_TIME ? cut_rows(p, r, launch, &shapes->time_backward, t->time_backward_blocks, &params)
+                         : cut_columns(p, r, launch, &shapes->channel_backward, cut, &params);
     *parts = p->batch * (way == PATH_TIME ? params.inner.divisor : params.middle.divisor);
     if (!status && wants_weights(p)) status = set_parts(*parts, &params);
     cc1d_finish_conv(launch, &params);

@@ -9,7 +9,7 @@ const char *const cc1d_kernel_names[] = {CC1D_KERNELS(KERNEL_NAME)};
 _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
 
 /* Every kernel's buffers, in order; the ones that a key says are absent are left out. */
-#define TAPS                                                                                             \
+#define TAPS                                                                                          \
     CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL, CC1D_PRE_GATE, \
         CC1D_POST_GATE
 #define POOL CC1D_INDICES, CC1D_OUT_INDICES, CC1D_HAS_INITIAL, CC1D_STATE
@@ -20,7 +20,8 @@ _Static_assert(CC1D_KEY_SIZE <= CC1D_PLAN_KEY, "the key holds every field");
 #define UPDATE                                                                                              \
     {                                                                                                       \
         CC1D_X, CC1D_WEIGHT, CC1D_BIAS, CC1D_CACHE, CC1D_INDICES, CC1D_ACCEPTED, CC1D_OUT_INDICES, CC1D_CU, \
-            CC1D_PARENTS, CC1D_PRE_GATE, CC1D_POST_GATE, CC1D_RESIDUAL, CC1D_STATE, CC1D_OUT, CC1D_NODE_STATES, END                        \
+            CC1D_PARENTS, CC1D_PRE_GATE, CC1D_POST_GATE, CC1D_RESIDUAL, CC1D_STATE, CC1D_OUT,               \
+            CC1D_NODE_STATES, END                                                                           \
     }
 #define END (CC1D_SCRATCH + 1)
 static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
@@ -30,8 +31,8 @@ static const uint8_t kernel_buffers[CC1D_KERNEL_COUNT][CC1D_PLAN_BUFFERS] = {
     [CC1D_KERNEL_BACKWARD_TIME] = BACKWARD,
     [CC1D_KERNEL_BACKWARD_CHANNEL] = BACKWARD,
     [CC1D_KERNEL_BACKWARD_WIDE_DPRE] = {TAPS, CC1D_DOUT, CC1D_DPOST_GATE, CC1D_SCRATCH, END},
-    [CC1D_KERNEL_BACKWARD_WIDE_DX] = {CC1D_X, CC1D_WEIGHT, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS,
-                                      CC1D_PRE_GATE, CC1D_DFINAL, CC1D_DX, CC1D_DPRE_GATE, CC1D_SCRATCH, END},
+    [CC1D_KERNEL_BACKWARD_WIDE_DX] = {CC1D_X, CC1D_WEIGHT, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_PRE_GATE,
+                                      CC1D_DFINAL, CC1D_DX, CC1D_DPRE_GATE, CC1D_SCRATCH, END},
     [CC1D_KERNEL_BACKWARD_WIDE_DWEIGHT] = {CC1D_X, CC1D_SEQ_IDX, CC1D_CU, CC1D_LENGTHS, CC1D_INITIAL,
                                            CC1D_PRE_GATE, CC1D_SCRATCH, END},
     [CC1D_KERNEL_BACKWARD_REDUCE] = {CC1D_SCRATCH, CC1D_DWEIGHT, CC1D_DBIAS, END},

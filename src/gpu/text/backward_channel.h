@@ -88,8 +88,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
     for (int i = 0; i < HISTORY; i++) {
         cc1d_pack v = cc1d_zero_pack();
         raw[i] = cc1d_zero_raw();
-        if (live)
-            v = cc1d_history_pack(column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count, raw[i]);
+        if (live) v = cc1d_history_pack(column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count, raw[i]);
         cc1d_unpack(v, tap[i]);
         cc1d_unpack(cc1d_zero_pack(), dpre[i]);
     }

@@ -15,7 +15,8 @@ FN cc1d_given cc1d_load_given(cc1d_rows row, int t, int ahead, int seqlen) {
 }
 
 /* dpre[i] = the gradient of step t + i's pre-activation; 0 at padding and outside the row: dout is 0 there,
- * but the slope may be no number, since the taps are those of real steps. dgate[i] = that of the step's post gate. */
+ * but the slope may be no number, since the taps are those of real steps. dgate[i] = that of the step's post
+ * gate. */
 FN void cc1d_find_dpre(int t, int seqlen, cc1d_given given, LOCAL const cc1d_real *w, cc1d_real start,
                        LOCAL const cc1d_real *counted, ID_PARAMETER LOCAL cc1d_real *dpre,
                        LOCAL cc1d_real *dgate) {

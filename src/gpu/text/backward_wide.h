@@ -87,8 +87,8 @@ ENTRY(cc1d_backward_wide_dweight, cc1d_conv_params) {
             if (k < p.width) {
                 cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
                 tap = q.padding ? (cc1d_real)0
-                                : cc1d_wide_tap(x, PRE_GATE_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, q,
-                                                m.b, m.d, m.t - (p.width - 1) + k);
+                                : cc1d_wide_tap(x, PRE_GATE_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b,
+                                                m.d, m.t - (p.width - 1) + k);
             }
             chain = fma(dpre, tap, chain);
         }

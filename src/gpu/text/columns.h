@@ -138,8 +138,8 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
     for (int c = 0; c < VEC; c++) value[c] = cc1d_pack_get(v, c);
 }
 
-/* The taps of step s, and what makes them up. Step s may lie before the first: then the initial states. Those of packed sequences, and rows of a
- * pool, are looked for by cc1d_find_past or OUTSIDE. */
+/* The taps of step s, and what makes them up. Step s may lie before the first: then the initial states. Those
+ * of packed sequences, and rows of a pool, are looked for by cc1d_find_past or OUTSIDE. */
 FN cc1d_pack cc1d_history_pack(cc1d_columns column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
                                uint d, int s, int count, LOCAL cc1d_raw &raw) {
 #if CC1D_HAS_PRE_GATE

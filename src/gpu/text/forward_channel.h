@@ -107,8 +107,7 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
                             tap + HISTORY * VEC);
                 cc1d_find_y(tap, w, start, y);
 #if CC1D_HAS_POST_GATE
-                cc1d_pack gate_step =
-                    cc1d_load_channels(column.post_gate, p.post_gate, (uint)(t + u), count);
+                cc1d_pack gate_step = cc1d_load_channels(column.post_gate, p.post_gate, (uint)(t + u), count);
 #pragma unroll
                 for (int c = 0; c < VEC; c++) y[c] *= cc1d_pack_get(gate_step, c);
 #endif
@@ -125,8 +124,7 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
         }
         if (loaded != t)
 #pragma unroll
-            for (int u = 0; u < CC1D_UNROLL; u++)
-                next[u] = cc1d_load_raw(column, p, t + u, t + u + 1, count);
+            for (int u = 0; u < CC1D_UNROLL; u++) next[u] = cc1d_load_raw(column, p, t + u, t + u + 1, count);
         loaded = t + CC1D_UNROLL;
 #endif
         cc1d_raw now[CC1D_UNROLL];

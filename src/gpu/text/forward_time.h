@@ -32,7 +32,8 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #pragma unroll
     for (int u = 0; u < CC1D_UNROLL; u++)
 #pragma unroll
-        for (int back = 1; back <= HALO && u < blocks; back++) before[u][back] = cc1d_load_raw(row, t, u * TEAM - back, seqlen);
+        for (int back = 1; back <= HALO && u < blocks; back++)
+            before[u][back] = cc1d_load_raw(row, t, u * TEAM - back, seqlen);
 #endif
 #if CC1D_HAS_RESIDUAL
     FIND_ROW(side, CC1D_SIDE_SKEWED)

@@ -84,12 +84,13 @@ FN cc1d_given cc1d_nothing_given() {
 
 /* The tap of step t, loaded where it is used. */
 #if CC1D_HAS_PRE_GATE
-#define TAP_BITS(b, d, t)                                \
+#define TAP_BITS(b, d, t)                                 \
     cc1d_gated(LOAD(cc1d_x_t, x + ELEMENT(p.x, b, d, t)), \
                LOAD(cc1d_x_t, pre_gate + ELEMENT(p.pre_gate, b, d, t)))
 #else
 #define TAP_BITS(b, d, t) LOAD(cc1d_x_t, x + ELEMENT(p.x, b, d, t))
 #endif
 
-/* What backward finds beside the weights' gradients: that of a gated tap, from which dx and dpre_gate come. */
+/* What backward finds beside the weights' gradients: that of a gated tap, from which dx and dpre_gate come.
+ */
 #define SENDS_BACK (CC1D_HAS_DX || CC1D_HAS_DPRE_GATE)

@@ -33,8 +33,8 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
     DEVICE const cc1d_x_t *steps_end = x + ELEMENT(p.x, b, d, begin + steps);
 #if CC1D_HAS_PRE_GATE
     DEVICE const cc1d_x_t *gates_end = pre_gate + ELEMENT(p.pre_gate, b, d, begin + steps);
-#define STEP_BACK(back)                                                      \
-    cc1d_gated(LOAD(cc1d_x_t, steps_end - (uint)(back)*STRIDE(p.x, 2)),      \
+#define STEP_BACK(back)                                                 \
+    cc1d_gated(LOAD(cc1d_x_t, steps_end - (uint)(back)*STRIDE(p.x, 2)), \
                LOAD(cc1d_x_t, gates_end - (uint)(back)*STRIDE(p.pre_gate, 2)))
 #else
 #define STEP_BACK(back) LOAD(cc1d_x_t, steps_end - (uint)(back)*STRIDE(p.x, 2))

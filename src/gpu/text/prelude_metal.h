@@ -59,7 +59,8 @@ FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
 }
 /* Products of two pairs of 16-bit numbers, each rounded once: exact in a float, but for subnormals. */
 FN uint cc1d_multiply_halves(uint a, uint b) {
-    return cc1d_floats_to_half_bits(cc1d_half_bits_to_float(a & 0xffffu) * cc1d_half_bits_to_float(b & 0xffffu),
+    return cc1d_floats_to_half_bits(cc1d_half_bits_to_float(a & 0xffffu) *
+                                        cc1d_half_bits_to_float(b & 0xffffu),
                                     cc1d_half_bits_to_float(a >> 16) * cc1d_half_bits_to_float(b >> 16));
 }
 FN uint cc1d_multiply_bfloats(uint a, uint b) {

@@ -109,8 +109,7 @@ FN void cc1d_move_rows(LOCAL cc1d_rows &row, int packs) {
 }
 
 /* The row of a buffer that goes by this name, in the params too. skewed: it may lie differently. */
-#define FIND_ROW(name, skewed) \
-    row.name = cc1d_find_row(name, p.name, p.name##_offset, m, t, shift, skewed);
+#define FIND_ROW(name, skewed) row.name = cc1d_find_row(name, p.name, p.name##_offset, m, t, shift, skewed);
 
 /* Step t. */
 FN DEVICE const cc1d_x_t *cc1d_step_of(cc1d_row row, int t) {
@@ -130,7 +129,8 @@ FN cc1d_pack cc1d_load_aligned(cc1d_row row, int t, uint more) {
 #endif
 }
 
-/* The VEC steps that are `ahead` packs after step t; zeros outside 0..seqlen-1. Without CC1D_PARTIAL_PACKS, seqlen and every row's start are multiples of VEC. */
+/* The VEC steps that are `ahead` packs after step t; zeros outside 0..seqlen-1. Without CC1D_PARTIAL_PACKS,
+ * seqlen and every row's start are multiples of VEC. */
 FN cc1d_pack cc1d_load_steps(cc1d_row row, int t, int ahead, int seqlen) {
     t += ahead * VEC;
     cc1d_move_row(row, ahead);

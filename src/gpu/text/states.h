@@ -96,8 +96,7 @@ ENTRY(cc1d_varlen_states, cc1d_conv_params) {
     cc1d_state_t bits = 0;
     if (q.padding) {
     } else if (s >= q.begin) {
-        if (cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, s))
-            bits = STATE_OF(TAP_BITS(b, m.d, s));
+        if (cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, s)) bits = STATE_OF(TAP_BITS(b, m.d, s));
     }
 #if CC1D_HAS_INITIAL /* a row without a step keeps them, whatever its ids */
     else if (s - q.begin >= -(p.width - 1) &&
