@@ -98,7 +98,7 @@ FAULTS = {
         AssertionError,
     ),
     "a state row that is not checked": (
-        "return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;",
+        "return row < 0 || row >= rows || row == pad ? -1 : (int)row;",
         "return (int)row;",
         update(conv_state_indices=torch.tensor([0, 1, 2, 7], dtype=torch.int32)),
         harness.OutOfBoundsError,
