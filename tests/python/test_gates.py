@@ -18,13 +18,6 @@ fn, step = ccmps.causal_conv1d_fn, ccmps.causal_conv1d_update
 GATES = [("pre_gate",), ("post_gate",), ("pre_gate", "post_gate")]
 
 
-@pytest.fixture(autouse=True)
-def has_gates(request):
-    found = "backend" in request.fixturenames and request.getfixturevalue("backend")
-    if found and not found.kernel_prefix.startswith("cpu/"):
-        pytest.skip(f"{found} refuses gates")
-
-
 def case_list():
     """A spread over everything that a call may have."""
     shapes = (
