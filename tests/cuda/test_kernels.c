@@ -53,7 +53,7 @@ static cc1d_tensor tensor(int32_t dtype, int32_t ndim, int64_t a, int64_t b, int
 typedef struct tensors {
     cc1d_tensor x, weight, bias, seq_idx, cu_seqlens, initial, residual, out, final;
     cc1d_tensor dout, dfinal, dx, dweight, dbias, dinitial, state, cache, indices, accepted, out_indices;
-    cc1d_tensor lengths, has_initial, parents, nodes, rows;
+    cc1d_tensor lengths, has_initial, parents, nodes, rows, pre_gate, post_gate, dpre_gate, dpost_gate;
 } tensors;
 
 typedef struct sizes {
@@ -94,6 +94,10 @@ static void fill(tensors *t, const sizes *s) {
     t->cu_seqlens = tensor(s->index, 1, 5, 0, 0, TIME_CONTIGUOUS);
     t->initial = states(s);
     t->residual = activations(s);
+    t->pre_gate = activations(s);
+    t->post_gate = activations(s);
+    t->dpre_gate = activations(s);
+    t->dpost_gate = activations(s);
     t->out = activations(s);
     t->final = states(s);
     t->dout = activations(s);
@@ -115,6 +119,8 @@ static void forward(tensors *t, const sizes *s, cc1d_arguments *a) {
                                      [CC1D_SEQ_IDX] = s->packing == 1 ? &t->seq_idx : NULL,
                                      [CC1D_CU] = s->packing == 2 ? &t->cu_seqlens : NULL,
                                      [CC1D_INITIAL] = MAYBE(initial),
+                                     [CC1D_PRE_GATE] = MAYBE(pre_gate),
+                                     [CC1D_POST_GATE] = MAYBE(post_gate),
                                      [CC1D_RESIDUAL] = MAYBE(residual),
                                      [CC1D_OUT] = &t->out,
                                      [CC1D_FINAL] = MAYBE(final)}};
@@ -138,6 +144,8 @@ static void prefill(tensors *t, const sizes *s, cc1d_arguments *a) {
                                      [CC1D_BIAS] = MAYBE(bias),
                                      [CC1D_CU] = s->packing == 2 ? &t->cu_seqlens : NULL,
                                      [CC1D_LENGTHS] = s->packing == 1 ? &t->lengths : NULL,
+                                     [CC1D_PRE_GATE] = MAYBE(pre_gate),
+                                     [CC1D_POST_GATE] = MAYBE(post_gate),
                                      [CC1D_RESIDUAL] = MAYBE(residual),
                                      [CC1D_STATE] = &t->state,
                                      [CC1D_INDICES] = MAYBE(indices),
@@ -147,7 +155,7 @@ static void prefill(tensors *t, const sizes *s, cc1d_arguments *a) {
 }
 
 static void backward(tensors *t, const sizes *s, cc1d_arguments *a) {
-    const int with_states = below(2);
+    const int with_states = below(2), pre = below(2), post = below(2);
     *a = (cc1d_arguments){.op = CC1D_OP_BACKWARD,
                           .activation = below(2),
                           .tensor = {[CC1D_DOUT] = &t->dout,
@@ -157,6 +165,10 @@ static void backward(tensors *t, const sizes *s, cc1d_arguments *a) {
                                      [CC1D_SEQ_IDX] = s->packing == 1 ? &t->seq_idx : NULL,
                                      [CC1D_CU] = s->packing == 2 ? &t->cu_seqlens : NULL,
                                      [CC1D_INITIAL] = with_states ? &t->initial : NULL,
+                                     [CC1D_PRE_GATE] = pre ? &t->pre_gate : NULL,
+                                     [CC1D_POST_GATE] = post ? &t->post_gate : NULL,
+                                     [CC1D_DPRE_GATE] = pre ? MAYBE(dpre_gate) : NULL,
+                                     [CC1D_DPOST_GATE] = post ? MAYBE(dpost_gate) : NULL,
                                      [CC1D_DFINAL] = MAYBE(dfinal),
                                      [CC1D_DX] = MAYBE(dx),
                                      [CC1D_DWEIGHT] = MAYBE(dweight),
@@ -178,6 +190,8 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
     t->accepted = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->out_indices = tensor(s->index, 1, s->batch, 0, 0, TIME_CONTIGUOUS);
     t->residual = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
+    t->pre_gate = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
+    t->post_gate = tensor(s->dtype, 3, s->batch, s->dim, steps, s->layout);
     t->parents = tensor(s->index, 2, s->batch, steps, 0, TIME_CONTIGUOUS);
     t->nodes = tensor(state_dtype, 3, s->batch * steps, s->dim, s->width - 1, TIME_CONTIGUOUS);
     t->rows = tensor(s->index, 1, s->batch + 1, 0, 0, TIME_CONTIGUOUS);
@@ -186,6 +200,8 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
         t->x = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
         t->out = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
         t->residual = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+        t->pre_gate = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
+        t->post_gate = tensor(s->dtype, 2, s->batch * steps, s->dim, 0, TIME_CONTIGUOUS);
     }
     *a = (cc1d_arguments){
         .op = CC1D_OP_UPDATE,
@@ -202,6 +218,8 @@ static void update(tensors *t, const sizes *s, cc1d_arguments *a) {
                    [CC1D_OUT_INDICES] = with_indices && !tree && below(2) ? &t->out_indices : NULL,
                    [CC1D_CU] = ragged ? &t->rows : NULL,
                    [CC1D_PARENTS] = tree ? &t->parents : NULL,
+                   [CC1D_PRE_GATE] = MAYBE(pre_gate),
+                   [CC1D_POST_GATE] = MAYBE(post_gate),
                    [CC1D_RESIDUAL] = MAYBE(residual),
                    [CC1D_OUT] = !tree && state_dtype == s->dtype && below(4) == 0 ? &t->x : &t->out,
                    [CC1D_NODE_STATES] = tree ? MAYBE(nodes) : NULL}};

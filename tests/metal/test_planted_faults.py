@@ -92,13 +92,13 @@ FAULTS = {
         harness.UninitialisedReadError,
     ),
     "a step whose result is not written": (
-        "if (t + u < end) cc1d_store_column(",
-        "if (t + u + 1 < end) cc1d_store_column(",
+        "if (CC1D_SEQ == 2 || t + u < end)",
+        "if (CC1D_SEQ == 2 || t + u + 1 < end)",
         forward("channel_last"),
         AssertionError,
     ),
     "a state row that is not checked": (
-        "return row < 0 || row >= p.rows || row == pad ? -1 : (int)row;",
+        "return row < 0 || row >= rows || row == pad ? -1 : (int)row;",
         "return (int)row;",
         update(conv_state_indices=torch.tensor([0, 1, 2, 7], dtype=torch.int32)),
         harness.OutOfBoundsError,
@@ -112,8 +112,8 @@ FAULTS = {
     "a byte that is not ASCII": ("FN void", "FN \u00e9void", forward(), SyntaxError),
     # What only large numbers show.
     "stale steps before a segment, from step 4096 on": (
-        "before[u][back] = ADD_INITIAL(cc1d_load_steps(x_row, t, ahead,",
-        "before[u][back] = ADD_INITIAL(cc1d_load_steps(x_row, t, ahead - (t > 4096 ? 1 : 0),",
+        "before[u][back] = cc1d_load_raw(row, t, u * TEAM - back,",
+        "before[u][back] = cc1d_load_raw(row, t, u * TEAM - back - (t > 4096 ? 1 : 0),",
         lambda: sizes.rows_of_5000("contiguous"),
         AssertionError,
     ),

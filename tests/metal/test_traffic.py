@@ -102,6 +102,36 @@ def test_only_what_is_necessary_moves(operation, shape, dtype, layout):
     assert moved.launch_bytes >= necessary  # or something was not counted
 
 
+def projected(shape, dtype, layout):
+    """Three tensors: slices of one projection."""
+    batch, dim, length = shape
+    return tensor((batch, 3 * dim, length), dtype, layout).split(dim, dim=1)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_gates_move_once(dtype, layout):
+    """Four tensors forward, seven backward, and nothing else."""
+    shape = (1, 128, 1024)
+    x, pre_gate, post_gate = projected(shape, dtype, layout)
+    dx, dpre_gate, dpost_gate = projected(shape, dtype, layout)
+    weight, bias = parameters(shape[1])
+    inputs = dict(x=x, weight=weight, bias=bias, pre_gate=pre_gate, post_gate=post_gate)
+    y, dout = tensor(shape, dtype, layout), tensor(shape, dtype, layout)
+    with harness.count_traffic() as moved:
+        _C.run("forward", arrange("forward", **inputs, out=y), 1)
+    necessary = size(y, *inputs.values())
+    assert moved.group_bytes <= EXCESS * necessary * (1 + halo(forward, shape[2]))
+    assert moved.launch_bytes >= necessary
+    results = dict(dx=dx, dpre_gate=dpre_gate, dpost_gate=dpost_gate)
+    results.update(dweight=torch.empty_like(weight), dbias=torch.empty_like(bias))
+    with harness.count_traffic() as moved:
+        _C.run("backward", arrange("backward", dout=dout, **inputs, **results), 1)
+    necessary = size(dout, *inputs.values(), *results.values())
+    assert moved.group_bytes <= EXCESS * necessary * (1 + halo(backward, shape[2]))
+    assert moved.launch_bytes >= necessary
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channel_last"])
 def test_a_pool_adds_its_rows(layout):
     """Packed sequences from and into a pool: as without packing, and the rows, once each way."""

@@ -11,6 +11,7 @@
     T(prelude_cuda)          \
     T(params)                \
     T(common)                \
+    T(gates)                 \
     T(activation)            \
     T(slots)                 \
     T(sequence)              \
@@ -26,7 +27,8 @@
     T(reduce)                \
     T(states)                \
     T(pool_states)           \
-    T(update)
+    T(update)                \
+    T(update_step)
 /* clang-format on */
 
 #define CC1D_TEXT_ENUM(name) CC1D_TEXT_##name,

@@ -9,7 +9,7 @@
 
 #define CC1D_PLAN_LAUNCHES 5    /* at most */
 #define CC1D_PLAN_BUFFERS 16    /* at most, per launch */
-#define CC1D_PLAN_WORDS 96      /* 32-bit words of the params struct, at most */
+#define CC1D_PLAN_WORDS 128     /* 32-bit words of the params struct, at most */
 #define CC1D_PLAN_KEY 48        /* bytes of a kernel key, at most */
 #define CC1D_SCRATCH CC1D_ROLES /* a buffer that is the call's scratch */
 

@@ -3,19 +3,27 @@
 
 #include <string.h>
 
+_Static_assert(sizeof(cc1d_conv_params) <= CC1D_PLAN_WORDS * sizeof(int32_t), "a launch holds its params");
+_Static_assert(sizeof(cc1d_update_params) <= CC1D_PLAN_WORDS * sizeof(int32_t), "a launch holds its params");
+
 const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     static const cc1d_tuning cuda16 = {
-        .time = {2, 1, 4},
+        .plain = {.time = {2, 1, 4},
+                  .time_backward = {4, 8, 2},
+                  .channel = {2, 12, 8},
+                  .channel_backward = {8, 2, 4},
+                  .channel_backward_bytes = 8},
+        .gated = {.time = {2, 12, 4}, /* by registers: docs/kernels.md */
+                  .time_backward = {4, 5, 2},
+                  .channel = {2, 10, 4},
+                  .channel_backward = {8, 2, 4},
+                  .channel_backward_bytes = 4},
         .time_pool_blocks = 12,
-        .time_backward = {4, 8, 2},
-        .channel = {2, 12, 8},
-        .channel_backward = {8, 2, 4},
         .time_backward_blocks = 16,
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 2,
         .channel_packed_blocks = 10,
-        .channel_backward_bytes = 8,
         .channel_backward_run = 64,
         .channel_backward_group = 8,
         .channel_least_run = 16,
@@ -26,17 +34,22 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
         .update_threads = 128 * 1024,
     };
     static const cc1d_tuning cuda32 = {
-        .time = {2, 1, 2},
+        .plain = {.time = {2, 1, 2},
+                  .time_backward = {4, 4, 4},
+                  .channel = {8, 4, 8},
+                  .channel_backward = {8, 4, 4},
+                  .channel_backward_bytes = 4},
+        .gated = {.time = {2, 1, 2},
+                  .time_backward = {4, 5, 2},
+                  .channel = {8, 4, 4},
+                  .channel_backward = {8, 2, 4},
+                  .channel_backward_bytes = 4},
         .time_pool_blocks = 12,
-        .time_backward = {4, 4, 4},
-        .channel = {8, 4, 8},
-        .channel_backward = {8, 4, 4},
         .time_backward_blocks = 16,
         .channel_bytes = 8,
         .channel_run = 16,
         .channel_group = 4,
         .channel_packed_blocks = 3,
-        .channel_backward_bytes = 4,
         .channel_backward_run = 128,
         .channel_backward_group = 4,
         .channel_least_run = 16,
@@ -49,19 +62,24 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     /* By issue slots per element, and threads per core, of the M1's code (tools/apple_gpu; "slots / threads"
      * of bfloat16 below), and by the traffic of tests/metal. Nothing was timed. */
     static const cc1d_tuning metal = {
-        .few_texts = true, /* a text costs tens of milliseconds at its first use */
-        .time = {8, 1, 4}, /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
-                              4: 27 / 1024, 8: 26 / 704 */
+        .few_texts = true,           /* a text costs tens of milliseconds at its first use */
+        .plain = {.time = {8, 1, 4}, /* a team's start is shared by 4 blocks: 1: 34 / 1024, 2: 30 / 1024,
+                                        4: 27 / 1024, 8: 26 / 704 */
+                  .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
+                  .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
+                  .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
+                  .channel_backward_bytes = 4},  /* 8: 44 / 384, 4: 47 / 704 */
+        .gated = {.time = {8, 1, 2},             /* half the steps of more tensors: as many loads in flight */
+                  .time_backward = {8, 1, 1},
+                  .channel = {8, 1, 2},
+                  .channel_backward = {8, 1, 2},
+                  .channel_backward_bytes = 4},
+        .time_backward_blocks = 8, /* a chain of 64 multiply-adds */
         .time_pool_blocks = 1,
-        .time_backward = {8, 1, 1},    /* 1: 44 / 1024, 2: 43 / 832 */
-        .channel = {8, 1, 4},          /* 2: 28 / 1024, 4: 26 / 832, 8: 26 / 640 */
-        .channel_backward = {8, 1, 4}, /* 2: 52 / 832, 4: 47 / 704 */
-        .time_backward_blocks = 8,     /* a chain of 64 multiply-adds */
         .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
         .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
         .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
         .channel_packed_blocks = 1,
-        .channel_backward_bytes = 4, /* 8: 44 / 384, 4: 47 / 704 */
         .channel_backward_run = 128, /* 3 steps at either end are computed twice */
         .channel_backward_group = 8,
         .channel_least_run = 32,
@@ -234,6 +252,14 @@ void cc1d_fill_conv(const cc1d_problem *p, cc1d_role target, cc1d_role side, cc1
         .rows = (int)p->view[CC1D_STATE].shape[0],
         .state_len = (int)p->view[CC1D_STATE].shape[2],
         .pad_slot_id = cc1d_long_of(p->pad_slot_id),
+        .pre_gate = cc1d_place_of(&p->view[CC1D_PRE_GATE]),
+        .post_gate = cc1d_place_of(&p->view[CC1D_POST_GATE]),
+        .dpre_gate = cc1d_place_of(&p->view[CC1D_DPRE_GATE]),
+        .dpost_gate = cc1d_place_of(&p->view[CC1D_DPOST_GATE]),
+        .pre_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_PRE_GATE]),
+        .post_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_POST_GATE]),
+        .dpre_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_DPRE_GATE]),
+        .dpost_gate_offset = cc1d_offset_in_vector(&p->view[CC1D_DPOST_GATE]),
     };
 }
 
@@ -250,7 +276,16 @@ void cc1d_key_pool(const cc1d_problem *p, uint8_t *key) {
         cc1d_has(p, CC1D_OUT_INDICES) ? (uint8_t)p->view[CC1D_OUT_INDICES].dtype : 0;
 }
 
+void cc1d_key_gates(const cc1d_problem *p, uint8_t *key) {
+    key[CC1D_KEY_HAS_PRE_GATE] = cc1d_has(p, CC1D_PRE_GATE);
+    key[CC1D_KEY_HAS_POST_GATE] = cc1d_has(p, CC1D_POST_GATE);
+}
+
 void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params) {
-    cc1d_finish_launch(launch, params,
-                       launch->key[CC1D_KEY_POOL] ? sizeof *params : offsetof(cc1d_conv_params, indices));
+    const size_t pool = offsetof(cc1d_conv_params, indices), gates = offsetof(cc1d_conv_params, pre_gate);
+    cc1d_finish_launch(launch, params, launch->key[CC1D_KEY_POOL] ? gates : pool);
+    if (launch->key[CC1D_KEY_HAS_PRE_GATE] || launch->key[CC1D_KEY_HAS_POST_GATE]) {
+        memcpy(launch->words + launch->word_count, (const char *)params + gates, sizeof *params - gates);
+        launch->word_count += (int32_t)((sizeof *params - gates) / sizeof launch->words[0]);
+    }
 }

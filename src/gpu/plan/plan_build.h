@@ -12,16 +12,18 @@ typedef struct cc1d_tuning {
     bool few_texts; /* a text serves rows and batches of any size, also where one of its own were faster */
     /* Each path's kernel: SIMD-groups per group; groups that a multiprocessor must hold (CUDA, for plain
      * calls); packs, or blocks of packs, loaded ahead. */
-    struct cc1d_shape {
-        int simd_groups, min_blocks, unroll;
-    } time, time_backward, channel, channel_backward;
-    int time_pool_blocks;       /* min_blocks of the time path with a pool of states: as many as without */
-    int time_backward_blocks;   /* blocks of packs per team at most: bounds the length of an addition chain */
-    int channel_bytes;          /* of a pack, at most */
-    int channel_run;            /* time steps per thread, at most */
-    int channel_group;          /* runs per group */
-    int channel_packed_blocks;  /* min_blocks with cu_seqlens: what needs no spills */
-    int channel_backward_bytes; /* the same for backward */
+    struct cc1d_shapes {
+        struct cc1d_shape {
+            int simd_groups, min_blocks, unroll;
+        } time, time_backward, channel, channel_backward;
+        int channel_backward_bytes; /* of a pack, at most */
+    } plain, gated;
+    int time_pool_blocks;      /* min_blocks of the time path with a pool of states: as many as without */
+    int time_backward_blocks;  /* blocks of packs per team at most: bounds the length of an addition chain */
+    int channel_bytes;         /* of a pack, at most */
+    int channel_run;           /* time steps per thread, at most */
+    int channel_group;         /* runs per group */
+    int channel_packed_blocks; /* min_blocks with cu_seqlens: what needs no spills */
     int channel_backward_run;
     int channel_backward_group;
     int channel_least_run;  /* time steps per thread, at least, however few threads that gives */
@@ -96,7 +98,10 @@ void cc1d_key_taps(const cc1d_problem *p, uint8_t *key);
 /* The key's fields of a pool of states and of the indices of its rows. */
 void cc1d_key_pool(const cc1d_problem *p, uint8_t *key);
 
-/* Ends a launch of a convolution, whose params have a pool if its key has. */
+/* The key's flags of the gates that make up taps, and results. */
+void cc1d_key_gates(const cc1d_problem *p, uint8_t *key);
+
+/* Ends a launch of a convolution, whose params have a pool and gates if its key has. */
 void cc1d_finish_conv(cc1d_launch *launch, const cc1d_conv_params *params);
 
 #endif

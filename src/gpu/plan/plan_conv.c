@@ -5,17 +5,31 @@
 #define LARGEST_PACK 16    /* bytes */
 #define GROUP_MEMORY 32768 /* bytes of threadgroup memory on every Apple GPU */
 
-/* The tensors of x's shape that a launch touches: x, the one that it writes, and the second input. */
+/* The tensors of x's shape that a launch touches: x, the one that it writes, the second input if there is
+ * one, and gates with their gradients. */
 typedef struct shape_roles {
     cc1d_role target, side;
-    bool has_side;
 } shape_roles;
+
+enum { SHAPE_ROLES = 7 };
+
+/* Those that the call has; returns their number. */
+static int shaped_views(const cc1d_problem *p, const shape_roles *r, const cc1d_view *views[SHAPE_ROLES]) {
+    const cc1d_role roles[SHAPE_ROLES] = {CC1D_X,         r->target,      r->side,        CC1D_PRE_GATE,
+                                          CC1D_POST_GATE, CC1D_DPRE_GATE, CC1D_DPOST_GATE};
+    int count = 0;
+    for (int i = 0; i < SHAPE_ROLES; i++)
+        if (cc1d_has(p, roles[i])) views[count++] = &p->view[roles[i]];
+    return count;
+}
 
 typedef enum path { PATH_TIME, PATH_CHANNEL, PATH_WIDE } path;
 
 static bool all_dense(const cc1d_problem *p, const shape_roles *r, int dimension) {
-    return cc1d_dense(&p->view[CC1D_X], dimension) && cc1d_dense(&p->view[r->target], dimension) &&
-           (!r->has_side || cc1d_dense(&p->view[r->side], dimension));
+    const cc1d_view *views[SHAPE_ROLES];
+    for (int i = shaped_views(p, r, views); i-- > 0;)
+        if (!cc1d_dense(views[i], dimension)) return false;
+    return true;
 }
 
 /* The channel path also takes every other layout, one channel per pack. */
@@ -29,6 +43,13 @@ static int64_t item(const cc1d_problem *p) { return (int64_t)cc1d_itemsize(p->vi
 
 static size_t real_size(const cc1d_problem *p) {
     return p->view[CC1D_X].dtype == CC1D_FLOAT64 ? sizeof(double) : sizeof(float);
+}
+
+static bool gated(const cc1d_problem *p) { return cc1d_has(p, CC1D_PRE_GATE) || cc1d_has(p, CC1D_POST_GATE); }
+
+static const struct cc1d_shapes *shapes_of(const cc1d_problem *p) {
+    const cc1d_tuning *tuning = cc1d_tuning_for(p);
+    return gated(p) ? &tuning->gated : &tuning->plain;
 }
 
 /* A path's shape into the key. Registers are bounded only where that was measured: plain calls, no spills. */
@@ -70,9 +91,13 @@ static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_la
     uint8_t *key = launch->key;
     key[CC1D_KEY_VEC] = (uint8_t)vec;
     key[CC1D_KEY_X_SKEWED] = skewed(&p->view[CC1D_X], target, vec);
-    key[CC1D_KEY_SIDE_SKEWED] = r->has_side && skewed(&p->view[r->side], target, vec);
+    key[CC1D_KEY_SIDE_SKEWED] = cc1d_has(p, r->side) && skewed(&p->view[r->side], target, vec);
+    static const cc1d_role gates[] = {CC1D_PRE_GATE, CC1D_POST_GATE, CC1D_DPRE_GATE, CC1D_DPOST_GATE};
+    for (int i = 0; i < 4; i++)
+        if (cc1d_has(p, gates[i]) && skewed(&p->view[gates[i]], target, vec)) key[CC1D_KEY_GATES_SKEWED] = 1;
     const bool is_shifted = shifted(target, vec);
-    const bool partial = p->seqlen % vec || is_shifted || key[CC1D_KEY_X_SKEWED] || key[CC1D_KEY_SIDE_SKEWED];
+    const bool partial = p->seqlen % vec || is_shifted || key[CC1D_KEY_X_SKEWED] ||
+                         key[CC1D_KEY_SIDE_SKEWED] || key[CC1D_KEY_GATES_SKEWED];
 
     const int64_t packs = cc1d_ceil_div(p->seqlen + (is_shifted ? vec - 1 : 0), vec);
     int lane_bits = 2;
@@ -109,9 +134,8 @@ static cc1d_status cut_rows(const cc1d_problem *p, const shape_roles *r, cc1d_la
 static int pack_of(const cc1d_problem *p, const shape_roles *r, int64_t most_bytes) {
     int vec = (int)(most_bytes / item(p));
     if (vec < 1) vec = 1;
-    vec = cc1d_pack_size(&p->view[CC1D_X], 1, vec);
-    vec = cc1d_pack_size(&p->view[r->target], 1, vec);
-    if (r->has_side) vec = cc1d_pack_size(&p->view[r->side], 1, vec);
+    const cc1d_view *views[SHAPE_ROLES];
+    for (int i = shaped_views(p, r, views); i-- > 0;) vec = cc1d_pack_size(views[i], 1, vec);
     while (vec > p->dim) vec /= 2;
     return vec;
 }
@@ -190,23 +214,26 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     static const cc1d_kernel kernels[] = {[PATH_TIME] = CC1D_KERNEL_FORWARD_TIME,
                                           [PATH_CHANNEL] = CC1D_KERNEL_FORWARD_CHANNEL,
                                           [PATH_WIDE] = CC1D_KERNEL_FORWARD_WIDE};
-    const shape_roles r = {CC1D_OUT, CC1D_RESIDUAL, cc1d_has(p, CC1D_RESIDUAL)};
+    const shape_roles r = {CC1D_OUT, CC1D_RESIDUAL};
     const path way = path_of(p, &r);
     cc1d_launch *launch = cc1d_add_launch(plan, p, kernels[way], way != PATH_WIDE);
     cc1d_conv_params params;
     cc1d_fill_conv(p, r.target, r.side, CC1D_DFINAL, &params);
-    launch->key[CC1D_KEY_HAS_RESIDUAL] = r.has_side;
+    launch->key[CC1D_KEY_HAS_RESIDUAL] = cc1d_has(p, CC1D_RESIDUAL);
     cc1d_key_taps(p, launch->key);
+    cc1d_key_gates(p, launch->key);
     if (cc1d_has(p, CC1D_STATE)) key_slots(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
+    const struct cc1d_shapes *shapes = shapes_of(p);
     cc1d_status status;
     if (way == PATH_TIME) {
-        status = cut_rows(p, &r, launch, &t->time, 0, &params);
-        if (cc1d_has(p, CC1D_STATE)) launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->time_pool_blocks;
+        status = cut_rows(p, &r, launch, &shapes->time, 0, &params);
+        if (cc1d_has(p, CC1D_STATE) && !gated(p))
+            launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->time_pool_blocks;
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
-        status = cut_columns(p, &r, launch, &t->channel, cut, &params);
-        if (cc1d_has(p, CC1D_CU) && p->width <= 4 && item(p) <= 4)
+        status = cut_columns(p, &r, launch, &shapes->channel, cut, &params);
+        if (cc1d_has(p, CC1D_CU) && !gated(p) && p->width <= 4 && item(p) <= 4)
             launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->channel_packed_blocks;
     } else {
         status = cut_elements(p, launch, &params);
@@ -225,6 +252,9 @@ static bool wants_weights(const cc1d_problem *p) {
 static void key_backward(const cc1d_problem *p, uint8_t *key) {
     key[CC1D_KEY_HAS_DOUT] = 1;
     key[CC1D_KEY_HAS_DX] = cc1d_has(p, CC1D_DX);
+    key[CC1D_KEY_HAS_DPRE_GATE] = cc1d_has(p, CC1D_DPRE_GATE);
+    key[CC1D_KEY_HAS_DPOST_GATE] = cc1d_has(p, CC1D_DPOST_GATE);
+    cc1d_key_gates(p, key);
     key[CC1D_KEY_HAS_DWEIGHT] = wants_weights(p);
     key[CC1D_KEY_HAS_LAST_GRADIENT] = cc1d_has(p, CC1D_DFINAL) && p->width > 1;
     cc1d_key_taps(p, key);
@@ -247,10 +277,12 @@ static cc1d_status plan_one_pass(const cc1d_problem *p, cc1d_plan *plan, path wa
         plan, p, way == PATH_TIME ? CC1D_KERNEL_BACKWARD_TIME : CC1D_KERNEL_BACKWARD_CHANNEL, true);
     key_backward(p, launch->key);
     const cc1d_tuning *t = cc1d_tuning_for(p);
-    const column_cut cut = {t->channel_backward_bytes, t->channel_backward_run, t->channel_backward_group};
-    cc1d_status status = way == PATH_TIME
-                             ? cut_rows(p, r, launch, &t->time_backward, t->time_backward_blocks, &params)
-                             : cut_columns(p, r, launch, &t->channel_backward, cut, &params);
+    const struct cc1d_shapes *shapes = shapes_of(p);
+    const column_cut cut = {shapes->channel_backward_bytes, t->channel_backward_run,
+                            t->channel_backward_group};
+    cc1d_status status =
+        way == PATH_TIME ? cut_rows(p, r, launch, &shapes->time_backward, t->time_backward_blocks, &params)
+                         : cut_columns(p, r, launch, &shapes->channel_backward, cut, &params);
     *parts = p->batch * (way == PATH_TIME ? params.inner.divisor : params.middle.divisor);
     if (!status && wants_weights(p)) status = set_parts(*parts, &params);
     cc1d_finish_conv(launch, &params);
@@ -268,7 +300,7 @@ static cc1d_status plan_wide(const cc1d_problem *p, cc1d_plan *plan, const shape
     key_backward(p, launch->key);
     cc1d_status status = cut_elements(p, launch, &params);
     cc1d_finish_conv(launch, &params);
-    if (!status && cc1d_has(p, CC1D_DX)) {
+    if (!status && (cc1d_has(p, CC1D_DX) || cc1d_has(p, CC1D_DPRE_GATE))) {
         launch = cc1d_add_launch(plan, p, CC1D_KERNEL_BACKWARD_WIDE_DX, false);
         key_backward(p, launch->key);
         status = cut_elements(p, launch, &params);
@@ -320,11 +352,13 @@ static cc1d_status plan_reduce(const cc1d_problem *p, cc1d_plan *plan, bool taps
 cc1d_status cc1d_plan_backward(const cc1d_problem *p, cc1d_plan *plan) {
     if (p->dim == 0) return CC1D_OK;
     /* Without dx, packs are cut as dout lies. */
-    const shape_roles r = {cc1d_has(p, CC1D_DX) ? CC1D_DX : CC1D_DOUT, CC1D_DOUT, true};
+    const shape_roles r = {cc1d_has(p, CC1D_DX) ? CC1D_DX : CC1D_DOUT, CC1D_DOUT};
     int64_t parts = 0, partials = 0;
     bool taps_together = false;
     cc1d_status status = CC1D_OK;
-    if (p->batch > 0 && p->seqlen > 0 && (cc1d_has(p, CC1D_DX) || wants_weights(p))) {
+    if (p->batch > 0 && p->seqlen > 0 &&
+        (cc1d_has(p, CC1D_DX) || cc1d_has(p, CC1D_DPRE_GATE) || cc1d_has(p, CC1D_DPOST_GATE) ||
+         wants_weights(p))) {
         const path way = path_of(p, &r);
         taps_together = way == PATH_TIME;
         status = way == PATH_WIDE ? plan_wide(p, plan, &r, &parts, &partials)

@@ -18,6 +18,10 @@
     F(HAS_INITIAL) /* 1: initial_states; 2: has_initial_state, of the rows of a pool */                    \
     F(POOL)        /* there is a pool of states */                                                         \
     F(HAS_RESIDUAL)                                                                                        \
+    F(HAS_PRE_GATE)                                                                                        \
+    F(HAS_POST_GATE)                                                                                       \
+    F(HAS_DPRE_GATE)                                                                                       \
+    F(HAS_DPOST_GATE)                                                                                      \
     F(HAS_DOUT)                                                                                            \
     F(HAS_LAST_GRADIENT)                                                                                   \
     F(HAS_DX)                                                                                              \
@@ -34,6 +38,7 @@
     F(PARTIAL_PACKS) /* time path: packs may be cut by a row's ends, or skewed */                          \
     F(X_SKEWED)      /* time path: packs of x lie differently from the target's */                         \
     F(SIDE_SKEWED)                                                                                         \
+    F(GATES_SKEWED)  /* a gate, or its gradient */                                                         \
     F(GROUP_RUNS)    /* channel path: runs of time steps per group; 0: the params say */                   \
     F(CHANNEL_TAIL)  /* channel path: the last pack of a time step is partial */                           \
     F(TIME_FASTEST)  /* wide path: neighbouring threads take neighbouring steps, not channels */           \

@@ -27,6 +27,7 @@ cc1d_status cc1d_plan_states(const cc1d_problem *p, cc1d_plan *plan) {
     params.parts = (int)initial->shape[2];
     cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_VARLEN_STATES, false);
     launch->key[CC1D_KEY_HAS_INITIAL] = initial->present;
+    launch->key[CC1D_KEY_HAS_PRE_GATE] = cc1d_has(p, CC1D_PRE_GATE);
     launch->key[CC1D_KEY_STATE_DTYPE] = (uint8_t)target->dtype;
     launch->key[CC1D_KEY_POSITIONS_DTYPE] = (uint8_t)p->view[CC1D_POSITIONS].dtype;
     launch->key[CC1D_KEY_OUT_INDICES_DTYPE] = (uint8_t)p->view[CC1D_OUT_INDICES].dtype;
@@ -44,6 +45,7 @@ cc1d_status cc1d_plan_pool_states(const cc1d_problem *p, cc1d_plan *plan) {
     cc1d_launch *launch = cc1d_add_launch(plan, p, CC1D_KERNEL_POOL_STATES, false);
     cc1d_key_pool(p, launch->key);
     launch->key[CC1D_KEY_HAS_INITIAL] = cc1d_has(p, CC1D_HAS_INITIAL) ? 2 : 0;
+    launch->key[CC1D_KEY_HAS_PRE_GATE] = cc1d_has(p, CC1D_PRE_GATE);
     key_copy(launch->key);
     launch->waits_itself = plan->launch_count > 1; /* for forward's, not for what others launched */
     params.inner = cc1d_divisor_of(p->dim);
@@ -61,6 +63,7 @@ cc1d_status cc1d_plan_initial_gradient(const cc1d_problem *p, cc1d_plan *plan) {
     launch->key[CC1D_KEY_HAS_DOUT] = 1;
     launch->key[CC1D_KEY_HAS_LAST_GRADIENT] = cc1d_has(p, CC1D_DFINAL);
     cc1d_key_taps(p, launch->key);
+    cc1d_key_gates(p, launch->key);
     const cc1d_status status = set_grid(p, launch, p->sequences, p->width - 1, &params);
     cc1d_finish_conv(launch, &params);
     return status;

@@ -29,7 +29,9 @@ static int pack_of(const cc1d_problem *p, const cc1d_tuning *tuning) {
     while (is_one_access(p, 1) && vec > 1 && !is_one_access(p, vec)) vec /= 2;
     vec = cc1d_pack_size(&p->view[CC1D_X], 1, vec < 1 ? 1 : vec);
     vec = cc1d_pack_size(&p->view[CC1D_OUT], 1, vec);
-    if (cc1d_has(p, CC1D_RESIDUAL)) vec = cc1d_pack_size(&p->view[CC1D_RESIDUAL], 1, vec);
+    static const cc1d_role others[] = {CC1D_RESIDUAL, CC1D_PRE_GATE, CC1D_POST_GATE};
+    for (int i = 0; i < 3; i++)
+        if (cc1d_has(p, others[i])) vec = cc1d_pack_size(&p->view[others[i]], 1, vec);
     if (p->state_len > 0 && state_in_rows(p)) { /* a pack of channels is state_len packs of its steps */
         while (vec > 1 && (cc1d_start_of(state) % ((uintptr_t)vec * cc1d_itemsize(state->dtype)) ||
                            (state->shape[0] > 1 && state->stride[0] % vec)))
@@ -71,7 +73,11 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
         .total = (int)total,
         .rows = (int)p->view[CC1D_STATE].shape[0],
         .pad_slot_id = cc1d_long_of(p->pad_slot_id),
+        .pre_gate = cc1d_place_of(&p->view[CC1D_PRE_GATE]),
+        .post_gate = cc1d_place_of(&p->view[CC1D_POST_GATE]),
     };
+    const bool gated = cc1d_has(p, CC1D_PRE_GATE) || cc1d_has(p, CC1D_POST_GATE);
+    const size_t size = gated ? sizeof params : offsetof(cc1d_update_params, pre_gate);
     cc1d_launch *launch =
         cc1d_add_launch(plan, p, single ? CC1D_KERNEL_UPDATE_STEP : CC1D_KERNEL_UPDATE, single);
     uint8_t *key = launch->key;
@@ -83,11 +89,12 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
     key[CC1D_KEY_PARENTS_DTYPE] = cc1d_has(p, CC1D_PARENTS) ? (uint8_t)p->view[CC1D_PARENTS].dtype : 0;
     key[CC1D_KEY_HAS_NODES] = cc1d_has(p, CC1D_NODE_STATES);
     key[CC1D_KEY_HAS_RESIDUAL] = cc1d_has(p, CC1D_RESIDUAL);
+    cc1d_key_gates(p, key);
     if (!single) {
         params.inner = cc1d_divisor_of(p->dim);
         const cc1d_status status =
             cc1d_set_grid(launch, batch, p->dim, 32 * key[CC1D_KEY_SIMD_GROUPS], &params.slab, &params.units);
-        cc1d_finish_launch(launch, &params, sizeof params);
+        cc1d_finish_launch(launch, &params, size);
         return status;
     }
     /* Packs of several rows, packs of one, or single channels, as there are threads; where few texts matter
@@ -113,6 +120,6 @@ cc1d_status cc1d_plan_update(const cc1d_problem *p, cc1d_plan *plan) {
     params.inner = cc1d_divisor_of(tiles);
     const cc1d_status status =
         cc1d_set_grid(launch, cc1d_ceil_div(p->batch, rows * bundles), tiles, 1, &params.slab, &params.units);
-    cc1d_finish_launch(launch, &params, sizeof params);
+    cc1d_finish_launch(launch, &params, size);
     return status;
 }

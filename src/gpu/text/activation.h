@@ -79,9 +79,15 @@ FN cc1d_real cc1d_silu(cc1d_real acc) {
 /* Within 2^-16 of s * (1 + |acc| (1 - s)), by Metal's specification 2^-15 where acc < -40. Flushed, it is 0
  * for acc < -87, where it is below 2^-118. */
 FN cc1d_real cc1d_slope(cc1d_real acc) {
+#if CC1D_HAS_POST_GATE /* whose gradient takes silu: both are made of the same e / 2^24 and 2^24 s */
+    float e = cc1d_exp2_approximate(fma(acc, -1.44269504f, -24.0f));
+    float s = cc1d_reciprocal_approximate(e + 5.96046448e-8f);
+    return s * 5.96046448e-8f * fma(acc, fmin(e * s, 1.0f), 1.0f);
+#else
     float e = cc1d_exp2_approximate(acc * -1.44269504f);
     float s = cc1d_reciprocal_approximate(1.0f + e);
     return s * fma(acc, fmin(e * s, 1.0f), 1.0f);
+#endif
 }
 #endif
 FN cc1d_real cc1d_activate(cc1d_real acc) { return cc1d_silu(acc); }

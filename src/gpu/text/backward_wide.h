@@ -12,8 +12,19 @@ ENTRY(cc1d_backward_wide_dpre, cc1d_conv_params) {
     cc1d_wide_place m;
     if (!cc1d_find_wide(p, GROUP_X * CC1D_GROUP_SIZE + THREAD, GROUP_Y, m)) return;
     cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
+#if !CC1D_HAS_DPOST_GATE
     scratch[cc1d_dpre_at(p, m.b, m.d, m.t)] =
-        q.padding ? (cc1d_real)0 : cc1d_wide_dpre(WIDE_ARGUMENTS side, p, q, m);
+        q.padding ? (cc1d_real)0 : cc1d_wide_dpre(WIDE_ARGUMENTS POST_GATE_ARGUMENT side, p, q, m);
+#else
+    cc1d_real dpre = 0, dgate = 0;
+    if (!q.padding) {
+        cc1d_real acc = cc1d_wide_acc(WIDE_ARGUMENTS p, q, m);
+        dpre = cc1d_activation_gradient(cc1d_wide_given(POST_GATE_ARGUMENT side, p, m), acc);
+        dgate = X_TO_REAL(LOAD(cc1d_x_t, side + ELEMENT(p.side, m.b, m.d, m.t))) * cc1d_activate(acc);
+    }
+    scratch[cc1d_dpre_at(p, m.b, m.d, m.t)] = dpre;
+    STORE(cc1d_x_t, dpost_gate + ELEMENT(p.dpost_gate, m.b, m.d, m.t), X_FROM_REAL(dgate));
+#endif
 }
 #endif
 
@@ -38,9 +49,17 @@ ENTRY(cc1d_backward_wide_dx, cc1d_conv_params) {
             sum = fma(cc1d_wide_weight(weight, p, m.d, k), sent, sum);
         }
     }
-    STORE(cc1d_x_t,
-          target + m.b * STRIDE(p.target, 0) + m.d * STRIDE(p.target, 1) + (uint)m.t * STRIDE(p.target, 2),
-          X_FROM_REAL(sum));
+#if CC1D_HAS_DPRE_GATE
+    cc1d_real dgate = 0;
+    if (!q.padding) dgate = sum * X_TO_REAL(LOAD(cc1d_x_t, x + ELEMENT(p.x, m.b, m.d, m.t)));
+    STORE(cc1d_x_t, dpre_gate + ELEMENT(p.dpre_gate, m.b, m.d, m.t), X_FROM_REAL(dgate));
+#endif
+#if CC1D_HAS_DX
+#if CC1D_HAS_PRE_GATE
+    if (!q.padding) sum *= X_TO_REAL(LOAD(cc1d_x_t, pre_gate + ELEMENT(p.pre_gate, m.b, m.d, m.t)));
+#endif
+    STORE(cc1d_x_t, target + ELEMENT(p.target, m.b, m.d, m.t), X_FROM_REAL(sum));
+#endif
 }
 #endif
 
@@ -68,8 +87,8 @@ ENTRY(cc1d_backward_wide_dweight, cc1d_conv_params) {
             if (k < p.width) {
                 cc1d_wide_sequence q = cc1d_wide_sequence_of(SEQ_ARGUMENT p, m.b, m.t);
                 tap = q.padding ? (cc1d_real)0
-                                : cc1d_wide_tap(x, SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d,
-                                                m.t - (p.width - 1) + k);
+                                : cc1d_wide_tap(x, PRE_GATE_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b,
+                                                m.d, m.t - (p.width - 1) + k);
             }
             chain = fma(dpre, tap, chain);
         }

@@ -114,6 +114,22 @@ FN cc1d_pack cc1d_load_column(cc1d_column column, CONSTANT cc1d_place &place, in
     return v;
 }
 
+/* The columns that a kernel reads; it uses no other. */
+struct cc1d_columns {
+    cc1d_column x, side, pre_gate, post_gate;
+};
+#define FIND_COLUMN(name) column.name = cc1d_find_column(name, p.name, b, d);
+
+/* What makes up the taps of a step; zeros from step `end` on. */
+FN cc1d_raw cc1d_load_raw(cc1d_columns column, CONSTANT cc1d_conv_params &p, int t, int end, int count) {
+    cc1d_raw raw;
+    raw.x = cc1d_load_column(column.x, p.x, t, end, count);
+#if CC1D_HAS_PRE_GATE
+    raw.gate = cc1d_load_column(column.pre_gate, p.pre_gate, t, end, count);
+#endif
+    return raw;
+}
+
 /* Of the tensor that is written, whose column is found as the others are. */
 FN void cc1d_store_column(cc1d_column column, CONSTANT cc1d_place &place, uint t, int count, cc1d_pack v) {
 #if CC1D_CHANNEL_TAIL
@@ -134,11 +150,19 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
     for (int c = 0; c < VEC; c++) value[c] = cc1d_pack_get(v, c);
 }
 
-/* Step s, which may lie before the first: then the initial states. Those of packed sequences, and rows of a
- * pool, are looked for by cc1d_load_past or OUTSIDE. */
-FN cc1d_pack cc1d_history_pack(cc1d_column column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
-                               uint d, int s, int count) {
-    if (s >= 0) return cc1d_load_column(column, p.x, s, p.seqlen, count);
+/* The taps of step s, and what makes them up. Step s may lie before the first: then the initial states. Those
+ * of packed sequences, and rows of a pool, are looked for by cc1d_load_past or OUTSIDE. */
+FN cc1d_pack cc1d_history_pack(cc1d_columns column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
+                               uint d, int s, int count, LOCAL cc1d_raw &raw) {
+#if CC1D_HAS_PRE_GATE
+    raw = cc1d_zero_raw();
+    if (s >= 0) {
+        raw = cc1d_load_raw(column, p, s, p.seqlen, count);
+        return cc1d_taps_of(raw);
+    }
+#else
+    if (s >= 0) return cc1d_load_column(column.x, p.x, s, p.seqlen, count);
+#endif
     cc1d_pack v = cc1d_zero_pack();
 #if CC1D_HAS_INITIAL == 1 && CC1D_SEQ != 2
 #pragma unroll

@@ -40,13 +40,20 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #endif
     int first = m.first, end = m.end;
     int count = cc1d_channels_of(p, d);
-    cc1d_column x_column = cc1d_find_column(x, p.x, b, d);
+    cc1d_columns column = cc1d_columns();
+    FIND_COLUMN(x)
     cc1d_column y_column = cc1d_find_column(target, p.target, b, d);
+#if CC1D_HAS_PRE_GATE
+    FIND_COLUMN(pre_gate)
+#endif
+#if CC1D_HAS_POST_GATE
+    FIND_COLUMN(post_gate)
+    cc1d_pack gate[CC1D_UNROLL];
+#endif
 #if CC1D_HAS_RESIDUAL
-    cc1d_column side_column = cc1d_find_column(side, p.side, b, d);
+    FIND_COLUMN(side)
     cc1d_pack residual[CC1D_UNROLL];
 #endif
-
     cc1d_real w[VEC * WIDTH], start[VEC];
 #if CC1D_SEQ == 2
     cc1d_load_channel_weights(weight, BIAS_ARGUMENT p, d, count, w, start);
@@ -56,15 +63,16 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
         int stop = first < here.begin ? here.begin : first < here.end ? here.end : run_end;
         end = stop < run_end ? stop : run_end;
 #endif
-        cc1d_pack next[CC1D_UNROLL];
+        cc1d_raw next[CC1D_UNROLL];
 #pragma unroll
-        for (int u = 0; u < CC1D_UNROLL; u++)
-            next[u] = cc1d_load_column(x_column, p.x, first + u, end, count);
+        for (int u = 0; u < CC1D_UNROLL; u++) next[u] = cc1d_load_raw(column, p, first + u, end, count);
         cc1d_real tap[(HISTORY + CC1D_UNROLL) * VEC];
 #pragma unroll
-        for (int i = 0; i < HISTORY; i++)
-            cc1d_unpack(cc1d_history_pack(x_column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count),
+        for (int i = 0; i < HISTORY; i++) {
+            cc1d_raw raw;
+            cc1d_unpack(cc1d_history_pack(column, INITIAL_ARGUMENT p, b, d, first - HISTORY + i, count, raw),
                         tap + i * VEC);
+        }
 #if CC1D_SEQ == 2
         if (sequence >= 0 && first - here.begin < HISTORY)
             cc1d_load_past(INITIAL_ARGUMENT p, here.slot, (uint)sequence, d, first - here.begin, count, tap);
@@ -82,13 +90,16 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #endif
 
         for (int t = first; t < end; t += CC1D_UNROLL) {
-            cc1d_pack now[CC1D_UNROLL];
+            cc1d_raw now[CC1D_UNROLL];
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++) {
                 now[u] = next[u];
-                next[u] = cc1d_load_column(x_column, p.x, t + CC1D_UNROLL + u, end, count);
+                next[u] = cc1d_load_raw(column, p, t + CC1D_UNROLL + u, end, count);
+#if CC1D_HAS_POST_GATE
+                gate[u] = cc1d_load_column(column.post_gate, p.post_gate, t + u, end, count);
+#endif
 #if CC1D_HAS_RESIDUAL
-                residual[u] = cc1d_load_column(side_column, p.side, t + u, end, count);
+                residual[u] = cc1d_load_column(column.side, p.side, t + u, end, count);
 #endif
 #if CC1D_SEQ == 1
                 id[HISTORY + u] = cc1d_id_at(SEQ_ARGUMENT p, b, t + u, here);
@@ -97,10 +108,13 @@ ENTRY(cc1d_forward_channel, cc1d_conv_params) {
 #pragma unroll
             for (int u = 0; u < CC1D_UNROLL; u++) {
                 cc1d_real y[VEC];
-                cc1d_unpack(now[u], tap + (HISTORY + u) * VEC);
+                cc1d_unpack(cc1d_taps_of(now[u]), tap + (HISTORY + u) * VEC);
                 cc1d_find_y(tap + u * VEC, IDS_ARGUMENT(id + u) w, start, y);
 #pragma unroll
                 for (int c = 0; c < VEC; c++) {
+#if CC1D_HAS_POST_GATE
+                    y[c] *= cc1d_pack_get(gate[u], c);
+#endif
 #if CC1D_HAS_RESIDUAL
                     y[c] += cc1d_pack_get(residual[u], c);
 #endif

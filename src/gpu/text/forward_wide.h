@@ -11,13 +11,13 @@ ENTRY(cc1d_forward_wide, cc1d_conv_params) {
     cc1d_real y = 0;
     if (!q.padding) {
         y = cc1d_activate(cc1d_wide_acc(WIDE_ARGUMENTS p, q, m));
+#if CC1D_HAS_POST_GATE
+        y *= X_TO_REAL(LOAD(cc1d_x_t, post_gate + ELEMENT(p.post_gate, m.b, m.d, m.t)));
+#endif
 #if CC1D_HAS_RESIDUAL
-        y += X_TO_REAL(LOAD(cc1d_x_t, side + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) +
-                                          (uint)m.t * STRIDE(p.side, 2)));
+        y += X_TO_REAL(LOAD(cc1d_x_t, side + ELEMENT(p.side, m.b, m.d, m.t)));
 #endif
     }
-    STORE(cc1d_x_t,
-          target + m.b * STRIDE(p.target, 0) + m.d * STRIDE(p.target, 1) + (uint)m.t * STRIDE(p.target, 2),
-          X_FROM_REAL(y));
+    STORE(cc1d_x_t, target + ELEMENT(p.target, m.b, m.d, m.t), X_FROM_REAL(y));
 }
 #endif

@@ -45,6 +45,11 @@ typedef struct cc1d_conv_params {
     int rows, state_len;
     cc1d_long pad_slot_id;
 #endif
+#if !defined(CC1D_SPECIALISED) || CC1D_HAS_PRE_GATE || CC1D_HAS_POST_GATE
+    /* Of gates; only a launch that has one passes what follows. */
+    cc1d_place pre_gate, post_gate, dpre_gate, dpost_gate;
+    int pre_gate_offset, post_gate_offset, dpre_gate_offset, dpost_gate_offset; /* as x_offset */
+#endif
 } cc1d_conv_params;
 
 typedef struct cc1d_reduce_params {
@@ -64,6 +69,9 @@ typedef struct cc1d_update_params {
     cc1d_long pad_slot_id;
     int slab, units;    /* as above; rows are batch rows, or a group's bundles of them */
     cc1d_divisor inner; /* channels, or tiles of a group's packs of them */
+#if !defined(CC1D_SPECIALISED) || CC1D_HAS_PRE_GATE || CC1D_HAS_POST_GATE
+    cc1d_place pre_gate, post_gate;
+#endif
 } cc1d_update_params;
 
 #endif

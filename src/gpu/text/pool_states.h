@@ -30,8 +30,15 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
 #else
     bool kept = false;
 #endif
-    DEVICE const cc1d_x_t *steps_end =
-        x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1) + (uint)(begin + steps) * STRIDE(p.x, 2);
+    DEVICE const cc1d_x_t *steps_end = x + ELEMENT(p.x, b, d, begin + steps);
+#if CC1D_HAS_PRE_GATE
+    DEVICE const cc1d_x_t *gates_end = pre_gate + ELEMENT(p.pre_gate, b, d, begin + steps);
+#define STEP_BACK(back)                                                 \
+    cc1d_gated(LOAD(cc1d_x_t, steps_end - (uint)(back)*STRIDE(p.x, 2)), \
+               LOAD(cc1d_x_t, gates_end - (uint)(back)*STRIDE(p.pre_gate, 2)))
+#else
+#define STEP_BACK(back) LOAD(cc1d_x_t, steps_end - (uint)(back)*STRIDE(p.x, 2))
+#endif
     DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
     DEVICE cc1d_state_t *next = state + cc1d_state_at(p, out_row, d);
     cc1d_u64 step = LONG64(p.initial.stride[2]);
@@ -44,7 +51,7 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
             value[i] = 0;
             if (first + i >= length) continue;
             if (column >= length)
-                value[i] = STATE_OF(LOAD(cc1d_x_t, steps_end - (uint)(length - first - i) * STRIDE(p.x, 2)));
+                value[i] = STATE_OF(STEP_BACK(length - first - i));
             else if (kept)
                 value[i] = own[(uint)column * step];
         }

@@ -68,7 +68,18 @@ FN uint cc1d_float_to_bfloat_bits(float value) {
     uint bits = __float_as_uint(value); /* to nearest even; a NaN stays one */
     return value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fffu;
 }
+/* Products of two pairs of 16-bit numbers, each rounded once. */
+FN uint cc1d_multiply_halves(uint a, uint b) {
+    uint u;
+    PTX("=r"(u), "mul.rn.f16x2 %0, %1, %2;", "r"(a), "r"(b));
+    return u;
+}
 #if __CUDA_ARCH__ >= 800
+FN uint cc1d_multiply_bfloats(uint a, uint b) {
+    uint u; /* plus -0 */
+    PTX("=r"(u), "fma.rn.bf16x2 %0, %1, %2, %3;", "r"(a), "r"(b), "r"(0x80008000u));
+    return u;
+}
 FN uint cc1d_floats_to_half_bits(float low, float high) {
     uint u;
     PTX("=r"(u), "cvt.rn.f16x2.f32 %0, %1, %2;", "f"(high), "f"(low));
@@ -85,5 +96,9 @@ FN uint cc1d_floats_to_half_bits(float low, float high) {
 }
 FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
     return cc1d_float_to_bfloat_bits(low) | (cc1d_float_to_bfloat_bits(high) << 16);
+}
+FN uint cc1d_multiply_bfloats(uint a, uint b) {
+    return cc1d_floats_to_bfloat_bits(__uint_as_float(a << 16) * __uint_as_float(b << 16),
+                                      __uint_as_float(a & 0xffff0000u) * __uint_as_float(b & 0xffff0000u));
 }
 #endif

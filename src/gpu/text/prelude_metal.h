@@ -57,6 +57,16 @@ FN uint cc1d_float_to_bfloat_bits(float value) {
 FN uint cc1d_floats_to_bfloat_bits(float low, float high) {
     return cc1d_float_to_bfloat_bits(low) | (cc1d_float_to_bfloat_bits(high) << 16);
 }
+/* Products of two pairs of 16-bit numbers, each rounded once: exact in a float, but for subnormals. */
+FN uint cc1d_multiply_halves(uint a, uint b) {
+    return cc1d_floats_to_half_bits(cc1d_half_bits_to_float(a & 0xffffu) *
+                                        cc1d_half_bits_to_float(b & 0xffffu),
+                                    cc1d_half_bits_to_float(a >> 16) * cc1d_half_bits_to_float(b >> 16));
+}
+FN uint cc1d_multiply_bfloats(uint a, uint b) {
+    return cc1d_floats_to_bfloat_bits(as_type<float>(a << 16) * as_type<float>(b << 16),
+                                      as_type<float>(a & 0xffff0000u) * as_type<float>(b & 0xffff0000u));
+}
 /* For results of 16 bits: one instruction each. Apple promises 3 + 2 |value| ulp, and 2.5 up to 2^126. */
 FN float cc1d_exp2_approximate(float value) { return fast::exp2(value); }
 FN float cc1d_reciprocal_approximate(float value) { return fast::divide(1.0f, value); }

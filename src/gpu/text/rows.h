@@ -68,11 +68,14 @@ struct cc1d_row {
 #else
     DEVICE const cc1d_x_t *start; /* step 0 */
 #endif
+    uint skew; /* elements from a 16-byte boundary to step t */
 };
 
+/* shift: from a boundary to the row that is written, whose packs start there. */
 FN cc1d_row cc1d_find_row(DEVICE const cc1d_x_t *tensor, CONSTANT cc1d_place &place, int offset, cc1d_team m,
-                          int t) {
+                          int t, uint shift, bool skewed) {
     cc1d_row row;
+    row.skew = skewed ? (cc1d_row_skew(place, offset, m) - shift) & (VEC - 1) : 0u;
 #if NUMBERED_PACKS
     row.boundary = tensor - offset;
     /* t may be less than 0, and the pack the one before the boundary: -1. */
@@ -90,10 +93,28 @@ FN void cc1d_move_row(LOCAL cc1d_row &row, int packs) {
 #endif
 }
 
-/* Step t, skew elements after the start of its pack. */
-FN DEVICE const cc1d_x_t *cc1d_step_of(cc1d_row row, int t, uint skew) {
+/* The rows that a kernel has; it uses no other. */
+struct cc1d_rows {
+    cc1d_row x, side, target, pre_gate, post_gate, dpre_gate, dpost_gate;
+};
+
+FN void cc1d_move_rows(LOCAL cc1d_rows &row, int packs) {
+    cc1d_move_row(row.x, packs);
+    cc1d_move_row(row.side, packs);
+    cc1d_move_row(row.target, packs);
+    cc1d_move_row(row.pre_gate, packs);
+    cc1d_move_row(row.post_gate, packs);
+    cc1d_move_row(row.dpre_gate, packs);
+    cc1d_move_row(row.dpost_gate, packs);
+}
+
+/* The row of a buffer that goes by this name, in the params too. skewed: it may lie differently. */
+#define FIND_ROW(name, skewed) row.name = cc1d_find_row(name, p.name, p.name##_offset, m, t, shift, skewed);
+
+/* Step t. */
+FN DEVICE const cc1d_x_t *cc1d_step_of(cc1d_row row, int t) {
 #if NUMBERED_PACKS
-    return row.boundary + ((int)row.pack * VEC + (int)skew);
+    return row.boundary + ((int)row.pack * VEC + (int)row.skew);
 #else
     return row.start + t;
 #endif
@@ -108,19 +129,19 @@ FN cc1d_pack cc1d_load_aligned(cc1d_row row, int t, uint more) {
 #endif
 }
 
-/* The VEC steps that are `ahead` packs after step t; zeros outside 0..seqlen-1. skew: elements from a 16-byte
- * boundary to step t. Without CC1D_PARTIAL_PACKS, seqlen and every row's start are multiples of VEC. */
-FN cc1d_pack cc1d_load_steps(cc1d_row row, int t, int ahead, int seqlen, uint skew) {
+/* The VEC steps that are `ahead` packs after step t; zeros outside 0..seqlen-1. Without CC1D_PARTIAL_PACKS,
+ * seqlen and every row's start are multiples of VEC. */
+FN cc1d_pack cc1d_load_steps(cc1d_row row, int t, int ahead, int seqlen) {
     t += ahead * VEC;
     cc1d_move_row(row, ahead);
 #if CC1D_PARTIAL_PACKS
-    int first = t - (int)skew;
-    if (skew == 0 && t >= 0 && t + VEC <= seqlen) return cc1d_load_aligned(row, t, 0);
-    if (skew != 0 && first >= 0 && first + 2 * VEC <= seqlen)
+    int first = t - (int)row.skew;
+    if (row.skew == 0 && t >= 0 && t + VEC <= seqlen) return cc1d_load_aligned(row, t, 0);
+    if (row.skew != 0 && first >= 0 && first + 2 * VEC <= seqlen)
         return cc1d_join_packs(cc1d_load_aligned(row, first, 0), cc1d_load_aligned(row, first + VEC, 1),
-                               skew);
+                               row.skew);
     int begin = t < 0 ? -t : 0, end = seqlen - t < VEC ? seqlen - t : VEC;
-    return begin < end ? cc1d_load_some(cc1d_step_of(row, t, skew), begin, end) : cc1d_zero_pack();
+    return begin < end ? cc1d_load_some(cc1d_step_of(row, t), begin, end) : cc1d_zero_pack();
 #else
     cc1d_pack v = cc1d_zero_pack();
 #if NUMBERED_PACKS
@@ -133,13 +154,13 @@ FN cc1d_pack cc1d_load_steps(cc1d_row row, int t, int ahead, int seqlen, uint sk
 #endif
 }
 
-/* Writes the VEC steps that are `ahead` packs after step t, a 16-byte boundary of this row. */
+/* Writes the VEC steps that are `ahead` packs after step t. */
 FN void cc1d_store_steps(cc1d_row row, int t, int ahead, int seqlen, cc1d_pack v) {
     t += ahead * VEC;
     cc1d_move_row(row, ahead);
-    DEVICE cc1d_x_t *start = (DEVICE cc1d_x_t *)cc1d_step_of(row, t, 0);
+    DEVICE cc1d_x_t *start = (DEVICE cc1d_x_t *)cc1d_step_of(row, t);
 #if CC1D_PARTIAL_PACKS
-    if (t < 0 || t + VEC > seqlen) {
+    if (t < 0 || t + VEC > seqlen || row.skew != 0) {
         cc1d_store_some(start, v, -t, seqlen - t);
         return;
     }
@@ -149,6 +170,16 @@ FN void cc1d_store_steps(cc1d_row row, int t, int ahead, int seqlen, cc1d_pack v
 #else
     if (t < seqlen) cc1d_store_pack(start, v);
 #endif
+}
+
+/* The same of what makes up taps. */
+FN cc1d_raw cc1d_load_raw(cc1d_rows row, int t, int ahead, int seqlen) {
+    cc1d_raw raw;
+    raw.x = cc1d_load_steps(row.x, t, ahead, seqlen);
+#if CC1D_HAS_PRE_GATE
+    raw.gate = cc1d_load_steps(row.pre_gate, t, ahead, seqlen);
+#endif
+    return raw;
 }
 
 /* The taps that the pack `back` packs before this lane's holds. */

@@ -96,9 +96,7 @@ ENTRY(cc1d_varlen_states, cc1d_conv_params) {
     cc1d_state_t bits = 0;
     if (q.padding) {
     } else if (s >= q.begin) {
-        if (cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, s))
-            bits = STATE_OF(
-                LOAD(cc1d_x_t, x + b * STRIDE(p.x, 0) + m.d * STRIDE(p.x, 1) + (uint)s * STRIDE(p.x, 2)));
+        if (cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, s)) bits = STATE_OF(TAP_BITS(b, m.d, s));
     }
 #if CC1D_HAS_INITIAL /* a row without a step keeps them, whatever its ids */
     else if (s - q.begin >= -(p.width - 1) &&
@@ -143,7 +141,7 @@ ENTRY(cc1d_backward_initial, cc1d_conv_params) {
         e.t = q.begin + m.i - k;
         cc1d_real sent = 0;
         if (e.t >= q.begin && e.t < q.end && cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, e.b, e.t))
-            sent = cc1d_wide_dpre(WIDE_ARGUMENTS side, p, q, e);
+            sent = cc1d_wide_dpre(WIDE_ARGUMENTS POST_GATE_ARGUMENT side, p, q, e);
         sum = fma(cc1d_wide_weight(weight, p, m.d, k), sent, sum);
     }
     STORE(cc1d_x_t,

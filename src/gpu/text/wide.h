@@ -20,8 +20,8 @@ FN bool cc1d_find_wide(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, LO
 /* Buffers that every kernel of this path reads, as the kernels' text names them. */
 #define WIDE_PARAMETERS                                           \
     DEVICE const cc1d_x_t *x, DEVICE const cc1d_weight_t *weight, \
-        BIAS_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER
-#define WIDE_ARGUMENTS x, weight, BIAS_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT
+        BIAS_PARAMETER PRE_GATE_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER
+#define WIDE_ARGUMENTS x, weight, BIAS_ARGUMENT PRE_GATE_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT
 
 /* The sequence of a step, as steps begin..end-1, a row of the states, and whether it is padding. */
 struct cc1d_wide_sequence {
@@ -55,15 +55,13 @@ FN cc1d_wide_sequence cc1d_wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_par
 
 /* tap(s) of a step of sequence q; s is not after that step. */
 FN cc1d_real cc1d_wide_tap(DEVICE const cc1d_x_t *x,
-                           SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q,
-                           uint b, uint d, int s) {
+                           PRE_GATE_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER CONSTANT cc1d_conv_params &p,
+                           cc1d_wide_sequence q, uint b, uint d, int s) {
 #if CC1D_SEQ == 1
     cc1d_cursor c = cc1d_seek(SEQ_ARGUMENT p, b, s);
     if (cc1d_id_at(SEQ_ARGUMENT p, b, s, c) != q.id) return 0;
 #endif
-    if (s >= q.begin)
-        return X_TO_REAL(
-            LOAD(cc1d_x_t, x + b * STRIDE(p.x, 0) + d * STRIDE(p.x, 1) + (uint)s * STRIDE(p.x, 2)));
+    if (s >= q.begin) return X_TO_REAL(TAP_BITS(b, d, s));
     return cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, p.width, q.n, d, p.width - 1 + s - q.begin);
 }
 
@@ -82,9 +80,10 @@ FN cc1d_real cc1d_wide_acc(WIDE_PARAMETERS CONSTANT cc1d_conv_params &p, cc1d_wi
     cc1d_real acc = 0;
 #endif
     for (int k = 0; k < p.width; k++)
-        acc =
-            fma(cc1d_wide_weight(weight, p, m.d, k),
-                cc1d_wide_tap(x, SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d, m.t - (p.width - 1) + k), acc);
+        acc = fma(cc1d_wide_weight(weight, p, m.d, k),
+                  cc1d_wide_tap(x, PRE_GATE_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d,
+                                m.t - (p.width - 1) + k),
+                  acc);
     return acc;
 }
 
@@ -100,11 +99,28 @@ FN bool cc1d_wide_same_sequence(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, cc1d
 }
 
 #if CC1D_HAS_DOUT
+#if CC1D_HAS_POST_GATE
+#define POST_GATE_PARAMETER DEVICE const cc1d_x_t *post_gate,
+#define POST_GATE_ARGUMENT post_gate,
+#else
+#define POST_GATE_PARAMETER
+#define POST_GATE_ARGUMENT
+#endif
+
+/* The gradient of an element's activation. */
+FN cc1d_real cc1d_wide_given(POST_GATE_PARAMETER DEVICE const cc1d_x_t *dout, CONSTANT cc1d_conv_params &p,
+                             cc1d_wide_place m) {
+    cc1d_real given = X_TO_REAL(LOAD(cc1d_x_t, dout + ELEMENT(p.side, m.b, m.d, m.t)));
+#if CC1D_HAS_POST_GATE
+    given *= X_TO_REAL(LOAD(cc1d_x_t, post_gate + ELEMENT(p.post_gate, m.b, m.d, m.t)));
+#endif
+    return given;
+}
+
 /* The gradient of an element's pre-activation. */
-FN cc1d_real cc1d_wide_dpre(WIDE_PARAMETERS DEVICE const cc1d_x_t *dout, CONSTANT cc1d_conv_params &p,
-                            cc1d_wide_sequence q, cc1d_wide_place m) {
-    cc1d_real given = X_TO_REAL(LOAD(cc1d_x_t, dout + m.b * STRIDE(p.side, 0) + m.d * STRIDE(p.side, 1) +
-                                                   (uint)m.t * STRIDE(p.side, 2)));
+FN cc1d_real cc1d_wide_dpre(WIDE_PARAMETERS POST_GATE_PARAMETER DEVICE const cc1d_x_t *dout,
+                            CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q, cc1d_wide_place m) {
+    cc1d_real given = cc1d_wide_given(POST_GATE_ARGUMENT dout, p, m);
     return CC1D_ACTIVATION ? cc1d_activation_gradient(given, cc1d_wide_acc(WIDE_ARGUMENTS p, q, m)) : given;
 }
 #endif
