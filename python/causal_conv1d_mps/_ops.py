@@ -171,16 +171,20 @@ def backward_gradient(ctx, *cotangents):
     given = {a: t for a, t in zip(rows, ctx.saved_tensors, strict=True) if t is not None}
     primals = {a.name: t for a, t in given.items() if a.differentiable}
     fixed = {a.name: t for a, t in given.items() if not a.differentiable}
+    found = [
+        needed and rows[result.like] in given  # as in the backward pass
+        for result, needed in zip(RESULTS["backward"], ctx.needs, strict=True)
+    ]
 
     def asked(*tensors):
         named = dict(zip(primals, tensors, strict=True))
         results = _composite.backward(**named, **fixed, activation=ctx.activation)
-        return tuple(r for r, needed in zip(results, ctx.needs, strict=True) if needed)
+        return tuple(r for r, there in zip(results, found, strict=True) if there)
 
     _, pullback = torch.func.vjp(asked, *primals.values())
-    incoming = tuple(c for c, needed in zip(cotangents, ctx.needs, strict=True) if needed)
-    found = dict(zip(primals, pullback(incoming), strict=True))
-    return (*(found.get(a.name) for a in rows), None, None)
+    incoming = tuple(c for c, there in zip(cotangents, found, strict=True) if there)
+    pulled = dict(zip(primals, pullback(incoming), strict=True))
+    return (*(pulled.get(a.name) for a in rows), None, None)
 
 
 # --- prefill ---------------------------------------------------------------------------------
