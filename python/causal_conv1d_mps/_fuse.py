@@ -162,7 +162,7 @@ def _convolve_block(block, hidden_states, cache, seq_idx):
 
 
 def _before(state, steps):
-    """The last steps of a state, which may hold fewer (of a short prompt that may be rolled back)."""
+    """The last steps of a state: one that may be rolled back holds fewer after a short prompt."""
     missing = steps - state.shape[2]
     if missing > 0:
         return torch.nn.functional.pad(state, (missing, 0))
