@@ -135,8 +135,8 @@ def __getattr__(name):  # for pickles of fused blocks
 
 
 def _convolve_block(block, hidden_states, cache, seq_idx):
-    projected = block.in_proj(hidden_states).transpose(1, 2)
-    pre_gate, post_gate, x = projected.chunk(3, dim=1)
+    parts = block.in_proj(hidden_states).chunk(3, dim=2)
+    pre_gate, post_gate, x = (part.transpose(1, 2) for part in parts)
     gates = {"pre_gate": pre_gate, "post_gate": post_gate}
     weight, bias, layer = block.conv.weight, block.conv.bias, block.layer_idx
     if cache is None:
