@@ -173,6 +173,10 @@ typedef struct cc1d_forward_args {
     const cc1d_tensor *has_initial_state; /* (N) bool, or NULL: a sequence starts from the last W-1 columns of
                                              its row where true; from zeros where false or NULL */
     int64_t pad_slot_id;
+    /* y = post_gate * act(conv(pre_gate * x)) + residual. Taps, and so states, are pre_gate * x rounded to F;
+     * y is rounded once. */
+    const cc1d_tensor *pre_gate;  /* (B, D, T) F, or NULL */
+    const cc1d_tensor *post_gate; /* (B, D, T) F, or NULL */
 } cc1d_forward_args;
 
 /* y (and the final states) of the convolution. Errors: TYPE, VALUE, UNSUPPORTED, MEMORY, DEVICE. */
@@ -201,7 +205,11 @@ typedef struct cc1d_backward_args {
     void *scratch; /* scratch_size bytes on x's device, 16-byte aligned, contents irrelevant; may be NULL
                       if cc1d_backward_scratch says 0 */
     size_t scratch_size;
-    const cc1d_tensor *lengths; /* as given to forward. Since 0.2 */
+    const cc1d_tensor *lengths; /* as given to forward. Since 0.2, as the rest */
+    const cc1d_tensor *pre_gate;
+    const cc1d_tensor *post_gate;
+    const cc1d_tensor *dpre_gate;  /* (B, D, T) F, written, or NULL. Only with pre_gate */
+    const cc1d_tensor *dpost_gate; /* (B, D, T) F, written, or NULL. Only with post_gate */
 } cc1d_backward_args;
 
 /* Sets *bytes to the scratch that cc1d_backward needs for these arguments (scratch, scratch_size are not
@@ -251,9 +259,11 @@ typedef struct cc1d_update_args {
                                     cu_seqlens, conv_state_out_indices or x as  out */
     const cc1d_tensor *residual; /* like x, or NULL: added after the activation */
     const cc1d_tensor
-        *intermediate_states; /* (B*T, D, W-1) of conv_state's dtype, written, or NULL: row b*T + t is the
-                                 state after node t, zeros where a row is padding. Only with parents */
-    int64_t max_seqlen;       /* >= 0; 0 without cu_seqlens */
+        *intermediate_states;     /* (B*T, D, W-1) of conv_state's dtype, written, or NULL: row b*T + t is the
+                                     state after node t, zeros where a row is padding. Only with parents */
+    int64_t max_seqlen;           /* >= 0; 0 without cu_seqlens */
+    const cc1d_tensor *pre_gate;  /* like x, or NULL; gates as in cc1d_forward_args */
+    const cc1d_tensor *post_gate; /* like x, or NULL */
 } cc1d_update_args;
 
 /* y for the new steps, and the state moved on. Bad indices are refused on CPU before anything is written; on

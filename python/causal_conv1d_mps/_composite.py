@@ -110,6 +110,21 @@ def packed_final_states(x, width, cu_seqlens, states):
     return torch.where((position >= 0)[:, None, :], late, early)
 
 
+def _without_padding(tensor, live):
+    """Zero where a gradient of 0 would meet whatever else is there."""
+    if tensor is None or live is None:
+        return tensor
+    return torch.where(live.unsqueeze(1), tensor, 0)
+
+
+def _gated(x, pre_gate, compute):
+    """The taps: products rounded to x's dtype, which derivatives do not see."""
+    if pre_gate is None:
+        return x.to(compute)
+    taps = x.to(compute) * pre_gate.to(compute)
+    return taps + (taps.to(x.dtype).to(compute) - taps).detach()
+
+
 def forward(
     x,
     weight,
@@ -118,6 +133,8 @@ def forward(
     cu_seqlens=None,
     initial_states=None,
     lengths=None,
+    pre_gate=None,
+    post_gate=None,
     residual=None,
     activation=0,
 ):
@@ -126,7 +143,10 @@ def forward(
     weight = weight.squeeze(1) if weight.dim() == 3 else weight
     width, length = weight.shape[1], x.shape[2]
     seq_idx = _ids(x, seq_idx, lengths)
-    wide = x.to(compute)
+    if pre_gate is not None or post_gate is not None:
+        steps = live_steps(dict(x=x, seq_idx=seq_idx, cu_seqlens=cu_seqlens))
+        x, pre_gate, post_gate = (_without_padding(t, steps) for t in (x, pre_gate, post_gate))
+    wide = _gated(x, pre_gate, compute)
     taps_weight = weight.to(compute)
     states = None if initial_states is None else initial_states.to(compute)
 
@@ -154,6 +174,8 @@ def forward(
     for k, tap in enumerate(taps):
         acc = acc + taps_weight[:, k, None] * tap
     y = ACTIVATIONS[activation](acc)
+    if post_gate is not None:
+        y = y * post_gate.to(compute)
     if residual is not None:
         y = y + residual.to(compute)
     if live is not None:
@@ -170,12 +192,24 @@ def backward(
     cu_seqlens=None,
     initial_states=None,
     lengths=None,
+    pre_gate=None,
+    post_gate=None,
     dfinal_states=None,
     activation=0,
 ):
-    """Gradients of x, weight, bias and initial_states (None where absent), differentiable."""
-    present = {"x": x, "weight": weight, "bias": bias, "initial_states": initial_states}
-    present = {name: tensor for name, tensor in present.items() if tensor is not None}
+    """Gradients of x, weight, bias, initial_states, pre_gate and post_gate, differentiable.
+
+    None where absent.
+    """
+    sources = {
+        "x": x,
+        "weight": weight,
+        "bias": bias,
+        "initial_states": initial_states,
+        "pre_gate": pre_gate,
+        "post_gate": post_gate,
+    }
+    present = {name: tensor for name, tensor in sources.items() if tensor is not None}
     fixed = dict(seq_idx=seq_idx, cu_seqlens=cu_seqlens, lengths=lengths, activation=activation)
 
     def primal(*tensors):
@@ -185,4 +219,4 @@ def backward(
     if dfinal_states is None:
         dfinal_states = torch.zeros_like(final_states)
     found = dict(zip(present, pullback((dout, dfinal_states)), strict=True))
-    return tuple(found.get(name) for name in ("x", "weight", "bias", "initial_states"))
+    return tuple(found.get(name) for name in sources)

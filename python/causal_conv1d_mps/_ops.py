@@ -21,12 +21,19 @@ _library = torch.library.Library(NAMESPACE, "DEF")
 
 _PYTORCH_THREADS = -(2**31)  # call.h
 
-UPDATE_ADDED = ("conv_state_out_indices", "cu_seqlens", "parents", "residual")
+UPDATE_ADDED = (
+    "conv_state_out_indices",
+    "cu_seqlens",
+    "parents",
+    "pre_gate",
+    "post_gate",
+    "residual",
+)
 UPDATE_OTHERS = ("Tensor(b!)? intermediate_states=None", "SymInt max_seqlen=0")
 
 for _name, _numbers, _results, *_added in (
     ("forward", ["int activation", "bool return_final_states"], "(Tensor, Tensor)"),
-    ("backward", ["int activation", "bool[4] needs"], "(Tensor, Tensor, Tensor, Tensor)"),
+    ("backward", ["int activation", "bool[6] needs"], f"({', '.join(['Tensor'] * 6)})"),
     ("prefill", ["int pad_slot_id", "int activation"], "Tensor"),
     ("update", ["int pad_slot_id", "int activation"], "Tensor", UPDATE_ADDED, UPDATE_OTHERS),
     ("varlen_states", ["SymInt state_len"], "Tensor", ("initial_states", "positions")),

@@ -32,6 +32,8 @@ def causal_conv1d_update(
     intermediate_states=None,
     residual=None,
     out=None,
+    pre_gate=None,
+    post_gate=None,
 ):
     """Decoding: convolve new steps after the ones kept in conv_state, and keep them there too.
 
@@ -64,6 +66,8 @@ def causal_conv1d_update(
     residual: of x's shape, added after the activation.
     out: the tensor to write y to, of x's shape; x itself will do, without parents. Not where
         gradients are recorded.
+    pre_gate, post_gate: of x's shape and dtype, any strides: y is
+        post_gate * act(conv(pre_gate * x)) + residual, and the state keeps pre_gate * x.
     Returns y, of x's shape. Not differentiable.
     """
     if intermediate_states is not None:
@@ -79,6 +83,8 @@ def causal_conv1d_update(
         conv_state_out_indices,
         cu_seqlens,
         parents,
+        pre_gate,
+        post_gate,
         residual,
         out,
         intermediate_states,
@@ -99,8 +105,9 @@ def causal_conv1d_update(
     _checks.writable_state("conv_state", conv_state)
     if intermediate_states is not None:
         _checks.writable_state("intermediate_states", intermediate_states)
-    refuse_tangents("causal_conv1d_update", x, conv_state, weight, bias, residual)
-    recorded = torch.is_grad_enabled() and any_requires_grad(x, weight, bias, residual, out)
+    sources = (x, weight, bias, pre_gate, post_gate, residual)
+    refuse_tangents("causal_conv1d_update", conv_state, *sources)
+    recorded = torch.is_grad_enabled() and any_requires_grad(*sources, out)
     if any_autocast():
         tensors = autocast("update", tensors)
     _checks.check_targets("update", tensors, recorded, copied=True)

@@ -58,8 +58,10 @@ def causal_conv1d_fn(
     conv_state_out_indices=None,
     has_initial_state=None,
     pad_slot_id=-1,
+    pre_gate=None,
+    post_gate=None,
 ):
-    """Depthwise causal convolution with packed sequences, states and a residual.
+    """Depthwise causal convolution with packed sequences, states, gates and a residual.
 
     x: (B, D, T), any strides. weight: (D, W) or (D, 1, W). bias: (D,) or None.
     seq_idx: (B, T) int32 or int64. A step sees only steps of its own index; a negative index is
@@ -88,8 +90,11 @@ def causal_conv1d_fn(
         rows must be distinct, and not be read for another sequence.
     has_initial_state: (N,) bool. A sequence starts from the last W-1 columns of its row where true,
         from zeros where false; None: all false.
-    Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, residual;
-    not with conv_states.
+    pre_gate, post_gate: (B, D, T) of x's dtype, any strides. The result is
+        post_gate * act(conv(pre_gate * x)) + residual, rounded once. Taps are pre_gate * x, rounded
+        to x's dtype: that is what states hold, initial_states and conv_states too.
+    Returns y, or (y, final_states). Differentiable in x, weight, bias, initial_states, pre_gate,
+    post_gate, residual; not with conv_states.
     """
     tensors = (
         x,
@@ -99,6 +104,8 @@ def causal_conv1d_fn(
         cu_seqlens,
         initial_states,
         lengths,
+        pre_gate,
+        post_gate,
         residual,
         conv_states,
         conv_state_indices,

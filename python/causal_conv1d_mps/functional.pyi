@@ -33,6 +33,8 @@ def causal_conv1d_fn(
     conv_state_out_indices: Tensor | None = None,
     has_initial_state: Tensor | None = None,
     pad_slot_id: int = -1,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
 ) -> Tensor: ...
 @overload
 def causal_conv1d_fn(
@@ -49,6 +51,8 @@ def causal_conv1d_fn(
     residual: Tensor | None = None,
     out: Tensor | None = None,
     lengths: Tensor | None = None,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def causal_conv1d_fn(
@@ -65,6 +69,8 @@ def causal_conv1d_fn(
     residual: Tensor | None = None,
     out: Tensor | None = None,
     lengths: Tensor | None = None,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @overload
 def causal_conv1d_fn(
@@ -86,6 +92,8 @@ def causal_conv1d_fn(
     conv_state_out_indices: Tensor | None = None,
     has_initial_state: Tensor | None = None,
     pad_slot_id: int = -1,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 def causal_conv1d_fwd(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, silu_activation: bool = False
@@ -108,6 +116,8 @@ def causal_conv1d_update(
     intermediate_states: Tensor | None = None,
     residual: Tensor | None = None,
     out: Tensor | None = None,
+    pre_gate: Tensor | None = None,
+    post_gate: Tensor | None = None,
 ) -> Tensor: ...
 def causal_conv1d_varlen_states(
     x: Tensor,

@@ -53,6 +53,8 @@ cc1d_status cc1d_forward(const cc1d_forward_args *given, const cc1d_exec *exec) 
                                                  [CC1D_INDICES] = args.conv_state_indices,
                                                  [CC1D_OUT_INDICES] = args.conv_state_out_indices,
                                                  [CC1D_HAS_INITIAL] = args.has_initial_state,
+                                                 [CC1D_PRE_GATE] = args.pre_gate,
+                                                 [CC1D_POST_GATE] = args.post_gate,
                                                  [CC1D_OUT] = args.out,
                                                  [CC1D_FINAL] = args.final_states}};
     return run(&arguments, exec, NULL, 0);
@@ -75,7 +77,11 @@ static cc1d_status take_backward(const cc1d_backward_args *given, cc1d_backward_
                                              [CC1D_DX] = args->dx,
                                              [CC1D_DWEIGHT] = args->dweight,
                                              [CC1D_DBIAS] = args->dbias,
-                                             [CC1D_DINITIAL] = args->dinitial_states}};
+                                             [CC1D_DINITIAL] = args->dinitial_states,
+                                             [CC1D_PRE_GATE] = args->pre_gate,
+                                             [CC1D_POST_GATE] = args->post_gate,
+                                             [CC1D_DPRE_GATE] = args->dpre_gate,
+                                             [CC1D_DPOST_GATE] = args->dpost_gate}};
     return CC1D_OK;
 }
 
@@ -114,6 +120,8 @@ cc1d_status cc1d_update(const cc1d_update_args *given, const cc1d_exec *exec) {
                                                  [CC1D_OUT_INDICES] = args.conv_state_out_indices,
                                                  [CC1D_CU] = args.cu_seqlens,
                                                  [CC1D_PARENTS] = args.parents,
+                                                 [CC1D_PRE_GATE] = args.pre_gate,
+                                                 [CC1D_POST_GATE] = args.post_gate,
                                                  [CC1D_RESIDUAL] = args.residual,
                                                  [CC1D_OUT] = args.out,
                                                  [CC1D_NODE_STATES] = args.intermediate_states}};

@@ -16,6 +16,11 @@
 #define EXCLUDES(role) .excludes = EXCLUDED(role)
 #define NEEDS(role) .needs = UINT32_C(1) << (role)
 
+/* What x is multiplied by before the convolution, and its result after the activation. */
+#define GATES                                                               \
+    INPUT("pre_gate", CC1D_PRE_GATE, 'x', "BDT", OPTIONAL, DIFFERENTIABLE), \
+        INPUT("post_gate", CC1D_POST_GATE, 'x', "BDT", OPTIONAL, DIFFERENTIABLE)
+
 /* What forward begins with, and its backward pass reads. */
 #define CONVOLUTION                                                                                          \
     INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE), INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE), \
@@ -24,14 +29,15 @@
         INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL, MEANING(CC1D_BOUNDARIES)),                          \
         INPUT("initial_states", CC1D_INITIAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE),                         \
         INPUT("lengths", CC1D_LENGTHS, 'i', "B", OPTIONAL, MEANING(CC1D_STEP_COUNTS),                        \
-              EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_CU))
+              EXCLUDES(CC1D_SEQ_IDX) | EXCLUDED(CC1D_CU)),                                                   \
+        GATES
 
 _Static_assert(CC1D_ROLES <= 32, "excludes has a bit for every role");
 
 const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
     [CC1D_OP_FORWARD] = {.name = "forward",
-                         .inputs = 12,
-                         .count = 14,
+                         .inputs = 14,
+                         .count = 16,
                          .argument = {CONVOLUTION,
                                       INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
                                       INPUT("conv_states", CC1D_STATE, 's', "pDs", OPTIONAL, .written = true,
@@ -45,20 +51,22 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                                             MEANING(CC1D_FLAGS), NEEDS(CC1D_STATE)),
                                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
                                       RESULT("final_states", CC1D_FINAL, 'x', "NDL", -1, OPTIONAL)}},
-    [CC1D_OP_BACKWARD] = {.name = "backward",
-                          .inputs = 9,
-                          .count = 13,
-                          .argument = {INPUT("dout", CC1D_DOUT, 'x', "BDT", DIFFERENTIABLE), CONVOLUTION,
-                                       INPUT("dfinal_states", CC1D_DFINAL, 'x', "NDL", OPTIONAL,
-                                             DIFFERENTIABLE),
-                                       RESULT("dx", CC1D_DX, 'x', "BDT", 1, OPTIONAL),
-                                       RESULT("dweight", CC1D_DWEIGHT, 'p', "DW", 2, OPTIONAL),
-                                       RESULT("dbias", CC1D_DBIAS, 'p', "D", 3, OPTIONAL),
-                                       RESULT("dinitial_states", CC1D_DINITIAL, 'x', "NDL", 6, OPTIONAL)}},
+    [CC1D_OP_BACKWARD] =
+        {.name = "backward",
+         .inputs = 11,
+         .count = 17,
+         .argument = {INPUT("dout", CC1D_DOUT, 'x', "BDT", DIFFERENTIABLE), CONVOLUTION,
+                      INPUT("dfinal_states", CC1D_DFINAL, 'x', "NDL", OPTIONAL, DIFFERENTIABLE),
+                      RESULT("dx", CC1D_DX, 'x', "BDT", 1, OPTIONAL),
+                      RESULT("dweight", CC1D_DWEIGHT, 'p', "DW", 2, OPTIONAL),
+                      RESULT("dbias", CC1D_DBIAS, 'p', "D", 3, OPTIONAL),
+                      RESULT("dinitial_states", CC1D_DINITIAL, 'x', "NDL", 6, OPTIONAL),
+                      RESULT("dpre_gate", CC1D_DPRE_GATE, 'x', "BDT", 8, OPTIONAL, NEEDS(CC1D_PRE_GATE)),
+                      RESULT("dpost_gate", CC1D_DPOST_GATE, 'x', "BDT", 9, OPTIONAL, NEEDS(CC1D_POST_GATE))}},
     [CC1D_OP_UPDATE] =
         {.name = "update",
-         .inputs = 11,
-         .count = 13,
+         .inputs = 13,
+         .count = 15,
          .argument = {INPUT("x", CC1D_X, 'x', "bdt", DIFFERENTIABLE),
                       INPUT("conv_state", CC1D_STATE, 's', "pDs", .written = true),
                       INPUT("weight", CC1D_WEIGHT, 'p', "Dw", DIFFERENTIABLE),
@@ -72,7 +80,7 @@ const cc1d_table cc1d_tables[CC1D_OPERATIONS] = {
                       INPUT("cu_seqlens", CC1D_CU, 'i', "n", OPTIONAL, MEANING(CC1D_BOUNDARIES)),
                       INPUT("parents", CC1D_PARENTS, 'i', "BT", OPTIONAL, MEANING(CC1D_TREE),
                             EXCLUDES(CC1D_CACHE) | EXCLUDED(CC1D_CU) | EXCLUDED(CC1D_OUT_INDICES)),
-                      INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
+                      GATES, INPUT("residual", CC1D_RESIDUAL, 'x', "BDT", OPTIONAL, DIFFERENTIABLE),
                       RESULT("out", CC1D_OUT, 'x', "BDT", 0, REQUIRED),
                       RESULT("intermediate_states", CC1D_NODE_STATES, 's', "KDL", -1,
                              OPTIONAL, NEEDS(CC1D_PARENTS))}},

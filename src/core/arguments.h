@@ -7,7 +7,7 @@
 
 #include "problem.h"
 
-enum { CC1D_TABLE_ARGUMENTS = 16 };
+enum { CC1D_TABLE_ARGUMENTS = 17 };
 
 /* Which dtypes an argument may have. */
 typedef enum cc1d_kind {

@@ -5,6 +5,7 @@
 
 #include "cpu/split.h"
 #include "gpu/plan/plan.h"
+#include "status.h"
 
 /* How a backend runs a problem: decided once, by its prepare(). */
 typedef union cc1d_how {
@@ -26,10 +27,19 @@ typedef struct cc1d_backend {
                        void *scratch);
 } cc1d_backend;
 
+/* Of a backend without them. */
+static inline cc1d_status cc1d_refuse_gates(const cc1d_problem *problem) {
+    const bool pre = cc1d_has(problem, CC1D_PRE_GATE);
+    if (!pre && !cc1d_has(problem, CC1D_POST_GATE)) return CC1D_OK;
+    return cc1d_fail(CC1D_ERROR_UNSUPPORTED, "%s: expected none on this device, got a tensor",
+                     pre ? "pre_gate" : "post_gate");
+}
+
 /* prepare() of every GPU. */
 static inline cc1d_status cc1d_prepare_launches(const cc1d_problem *problem, cc1d_how *how,
                                                 size_t *scratch_bytes) {
-    const cc1d_status status = cc1d_make_plan(problem, &how->gpu);
+    cc1d_status status = cc1d_refuse_gates(problem);
+    if (!status) status = cc1d_make_plan(problem, &how->gpu);
     if (!status) *scratch_bytes = how->gpu.scratch_bytes;
     return status;
 }

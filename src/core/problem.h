@@ -45,6 +45,10 @@ typedef enum cc1d_role {
     CC1D_POSITIONS,   /* state of varlen_states, 1, 1 */
     CC1D_PARENTS,     /* batch, node, 1 */
     CC1D_NODE_STATES, /* batch and node, dim, step (W-1 of them) */
+    CC1D_PRE_GATE,    /* batch, dim, time, as the next three */
+    CC1D_POST_GATE,
+    CC1D_DPRE_GATE,
+    CC1D_DPOST_GATE,
     CC1D_ROLES
 } cc1d_role;
 

@@ -275,6 +275,7 @@ static void lay_out(const cc1d_problem *p, cc1d_cpu_how *how) {
 
 static cc1d_status prepare(const cc1d_problem *p, cc1d_how *how_to, size_t *scratch_bytes) {
     cc1d_cpu_how *how = &how_to->cpu;
+    if (cc1d_refuse_gates(p)) return CC1D_ERROR_UNSUPPORTED;
     if (p->op != CC1D_OP_FORWARD && p->op != CC1D_OP_BACKWARD) return CC1D_OK;
     how->path = cc1d_cpu_path(p);
     how->split = cc1d_cpu_split(p, how->path);
