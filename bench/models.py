@@ -155,7 +155,7 @@ def write_chart(path, facts, results, options):
         names = [result["model"] for result in results]
         axis.set_xticks(range(len(names)), names, fontsize=7)
     axes[0][0].set_ylabel("times as fast as without", fontsize=8)
-    axes[0][0].legend(fontsize=7, loc="lower left")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), fontsize=7, loc="lower right", ncols=3)
     figure.suptitle(
         f"{facts['device_name']}, {options.dtype}, size {options.size}, PyTorch {facts['torch']}, "
         f"transformers {facts['transformers']}, causal-conv1d-mps {facts['causal_conv1d_mps']}",
