@@ -13,8 +13,9 @@ import tokenize
 
 import torch
 
+from ._projection import convolve_projection, parts_of
 from ._watch import any_requires_grad
-from .functional import causal_conv1d_fn, causal_conv1d_update
+from .functional import causal_conv1d_update
 
 __all__ = ["fuse", "unfuse"]
 
@@ -135,30 +136,28 @@ def __getattr__(name):  # for pickles of fused blocks
 
 
 def _convolve_block(block, hidden_states, cache, seq_idx):
-    parts = block.in_proj(hidden_states).chunk(3, dim=2)
-    pre_gate, post_gate, x = (part.transpose(1, 2) for part in parts)
-    gates = {"pre_gate": pre_gate, "post_gate": post_gate}
+    projected = block.in_proj(hidden_states)
     weight, bias, layer = block.conv.weight, block.conv.bias, block.layer_idx
     if cache is None:
-        y = causal_conv1d_fn(x, weight, bias, seq_idx, **gates)
-        return block.out_proj(y.transpose(1, 2))
+        return block.out_proj(convolve_projection(projected, weight, bias, seq_idx=seq_idx))
 
     state = cache.get_conv_state(layer, state_idx=0)
-    recorded = torch.is_grad_enabled() and any_requires_grad(x, weight, bias, state)
+    recorded = torch.is_grad_enabled() and any_requires_grad(projected, weight, bias, state)
     keeps_all = cache.is_recording_past(layer)
-    if state is not None and x.shape[2] == 1 and not keeps_all and not recorded:
-        y = causal_conv1d_update(x, state, weight, bias, **gates)
+    gates = parts_of(projected)
+    if state is not None and projected.shape[1] == 1 and not keeps_all and not recorded:
+        y = causal_conv1d_update(gates.pop("x"), state, weight, bias, **gates)
         return block.out_proj(y.transpose(1, 2))
 
     before = None if state is None else _before(state, weight.shape[-1] - 1)
     if recorded and before is not None:
         before = before.clone()  # the cache changes in place
-    y = causal_conv1d_fn(x, weight, bias, seq_idx, before, **gates)
+    y = convolve_projection(projected, weight, bias, seq_idx=seq_idx, initial_states=before)
     width = block.conv_kernel_size
-    new = slice(0 if keeps_all else max(x.shape[2] - width, 0), None)
-    taps = pre_gate[..., new] * x[..., new]
+    new = slice(0 if keeps_all else max(projected.shape[1] - width, 0), None)
+    taps = gates["pre_gate"][..., new] * gates["x"][..., new]
     cache.update_conv_state(taps, layer, conv_kernel_size=width)
-    return block.out_proj(y.transpose(1, 2))
+    return block.out_proj(y)
 
 
 def _before(state, steps):

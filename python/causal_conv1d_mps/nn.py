@@ -7,6 +7,7 @@ import torch
 from . import _checks, _composite, _states, _tables
 from ._compat import any_autocast
 from ._convolution import autocast
+from ._projection import convolve_projection, parts_of
 from ._watch import any_requires_grad
 from .functional import causal_conv1d_fn, causal_conv1d_update
 
@@ -163,29 +164,18 @@ class ShortConvolution(_Depthwise):
         """
         self._check_x(x, 2, "(B, T, D)")
         packing = dict(mask=mask, cu_seqlens=cu_seqlens, lengths=lengths)
-        return self._run(x, {}, residual, cache, output_final_state, **packing)
+        return self._run(x, None, residual, cache, output_final_state, **packing)
 
-    def _run(
-        self,
-        x,
-        gates,
-        residual,
-        cache,
-        output_final_state,
-        mask=None,
-        cu_seqlens=None,
-        lengths=None,
-        seq_idx=None,
-    ):
-        """forward(); gates: pre_gate and post_gate (B, T, D), or none."""
+    def _run(self, x, projected, residual, cache, output_final_state, **packing):
+        """forward(); projected: of a gated convolution, the tensor that x is the last third of."""
         if any_autocast():
             x, residual = self._autocast(x, residual)
-        packing = dict(mask=mask, seq_idx=seq_idx, cu_seqlens=cu_seqlens, lengths=lengths)
         given = [name for name, value in packing.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"{given[0]}: cannot be combined with {given[1]}")
+        mask, cu_seqlens = packing.pop("mask"), packing["cu_seqlens"]
         if mask is not None:
-            seq_idx = self._padding(mask, x)
+            packing["seq_idx"] = self._padding(mask, x)
         if cache is not None:
             self._check_cache(cache, x, x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
         self._check_residual(residual, x)
@@ -196,9 +186,9 @@ class ShortConvolution(_Depthwise):
             _checks.writable_state("cache", cache)
         one_step = x.shape[1] == 1 and not given
         if one_step and cache is not None and residual is None and not recorded:
-            return self._update(x.squeeze(1), gates, cache).unsqueeze(1), cache
+            return self._update(x.squeeze(1), projected, cache).unsqueeze(1), cache
         wanted = output_final_state, recorded
-        return self._convolve(x, gates, residual, cache, *wanted, cu_seqlens, seq_idx, lengths)
+        return self._convolve(x, projected, residual, cache, *wanted, **packing)
 
     def _autocast(self, x, residual):
         names = [argument.name for argument in _tables.INPUTS["forward"]]
@@ -209,7 +199,7 @@ class ShortConvolution(_Depthwise):
     def _convolve(
         self,
         x,
-        gates,
+        projected,
         residual,
         cache,
         output_final_state,
@@ -219,32 +209,32 @@ class ShortConvolution(_Depthwise):
         lengths=None,
     ):
         rows = x.transpose(1, 2)
-        gates = {name: gate.transpose(1, 2) for name, gate in gates.items()}
         before = None
         if cache is not None:
             before = cache[..., cache.shape[-1] - (self.width - 1) :]
-        y = causal_conv1d_fn(
-            rows,
-            self.weight,
-            self.bias,
-            seq_idx,
-            before,
+        options = dict(
+            seq_idx=seq_idx,
+            initial_states=before,
             activation=self.activation,
             cu_seqlens=cu_seqlens,
             residual=None if residual is None else residual.transpose(1, 2),
             lengths=lengths,
-            **gates,
         )
+        if projected is None:
+            y = causal_conv1d_fn(rows, self.weight, self.bias, **options).transpose(1, 2)
+        else:
+            y = convolve_projection(projected, self.weight, self.bias, **options)
         if cache is not None or output_final_state:
             if lengths is not None:
                 steps = torch.arange(x.shape[1], device=x.device)
                 seq_idx = (steps < lengths.unsqueeze(1)).to(torch.int32) - 1
             carried = self._carry(rows, cache, cu_seqlens, seq_idx)
-            if gates:  # by parts, so that nothing is multiplied with what lies at padding
+            if projected is not None:  # apart: nothing is multiplied with what lies at padding
+                gate = parts_of(projected)["pre_gate"]
                 kept = None if cache is None else torch.ones_like(cache)
-                carried = carried * self._carry(gates["pre_gate"], kept, cu_seqlens, seq_idx)
+                carried = carried * self._carry(gate, kept, cu_seqlens, seq_idx)
             cache = carried if cache is None or recorded else cache.copy_(carried)
-        return y.transpose(1, 2), cache
+        return y, cache
 
     def _padding(self, mask, x):
         """The mask as a seq_idx: 0 at real steps, -1 at padding."""
@@ -270,8 +260,11 @@ class ShortConvolution(_Depthwise):
         kept = torch.cat([cache, x[..., max(length - size, 0) :]], dim=-1)
         return kept[..., kept.shape[-1] - size :]
 
-    def _update(self, rows, gates, cache):
-        gates = {name: gate.reshape(rows.shape) for name, gate in gates.items()}
+    def _update(self, rows, projected, cache):
+        gates = {}
+        if projected is not None:
+            gates = parts_of(projected.reshape(-1, 1, 3 * self.dim))
+            gates = {name: gate[..., 0] for name, gate in gates.items() if name != "x"}
         y = causal_conv1d_update(rows, cache, self.weight, self.bias, self.activation, **gates)
         return y.to(rows.dtype)  # under autocast the cache may have another dtype
 
@@ -311,7 +304,7 @@ class ShortConvolution(_Depthwise):
         differentiable.
         """
         self._check_step(x, cu_seqlens)
-        return self._step(x, {}, residual, cache, output_final_state)
+        return self._step(x, None, residual, cache, output_final_state)
 
     def _check_step(self, x, cu_seqlens, parts=1):
         batch, length = ("B", 1) if cu_seqlens is None else (1, len(cu_seqlens) - 1)
@@ -320,7 +313,7 @@ class ShortConvolution(_Depthwise):
         if x.shape[1] != length or batch not in ("B", x.shape[0]):
             raise ValueError(f"x: expected shape {letters}, got {tuple(x.shape)}")
 
-    def _step(self, x, gates, residual, cache, output_final_state):
+    def _step(self, x, projected, residual, cache, output_final_state):
         if any_autocast():
             x, residual = self._autocast(x, residual)
         self._check_residual(residual, x)
@@ -333,13 +326,14 @@ class ShortConvolution(_Depthwise):
             _checks.writable_state("cache", cache)
             fresh = cache
         if residual is None:
-            y = self._update(rows, gates, fresh)
+            y = self._update(rows, projected, fresh)
         else:
             # The residual is added before the one rounding, as in forward().
             with torch.no_grad():
-                one = {name: gate.reshape(rows.shape).unsqueeze(1) for name, gate in gates.items()}
+                if projected is not None:
+                    projected = projected.reshape(-1, 1, 3 * self.dim)
                 added = residual.reshape(rows.shape).unsqueeze(1)
-                y, _ = self._convolve(rows.unsqueeze(1), one, added, fresh, True, False)
+                y, _ = self._convolve(rows.unsqueeze(1), projected, added, fresh, True, False)
             y = _states.without_derivative(y, x, self.weight, self.bias, residual)
         return y.reshape(x.shape), fresh if cache is not None or output_final_state else None
 
@@ -375,9 +369,10 @@ class GatedShortConvolution(ShortConvolution):
         and lengths.
         """
         self._check_x(x, 2, "(B, T, 3 D)", 3)
-        x, residual, gates = self._split(x, residual)
+        projected, residual = self._cast(x, residual)
         packing = dict(mask=mask, cu_seqlens=cu_seqlens, lengths=lengths, seq_idx=seq_idx)
-        return self._run(x, gates, residual, cache, output_final_state, **packing)
+        options = residual, cache, output_final_state
+        return self._run(projected[..., -self.dim :], projected, *options, **packing)
 
     def step(self, x, residual=None, cache=None, output_final_state=False, cu_seqlens=None):
         """Decode one step of every sequence: x (B, 1, 3 D), or (1, N, 3 D) with cu_seqlens.
@@ -385,11 +380,11 @@ class GatedShortConvolution(ShortConvolution):
         As ShortConvolution.step.
         """
         self._check_step(x, cu_seqlens, 3)
-        x, residual, gates = self._split(x, residual)
-        return self._step(x, gates, residual, cache, output_final_state)
+        projected, residual = self._cast(x, residual)
+        return self._step(
+            projected[..., -self.dim :], projected, residual, cache, output_final_state
+        )
 
-    def _split(self, x, residual):
-        if any_autocast():  # once, instead of for each part
-            x, residual = self._autocast(x, residual)
-        pre_gate, post_gate, x = x.chunk(3, dim=2)
-        return x, residual, {"pre_gate": pre_gate, "post_gate": post_gate}
+    def _cast(self, projected, residual):
+        """As autocast wants it; once, instead of for each part."""
+        return self._autocast(projected, residual) if any_autocast() else (projected, residual)

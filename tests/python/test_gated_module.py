@@ -216,3 +216,51 @@ def test_compile():
         strict=True,
     ):
         torch.testing.assert_close(found, expected)
+
+
+def test_second_derivatives():
+    module = GatedShortConvolution(D, W, bias=True, activation="silu").double()
+    projected = made(2, 4, 3 * D).double()
+
+    def call(projected, weight, bias):
+        parameters = {"weight": weight, "bias": bias}
+        return torch.func.functional_call(module, parameters, (projected,))[0]
+
+    leaves = (projected, module.weight.detach().clone(), module.bias.detach().clone())
+    assert torch.autograd.gradgradcheck(call, tuple(t.requires_grad_() for t in leaves))
+
+
+@pytest.mark.parametrize("frozen", ["projected", "weight", "bias"])
+def test_only_the_gradients_that_are_needed(frozen):
+    module, projected = GatedShortConvolution(D, W, bias=True), made(B, T, 3 * D).requires_grad_()
+    leaves = {"projected": projected, "weight": module.weight, "bias": module.bias}
+    expected = torch.autograd.grad(module(projected)[0].square().sum(), list(leaves.values()))
+    expected = dict(zip(leaves, expected, strict=True))
+    leaves.pop(frozen).requires_grad_(False)
+    found = torch.autograd.grad(module(projected)[0].square().sum(), list(leaves.values()))
+    for name, gradient in zip(leaves, found, strict=True):
+        assert torch.equal(gradient, expected[name]), name
+
+
+def test_the_gradient_of_the_projection_is_one_tensor():
+    """Written by the kernels in the projection's own order, not put together of three."""
+    module = GatedShortConvolution(D, W)
+    projected = made(B, T, 3 * D).requires_grad_()
+    y, _ = module(projected)
+    with torch.profiler.profile() as recorded:
+        (gradient,) = torch.autograd.grad(y, projected, torch.ones_like(y))
+    names = {event.name for event in recorded.events()}
+    assert "causal_conv1d_mps::backward" in names
+    assert not names & {"aten::cat", "aten::copy_", "aten::clone"}
+    assert gradient.is_contiguous()
+
+
+def test_vmap_and_forward_derivatives():
+    module, projected = gated(activation="silu"), made(4, B, T, 3 * D)
+    call = torch.func.vmap(lambda p: module(p)[0])
+    expected = torch.stack([module(p)[0] for p in projected])
+    torch.testing.assert_close(call(projected), expected)
+    tangent = made(B, T, 3 * D, seed=5)
+    _, found = torch.func.jvp(lambda p: module(p)[0], (projected[0],), (tangent,))
+    _, wanted = torch.func.jvp(lambda p: written_out(module, p), (projected[0],), (tangent,))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
