@@ -28,8 +28,8 @@ static inline bool cc1d_is_double(int32_t dtype) {
     }
 }
 
-/* Whether an activation takes its brief form, unless a residual is added: results that are rounded to 16
- * bits. */
+/* Whether an activation takes its brief form, unless there are gates or a residual: results that are rounded
+ * to 16 bits. */
 static inline bool cc1d_is_brief(int32_t dtype) { return dtype == CC1D_FLOAT16 || dtype == CC1D_BFLOAT16; }
 
 static inline float cc1d_bf16_to_f32(uint16_t h) { return cc1d_from_bits_f32((uint32_t)h << 16); }
@@ -94,6 +94,13 @@ static inline void cc1d_store_f32(void *element, int32_t dtype, float v) {
     default: abort();
     }
     memcpy(element, &h, sizeof h);
+}
+
+/* Rounded to a dtype, as a float. */
+static inline float cc1d_rounded_f32(float v, int32_t dtype) {
+    char element[sizeof v];
+    cc1d_store_f32(element, dtype, v);
+    return cc1d_load_f32(element, dtype);
 }
 
 /* One element of any floating-point dtype as double. */

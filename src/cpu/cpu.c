@@ -1,6 +1,5 @@
 /* cpu.c - the CPU backend: cuts a problem into items, runs a kernel on each, and reduces weight
  * gradients. */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,58 +11,14 @@
 #include "last_steps.h"
 #include "pack.h"
 #include "pool.h"
+#include "rooms.h"
 #include "sequences.h"
 #include "taps.h"
 #include "threads.h"
-
-/* ---- Which implementation
- * ------------------------------------------------------------------------------------- */
-
-static _Atomic(const cc1d_cpu_kernels *) chosen; /* NULL until the first call, or after set(NULL) */
-
-static const cc1d_cpu_kernels *find(const char *name) {
-    for (const cc1d_cpu_kernels *const *k = cc1d_cpu_kernel_list; *k; k++)
-        if ((*k)->usable() && (!name || strcmp((*k)->name, name) == 0)) return *k;
-    return NULL;
-}
-
-static const cc1d_cpu_kernels *kernels(void) {
-    const cc1d_cpu_kernels *k = atomic_load_explicit(&chosen, memory_order_acquire);
-    if (k) return k;
-    const char *wanted = getenv("CAUSAL_CONV1D_CPU");
-    k = find(wanted && *wanted ? wanted : NULL);
-    if (!k) {
-        fprintf(stderr,
-                "causal_conv1d: CAUSAL_CONV1D_CPU=%s is not usable on this machine; using the best instead\n",
-                wanted);
-        k = find(NULL);
-    }
-    atomic_store_explicit(&chosen, k, memory_order_release);
-    return k;
-}
-
-const char *cc1d_cpu_implementation(int index) {
-    if (index < 0) return NULL;
-    for (const cc1d_cpu_kernels *const *k = cc1d_cpu_kernel_list; *k; k++)
-        if ((*k)->usable() && index-- == 0) return (*k)->name;
-    return NULL;
-}
-
-cc1d_status cc1d_set_cpu_implementation(const char *name) {
-    const cc1d_cpu_kernels *k = name ? find(name) : NULL;
-    if (name && !k) {
-        char usable[128] = "";
-        const char *each;
-        for (int i = 0; (each = cc1d_cpu_implementation(i)); i++)
-            snprintf(usable + strlen(usable), sizeof usable - strlen(usable), i ? ", %s" : "%s", each);
-        return cc1d_fail(CC1D_ERROR_VALUE, "implementation: expected one of %s, got %s", usable, name);
-    }
-    atomic_store_explicit(&chosen, k ? k : find(NULL), memory_order_release);
-    return CC1D_OK;
-}
+#include "window.h"
 
 static int available(char *detail, size_t size) {
-    snprintf(detail, size, "%s kernels", kernels()->name);
+    snprintf(detail, size, "%s kernels", cc1d_cpu_chosen()->name);
     return 1;
 }
 
@@ -79,6 +34,7 @@ typedef struct job {
     double *partials; /* [b chunk, t chunk][W + 1][dim], or NULL where no weight gradient is wanted */
     int64_t *last;    /* of each batch row, the last step that is no padding; NULL: the last one */
     char *workspaces;
+    cc1d_rooms *rooms; /* of forward with gates */
 } job;
 
 typedef void (*segment_function)(const job *j, const cc1d_segment *segment, const cc1d_item *item,
@@ -102,7 +58,9 @@ static void run_segment(const job *j, const cc1d_item *item, segment_function fu
     s->d0 = item->d0, s->d1 = item->d1, s->t0 = t0, s->t1 = end;
     if (j->last) s->last = j->last[s->b];
     if (t0 < end) function(j, s, item, workspace);
-    clear_steps(&j->p->view[j->p->op == CC1D_OP_FORWARD ? CC1D_OUT : CC1D_DX], item, s->b, end, t1);
+    static const cc1d_role roles[] = {CC1D_OUT, CC1D_DX, CC1D_DPRE_GATE, CC1D_DPOST_GATE};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        clear_steps(&j->p->view[roles[i]], item, s->b, end, t1);
 }
 
 static void for_each_segment(const job *j, const cc1d_item *item, segment_function function,
@@ -129,8 +87,11 @@ static void for_each_segment(const job *j, const cc1d_item *item, segment_functi
 
 static void forward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
                             void *workspace) {
-    (void)item, (void)workspace;
-    j->kernels->forward(j->p, j->how->path, segment);
+    (void)item;
+    if (cc1d_has_gates(j->p))
+        j->kernels->gated_forward(j->p, j->how->path, segment, workspace);
+    else
+        j->kernels->forward(j->p, j->how->path, segment);
 }
 
 static void backward_segment(const job *j, const cc1d_segment *segment, const cc1d_item *item,
@@ -140,22 +101,36 @@ static void backward_segment(const job *j, const cc1d_segment *segment, const cc
         const int64_t row = cc1d_cpu_partial_row(&j->how->split, item);
         partial = j->partials + row * (j->p->width + 1) * j->p->dim + item->d0;
     }
-    j->kernels->backward(j->p, j->how->path, segment, partial, workspace);
+    (cc1d_has_gates(j->p) ? j->kernels->gated_backward : j->kernels->backward)(j->p, j->how->path, segment,
+                                                                               partial, workspace);
+}
+
+/* The items first..last-1 of task `index`. */
+static void task_items(const job *j, int64_t index, int64_t *first, int64_t *last) {
+    const cc1d_split *split = &j->how->split;
+    const int64_t each = split->items / split->tasks, rest = split->items % split->tasks;
+    *first = index * each + (index < rest ? index : rest);
+    *last = *first + each + (index < rest);
 }
 
 static void forward_task(void *context, int64_t index) {
     const job *j = context;
-    const cc1d_item item = cc1d_cpu_item(j->p, &j->how->split, j->how->path, index);
-    for_each_segment(j, &item, forward_segment, NULL);
+    int64_t first, last;
+    int taken = 0;
+    void *workspace = j->rooms ? cc1d_take_room(j->rooms, &taken) : NULL;
+    task_items(j, index, &first, &last);
+    for (int64_t i = first; i < last; i++) {
+        const cc1d_item item = cc1d_cpu_item(j->p, &j->how->split, j->how->path, i);
+        for_each_segment(j, &item, forward_segment, workspace);
+    }
+    if (j->rooms) cc1d_leave_room(j->rooms, taken);
 }
 
 static void backward_task(void *context, int64_t index) {
     const job *j = context;
     void *workspace = j->workspaces + (size_t)index * j->how->workspace_size;
-    const int64_t each = j->how->split.items / j->how->split.tasks,
-                  rest = j->how->split.items % j->how->split.tasks;
-    const int64_t first = index * each + (index < rest ? index : rest);
-    const int64_t last = first + each + (index < rest);
+    int64_t first, last;
+    task_items(j, index, &first, &last);
     for (int64_t i = first; i < last; i++) {
         const cc1d_item item = cc1d_cpu_item(j->p, &j->how->split, j->how->path, i);
         if (j->partials) {
@@ -275,7 +250,6 @@ static void lay_out(const cc1d_problem *p, cc1d_cpu_how *how) {
 
 static cc1d_status prepare(const cc1d_problem *p, cc1d_how *how_to, size_t *scratch_bytes) {
     cc1d_cpu_how *how = &how_to->cpu;
-    if (cc1d_refuse_gates(p)) return CC1D_ERROR_UNSUPPORTED;
     if (p->op != CC1D_OP_FORWARD && p->op != CC1D_OP_BACKWARD) return CC1D_OK;
     how->path = cc1d_cpu_path(p);
     how->split = cc1d_cpu_split(p, how->path);
@@ -302,12 +276,21 @@ static void run_states(const job *j, int64_t rows, const cc1d_exec *exec, void (
     if (p->state_len > 0) cc1d_parallel(&e, rows * channel_blocks(p), task, (void *)j);
 }
 
-static void run_forward(job *j, const cc1d_exec *exec) {
+static cc1d_status run_forward(job *j, const cc1d_exec *exec) {
     const cc1d_exec e = limited(exec, j->p->batch * j->p->dim * j->p->seqlen);
-    cc1d_parallel(&e, j->how->split.items, forward_task, j);
+    cc1d_rooms rooms;
+    if (cc1d_has_gates(j->p)) {
+        j->rooms = &rooms;
+        const cc1d_status status =
+            cc1d_make_rooms(&rooms, j->how->split.tasks, cc1d_cpu_window_space(j->p, j->how->path));
+        if (status) return status;
+    }
+    cc1d_parallel(&e, j->how->split.tasks, forward_task, j);
     if (cc1d_has(j->p, CC1D_FINAL)) run_states(j, j->p->sequences, exec, states_task);
     if (cc1d_has(j->p, CC1D_STATE) && cc1d_cpu_writes_pool(j->p))
         run_states(j, j->p->sequences, exec, pool_task);
+    if (j->rooms) cc1d_drop_rooms(&rooms);
+    return CC1D_OK;
 }
 
 static void run_backward(job *j, const cc1d_exec *exec, char *memory) {
@@ -336,7 +319,7 @@ typedef struct update_job {
 /* A row of a ragged update as a call of its own steps. Its first and last row are what lies before and behind
  * all rows: padding. */
 static int64_t enter_row(const cc1d_problem *p, int64_t b, cc1d_problem *one) {
-    static const cc1d_role roles[] = {CC1D_X, CC1D_RESIDUAL, CC1D_OUT};
+    static const cc1d_role roles[] = {CC1D_X, CC1D_PRE_GATE, CC1D_POST_GATE, CC1D_RESIDUAL, CC1D_OUT};
     const cc1d_view *cu = &p->view[CC1D_CU];
     const int64_t begin = b < 0 ? 0 : cc1d_index_at(cu, b, 0);
     const int64_t end = b < p->batch ? cc1d_index_at(cu, b + 1, 0) : p->view[CC1D_X].shape[2];
@@ -376,9 +359,13 @@ static void run_update(const cc1d_problem *p, const cc1d_cpu_kernels *k, const c
 }
 
 static cc1d_status run(const cc1d_problem *p, const cc1d_how *how, const cc1d_exec *exec, void *memory) {
-    job j = {.p = p, .kernels = kernels(), .how = &how->cpu};
+    job j = {.p = p, .kernels = cc1d_cpu_chosen(), .how = &how->cpu};
     switch (p->op) {
-    case CC1D_OP_FORWARD: run_forward(&j, exec); break;
+    case CC1D_OP_FORWARD: {
+        const cc1d_status status = run_forward(&j, exec);
+        if (status) return status;
+        break;
+    }
     case CC1D_OP_BACKWARD: run_backward(&j, exec, memory); break;
     case CC1D_OP_UPDATE: run_update(p, j.kernels, exec); break;
     default: run_states(&j, p->entries, exec, wanted_states_task); break;

@@ -64,17 +64,26 @@ typedef void cc1d_backward_kernel(const cc1d_problem *p, cc1d_path path, const c
  * or -1 for a padding slot. */
 typedef void cc1d_update_kernel(const cc1d_problem *p, int64_t b, int64_t row, int64_t d0, int64_t d1);
 
+/* The same of calls with gates. workspace: as above, and of forward cc1d_cpu_window_space(p, path) bytes. */
+typedef void cc1d_gated_forward_kernel(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s,
+                                       void *workspace);
+
 typedef struct cc1d_cpu_kernels {
     const char *name;    /* "scalar", "avx2", "avx512", "neon" */
     int (*usable)(void); /* capability: processor and operating system */
     cc1d_forward_kernel *forward;
     cc1d_backward_kernel *backward;
     cc1d_update_kernel *update;
+    cc1d_gated_forward_kernel *gated_forward;
+    cc1d_backward_kernel *gated_backward;
 } cc1d_cpu_kernels;
 
 /* Best first, NULL-terminated. */
 extern const cc1d_cpu_kernels *const cc1d_cpu_kernel_list[];
 extern const cc1d_cpu_kernels cc1d_cpu_scalar;
+
+/* The implementation that calls run. */
+const cc1d_cpu_kernels *cc1d_cpu_chosen(void);
 
 /* dinitial_states of channels d0..d1-1 of row n, whose sequence is s->start..s->end-1. W-1 steps of each
  * sequence: scalar code serves every instruction set. */

@@ -1,8 +1,7 @@
 /* last_steps.c - see last_steps.h. */
 #include "last_steps.h"
 
-#include "convert.h"
-#include "taps.h"
+#include "shift.h"
 
 int64_t cc1d_cpu_last_step(const cc1d_problem *p, int64_t b) {
     int64_t step = p->seqlen - 1;
@@ -30,7 +29,7 @@ void cc1d_cpu_final_states(const cc1d_problem *p, const cc1d_segment *s, int64_t
             if (!kept)
                 memset(to, 0, cc1d_itemsize(out->dtype));
             else if (step >= s->start)
-                copy_element(to, out->dtype, cc1d_element(from, s->b, d, step), from->dtype);
+                cc1d_store_tap(p, to, out->dtype, s->b, d, step);
             else
                 copy_element(to, out->dtype, cc1d_element(from, s->n, d, step - s->start + before),
                              from->dtype);

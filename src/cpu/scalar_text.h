@@ -18,6 +18,9 @@ static REAL NAME(fused)(REAL a, REAL b, REAL c) {
     return (REAL)(sizeof(REAL) == 8 ? fma(a, b, c) : fmaf((float)a, (float)b, (float)c));
 }
 
+/* A product that no compiler makes one operation of with a sum that it enters. */
+static REAL NAME(product)(REAL a, REAL b) { return NAME(fused)(a, b, (REAL)-0.0); }
+
 static REAL NAME(weight)(const cc1d_problem *p, int64_t d, int64_t k) {
     return NAME(load)(cc1d_element(&p->view[CC1D_WEIGHT], d, k, 0), p->view[CC1D_WEIGHT].dtype);
 }
@@ -29,13 +32,34 @@ static REAL NAME(bias)(const cc1d_problem *p, int64_t d) {
 }
 
 static REAL NAME(activated)(const cc1d_problem *p, REAL acc) {
-    const bool brief = cc1d_is_brief(p->view[CC1D_X].dtype) && !cc1d_has(p, CC1D_RESIDUAL);
+    const bool brief =
+        cc1d_is_brief(p->view[CC1D_X].dtype) && !cc1d_has(p, CC1D_RESIDUAL) && !cc1d_has_gates(p);
     return NAME(cc1d_activate)(p->activation, acc, brief);
 }
 
+/* An element of x, or of what has its shape. */
+static REAL NAME(at)(const cc1d_problem *p, cc1d_role role, int64_t b, int64_t d, int64_t t) {
+    return NAME(load)(cc1d_element(&p->view[role], b, d, t), p->view[role].dtype);
+}
+
+/* Step t of x as a tap. */
+static REAL NAME(step)(const cc1d_problem *p, int64_t b, int64_t d, int64_t t) {
+    const REAL x = NAME(at)(p, CC1D_X, b, d, t);
+    if (!cc1d_has(p, CC1D_PRE_GATE)) return x;
+    const REAL tap = NAME(product)(x, NAME(at)(p, CC1D_PRE_GATE, b, d, t));
+    return sizeof(REAL) == 8 ? tap : (REAL)cc1d_rounded_f32((float)tap, p->view[CC1D_X].dtype);
+}
+
+/* y from what the activation gives. */
+static REAL NAME(finished)(const cc1d_problem *p, REAL y, int64_t b, int64_t d, int64_t t) {
+    if (cc1d_has(p, CC1D_POST_GATE)) y = NAME(product)(y, NAME(at)(p, CC1D_POST_GATE, b, d, t));
+    return cc1d_has(p, CC1D_RESIDUAL) ? y + NAME(at)(p, CC1D_RESIDUAL, b, d, t) : y;
+}
+
 static REAL NAME(tap)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t now, int64_t step) {
-    const cc1d_view *from = step < s->start && s->past ? s->past : &p->view[CC1D_X];
-    return NAME(load)(cc1d_tap(p, s, d, now, step), from->dtype);
+    const char *tap = cc1d_tap(p, s, d, now, step);
+    if (!tap) return 0;
+    return step < s->start ? NAME(load)(tap, s->past->dtype) : NAME(step)(p, s->b, d, step);
 }
 
 /* The pre-activation of step t. */
@@ -47,14 +71,11 @@ static REAL NAME(convolve)(const cc1d_problem *p, const cc1d_segment *s, int64_t
 }
 
 static void NAME(forward)(const cc1d_problem *p, const cc1d_segment *s) {
-    const cc1d_view *residual = &p->view[CC1D_RESIDUAL];
     for (int64_t d = s->d0; d < s->d1; d++) {
         for (int64_t t = s->t0; t < s->t1; t++) {
             REAL y = 0;
-            if (!is_padding(p, s, t)) {
-                y = NAME(activated)(p, NAME(convolve)(p, s, d, t));
-                if (residual->present) y += NAME(load)(cc1d_element(residual, s->b, d, t), residual->dtype);
-            }
+            if (!is_padding(p, s, t))
+                y = NAME(finished)(p, NAME(activated)(p, NAME(convolve)(p, s, d, t)), s->b, d, t);
             NAME(store)(&p->view[CC1D_OUT], s->b, d, t, y);
         }
     }
@@ -63,7 +84,8 @@ static void NAME(forward)(const cc1d_problem *p, const cc1d_segment *s) {
 /* The gradient of step t's pre-activation; 0 at padding and past the sequence. */
 static REAL NAME(dpre)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t) {
     if (t < s->start || t >= s->end || is_padding(p, s, t)) return 0;
-    const REAL dout = NAME(load)(cc1d_element(&p->view[CC1D_DOUT], s->b, d, t), p->view[CC1D_DOUT].dtype);
+    REAL dout = NAME(at)(p, CC1D_DOUT, s->b, d, t);
+    if (cc1d_has(p, CC1D_POST_GATE)) dout = NAME(product)(dout, NAME(at)(p, CC1D_POST_GATE, s->b, d, t));
     if (p->activation == CC1D_ACTIVATION_NONE) return dout;
     return NAME(cc1d_deactivate)(p->activation, dout, NAME(convolve)(p, s, d, t));
 }
@@ -102,6 +124,28 @@ static REAL NAME(sum_block)(const cc1d_problem *p, const cc1d_segment *s, int64_
     return sum[0];
 }
 
+/* What becomes of the gradient of step t as a tap. dpre: from step t0 on. */
+static void NAME(store_gradients)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t,
+                                  const REAL *dpre, int64_t t0) {
+    const bool live = !is_padding(p, s, t);
+    const REAL gradient = live ? NAME(dtap)(p, s, d, t, dpre, t0) : 0;
+    const bool gated = live && cc1d_has(p, CC1D_PRE_GATE);
+    if (cc1d_has(p, CC1D_DX)) NAME(store)
+    (&p->view[CC1D_DX], s->b, d, t,
+     gated ? NAME(product)(gradient, NAME(at)(p, CC1D_PRE_GATE, s->b, d, t)) : gradient);
+    if (cc1d_has(p, CC1D_DPRE_GATE)) NAME(store)
+    (&p->view[CC1D_DPRE_GATE], s->b, d, t,
+     gated ? NAME(product)(gradient, NAME(at)(p, CC1D_X, s->b, d, t)) : gradient);
+}
+
+static void NAME(store_post_gradient)(const cc1d_problem *p, const cc1d_segment *s, int64_t d, int64_t t) {
+    REAL gradient = 0;
+    if (!is_padding(p, s, t))
+        gradient =
+            NAME(product)(NAME(at)(p, CC1D_DOUT, s->b, d, t), NAME(activated)(p, NAME(convolve)(p, s, d, t)));
+    NAME(store)(&p->view[CC1D_DPOST_GATE], s->b, d, t, gradient);
+}
+
 static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_segment *s, double *partial,
                            void *workspace) {
     REAL *dpre = workspace;
@@ -111,9 +155,10 @@ static void NAME(backward)(const cc1d_problem *p, cc1d_path path, const cc1d_seg
         for (int64_t t0 = s->t0; t0 < s->t1; t0 += step) {
             const int64_t t1 = t0 + step < s->t1 ? t0 + step : s->t1;
             for (int64_t t = t0; t < t1 + p->width - 1; t++) dpre[t - t0] = NAME(dpre)(p, s, d, t);
-            if (cc1d_has(p, CC1D_DX))
-                for (int64_t t = t0; t < t1; t++)
-                    NAME(store)(&p->view[CC1D_DX], s->b, d, t, NAME(dtap)(p, s, d, t, dpre, t0));
+            if (cc1d_has(p, CC1D_DX) || cc1d_has(p, CC1D_DPRE_GATE))
+                for (int64_t t = t0; t < t1; t++) NAME(store_gradients)(p, s, d, t, dpre, t0);
+            for (int64_t t = t0; t < t1 && cc1d_has(p, CC1D_DPOST_GATE); t++)
+                NAME(store_post_gradient)(p, s, d, t);
             if (partial)
                 for (int64_t k = 0; k <= p->width; k++)
                     partial[k * p->dim + d - s->d0] +=
@@ -138,19 +183,18 @@ static void NAME(dinitial)(const cc1d_problem *p, const cc1d_segment *s) {
 }
 
 static void NAME(update)(const cc1d_problem *p, int64_t b, int64_t row, int64_t d) {
-    const cc1d_view *residual = &p->view[CC1D_RESIDUAL];
     for (int64_t t = 0; t < p->seqlen; t++) {
         REAL y = 0;
         if (row >= 0) {
             REAL acc = NAME(bias)(p, d);
             for (int64_t k = 0; k < p->width; k++) {
                 int32_t dtype;
-                const char *at =
-                    tap_address(p, b, row, d, t, cc1d_update_tap(p, b, t, p->width - 1 - k), &dtype);
-                acc = NAME(fused)(NAME(weight)(p, d, k), NAME(load)(at, dtype), acc);
+                const int64_t step = cc1d_update_tap(p, b, t, p->width - 1 - k);
+                const char *at = tap_address(p, b, row, d, t, step, &dtype);
+                const REAL tap = is_in_x(p, t, step) ? NAME(step)(p, b, d, step) : NAME(load)(at, dtype);
+                acc = NAME(fused)(NAME(weight)(p, d, k), tap, acc);
             }
-            y = NAME(activated)(p, acc);
-            if (residual->present) y += NAME(load)(cc1d_element(residual, b, d, t), residual->dtype);
+            y = NAME(finished)(p, NAME(activated)(p, acc), b, d, t);
             if (p->in_place) cc1d_update_state_step(p, b, row, d, t);
         }
         NAME(store)(&p->view[CC1D_OUT], b, d, t, y);

@@ -14,18 +14,36 @@ static inline int64_t cc1d_update_tap(const cc1d_problem *p, int64_t b, int64_t 
     return t - back;
 }
 
+/* Stores step t of channel d as a state of that dtype keeps it. float64 never meets another one. */
+static inline void cc1d_store_tap(const cc1d_problem *p, char *to, int32_t dtype, int64_t b, int64_t d,
+                                  int64_t t) {
+    const cc1d_view *x = &p->view[CC1D_X], *gate = &p->view[CC1D_PRE_GATE];
+    const char *from = cc1d_element(x, b, d, t);
+    if (!gate->present && dtype == x->dtype) {
+        memcpy(to, from, cc1d_itemsize(dtype));
+    } else if (cc1d_is_double(x->dtype)) {
+        cc1d_store_f64(to, dtype,
+                       cc1d_load_f64(from, x->dtype) *
+                           cc1d_load_f64(cc1d_element(gate, b, d, t), gate->dtype));
+    } else {
+        float v = cc1d_load_f32(from, x->dtype);
+        if (gate->present)
+            v = cc1d_rounded_f32(v * cc1d_load_f32(cc1d_element(gate, b, d, t), gate->dtype), x->dtype);
+        cc1d_store_f32(to, dtype, v);
+    }
+}
+
 /* Stores step t of channels d0..d1-1 in a column of a row of states, rounded to their dtype. */
 static inline void cc1d_store_step(const cc1d_problem *p, const cc1d_view *state, int64_t b, int64_t row,
                                    int64_t d0, int64_t d1, int64_t column, int64_t t) {
     const cc1d_view *x = &p->view[CC1D_X];
-    if (state->dtype == x->dtype) {
+    if (state->dtype == x->dtype && !cc1d_has(p, CC1D_PRE_GATE)) {
         cc1d_copy(cc1d_element(state, row, d0, column), state->stride[1], cc1d_element(x, b, d0, t),
                   x->stride[1], d1 - d0, (int64_t)cc1d_itemsize(x->dtype));
         return;
     }
     for (int64_t d = d0; d < d1; d++)
-        cc1d_store_f32(cc1d_element(state, row, d, column), state->dtype,
-                       cc1d_load_f32(cc1d_element(x, b, d, t), x->dtype));
+        cc1d_store_tap(p, cc1d_element(state, row, d, column), state->dtype, b, d, t);
 }
 
 /* Where the state of batch row b holds step t, t < 0 being before the call. */

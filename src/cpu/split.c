@@ -2,6 +2,8 @@
 #include "split.h"
 
 #include "convert.h"
+#include "taps.h"
+#include "window.h"
 
 enum {
     ITEMS = 64,           /* wanted of a call: enough to balance over many threads */
@@ -17,7 +19,8 @@ static int64_t at_least_one(int64_t a) { return a > 0 ? a : 1; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 cc1d_path cc1d_cpu_path(const cc1d_problem *p) {
-    static const cc1d_role roles[] = {CC1D_X, CC1D_OUT, CC1D_RESIDUAL, CC1D_DOUT, CC1D_DX};
+    static const cc1d_role roles[] = {CC1D_X,        CC1D_OUT,       CC1D_RESIDUAL,  CC1D_DOUT,      CC1D_DX,
+                                      CC1D_PRE_GATE, CC1D_POST_GATE, CC1D_DPRE_GATE, CC1D_DPOST_GATE};
     int time = 1, channel = 1;
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         const cc1d_view *v = &p->view[roles[i]];
@@ -59,7 +62,7 @@ cc1d_split cc1d_cpu_split(const cc1d_problem *p, cc1d_path path) {
     s.d_count = ceil_div(p->dim, s.d_chunk);
     s.t_count = ceil_div(p->seqlen, s.t_chunk);
     s.items = s.b_count * s.d_count * s.t_count;
-    s.tasks = backward ? smaller(s.items, MAX_TASKS) : s.items;
+    s.tasks = backward || cc1d_has_gates(p) ? smaller(s.items, MAX_TASKS) : s.items;
     return s;
 }
 
@@ -114,5 +117,6 @@ size_t cc1d_cpu_workspace(const cc1d_problem *p, cc1d_path path) {
     } else if (p->width <= CC1D_MAX_WIDTH) {
         count = path == CC1D_PATH_GENERAL ? at.end : cc1d_itemsize(dtype) < item ? at.x : at.widened;
     }
-    return ((size_t)count * item + 63) / 64 * 64;
+    const size_t kernels = ((size_t)count * item + 63) / 64 * 64;
+    return cc1d_has_gates(p) ? kernels + cc1d_cpu_window_space(p, path) : kernels;
 }

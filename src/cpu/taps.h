@@ -10,6 +10,10 @@ static inline char *cc1d_element(const cc1d_view *v, int64_t i, int64_t j, int64
     return v->data + offset * (int64_t)cc1d_itemsize(v->dtype);
 }
 
+static inline bool cc1d_has_gates(const cc1d_problem *p) {
+    return cc1d_has(p, CC1D_PRE_GATE) || cc1d_has(p, CC1D_POST_GATE);
+}
+
 /* Whether steps have ids, which a tap and its step must share; a negative one is padding. */
 static inline bool cc1d_has_ids(const cc1d_problem *p) { return cc1d_has(p, CC1D_SEQ_IDX); }
 

@@ -6,7 +6,7 @@
  * the seed. */
 #include "boxes.h"
 
-enum { MAX_OUTPUTS = 4 };
+enum { MAX_OUTPUTS = 6 };
 
 static int failures;
 
@@ -81,6 +81,16 @@ static cc1d_activation random_activation(void) {
 
 static box none(void) { return (box){.map = NULL}; }
 
+/* In half of the cases none; usually laid out as x is. */
+static box random_gate(const shape *s) {
+    shape other = *s;
+    if (random_once_in(2)) return none();
+    if (random_once_in(6)) other.layout = (layout)random_in(0, LAYOUTS - 1);
+    box gate = sequences(&other);
+    box_fill(&gate, s->extreme);
+    return gate;
+}
+
 static int32_t random_index_dtype(void) { return random_once_in(2) ? CC1D_INT32 : CC1D_INT64; }
 
 /* Runs of equal ids, some of them padding, some of one step, some coming back later. */
@@ -148,7 +158,7 @@ static shape random_shape(void) {
 typedef struct inputs {
     shape s;
     cc1d_activation activation;
-    box x, weight, bias, ids, bounds, lengths, initial;
+    box x, weight, bias, ids, bounds, lengths, initial, pre_gate, post_gate;
 } inputs;
 
 static inputs random_inputs(void) {
@@ -169,11 +179,14 @@ static inputs random_inputs(void) {
     box_fill(&in.weight, s->extreme && random_once_in(4));
     box_fill(&in.bias, s->extreme && random_once_in(4));
     box_fill(&in.initial, s->extreme);
+    in.pre_gate = random_gate(s);
+    in.post_gate = random_gate(s);
     return in;
 }
 
 static void free_inputs(inputs *in) {
-    box *const all[] = {&in->x, &in->weight, &in->bias, &in->ids, &in->bounds, &in->lengths, &in->initial};
+    box *const all[] = {&in->x,       &in->weight,  &in->bias,     &in->ids,      &in->bounds,
+                        &in->lengths, &in->initial, &in->pre_gate, &in->post_gate};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 
@@ -266,7 +279,9 @@ static cc1d_status call_forward(const void *context, outputs *out, const cc1d_ex
                                     .conv_state_out_indices = box_tensor(&c->out_rows),
                                     .has_initial_state = box_tensor(&c->flags),
                                     .pad_slot_id = -1,
-                                    .activation = c->in.activation};
+                                    .activation = c->in.activation,
+                                    .pre_gate = box_tensor(&c->in.pre_gate),
+                                    .post_gate = box_tensor(&c->in.post_gate)};
     return cc1d_forward(&args, exec);
 }
 
@@ -326,7 +341,11 @@ static cc1d_status call_backward(const void *context, outputs *out, const cc1d_e
                                .dweight = box_tensor(&out->box[1]),
                                .dbias = box_tensor(&out->box[2]),
                                .dinitial_states = box_tensor(&out->box[3]),
-                               .activation = c->in.activation};
+                               .activation = c->in.activation,
+                               .pre_gate = box_tensor(&c->in.pre_gate),
+                               .post_gate = box_tensor(&c->in.post_gate),
+                               .dpre_gate = box_tensor(&out->box[4]),
+                               .dpost_gate = box_tensor(&out->box[5])};
     cc1d_status status = cc1d_backward_scratch(&args, &args.scratch_size);
     if (status != CC1D_OK) return status;
     args.scratch = malloc(args.scratch_size + 1);
@@ -343,11 +362,13 @@ static void test_backward(uint64_t seed) {
     box_fill(&c.dout, s->extreme);
     box_fill(&c.dfinal, s->extreme);
     const int32_t bias_dtype = c.in.bias.map ? c.in.bias.tensor.dtype : s->weight_dtype;
-    outputs out = {.names = {"dx", "dweight", "dbias", "dinitial_states"},
+    const bool pre = c.in.pre_gate.map && !random_once_in(6), post = c.in.post_gate.map && !random_once_in(6);
+    outputs out = {.names = {"dx", "dweight", "dbias", "dinitial_states", "dpre_gate", "dpost_gate"},
                    .box = {random_once_in(6) ? none() : sequences(s),
                            random_once_in(6) ? none() : matrix(s->weight_dtype, s->d, s->w),
                            random_once_in(3) ? none() : vector(bias_dtype, s->d),
-                           c.in.initial.map ? states(s, s->n, s->w - 1) : none()}};
+                           c.in.initial.map ? states(s, s->n, s->w - 1) : none(), pre ? sequences(s) : none(),
+                           post ? sequences(s) : none()}};
     compare("backward", call_backward, &c, &out, s, seed);
     free_outputs(&out);
     box_free(&c.dout);
@@ -360,7 +381,7 @@ static void test_backward(uint64_t seed) {
 typedef struct update_case {
     shape s;
     cc1d_activation activation;
-    box x, weight, bias, cache, indices, accepted, out_indices;
+    box x, weight, bias, cache, indices, accepted, out_indices, pre_gate, post_gate;
 } update_case;
 
 static cc1d_status call_update(const void *context, outputs *out, const cc1d_exec *exec) {
@@ -376,7 +397,9 @@ static cc1d_status call_update(const void *context, outputs *out, const cc1d_exe
                                    .conv_state_out_indices = box_tensor(&c->out_indices),
                                    .out = box_tensor(&out->box[0]),
                                    .pad_slot_id = -1,
-                                   .activation = c->activation};
+                                   .activation = c->activation,
+                                   .pre_gate = box_tensor(&c->pre_gate),
+                                   .post_gate = box_tensor(&c->post_gate)};
     return cc1d_update(&args, exec);
 }
 
@@ -409,6 +432,8 @@ static void test_update(uint64_t seed) {
                     box_set_index(&c.out_indices, i, s->b + i);
         }
     }
+    c.pre_gate = random_gate(s);
+    c.post_gate = random_gate(s);
     box_fill(&c.x, s->extreme);
     box_fill(&c.weight, 0);
     box_fill(&c.bias, 0);
@@ -418,7 +443,8 @@ static void test_update(uint64_t seed) {
     box_fill(&out.box[1], s->extreme);
     compare("update", call_update, &c, &out, s, seed);
     free_outputs(&out);
-    box *const all[] = {&c.x, &c.weight, &c.bias, &c.cache, &c.indices, &c.accepted, &c.out_indices};
+    box *const all[] = {&c.x,        &c.weight,      &c.bias,     &c.cache,    &c.indices,
+                        &c.accepted, &c.out_indices, &c.pre_gate, &c.post_gate};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) box_free(all[i]);
 }
 

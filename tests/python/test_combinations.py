@@ -35,6 +35,8 @@ VALUES = {
         "cu_seqlens": ints(0, STEPS),
         "initial_states": floats(1, DIM, WIDTH - 1),
         "lengths": ints(STEPS - 1),
+        "pre_gate": floats(1, DIM, STEPS),
+        "post_gate": floats(1, DIM, STEPS),
         "residual": floats(1, DIM, STEPS),
         "conv_states": floats(3, DIM, STATE),
         "conv_state_indices": ints(2),
@@ -55,6 +57,8 @@ VALUES = {
         "conv_state_out_indices": ints(0),
         "cu_seqlens": ints(0, 1),
         "parents": lambda: torch.tensor([[-1]]),
+        "pre_gate": floats(1, DIM, 1),
+        "post_gate": floats(1, DIM, 1),
         "residual": floats(1, DIM, 1),
         "out": floats(1, DIM, 1),
         "intermediate_states": floats(1, 1, DIM, WIDTH - 1),
@@ -114,7 +118,8 @@ def call(operation, names, watched):
     given = {n: make() for n, make in makers.items() if n not in optional or n in names}
     given = {n: v.bool() if n == "has_initial_state" else v for n, v in given.items()}
     if operation == "update" and "cu_seqlens" in names:  # then x is (total, D)
-        given = {n: v[..., 0] if n in ("x", "residual", "out") else v for n, v in given.items()}
+        steps = ("x", "pre_gate", "post_gate", "residual", "out")
+        given = {n: v[..., 0] if n in steps else v for n, v in given.items()}
         given["max_seqlen"] = 1
     if watched:
         given["x"] = given["x"].as_subclass(type("Watched", (torch.Tensor,), {}))

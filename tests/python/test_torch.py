@@ -22,14 +22,15 @@ SIGNATURES = {
         "(x, weight, bias=None, seq_idx=None, initial_states=None, return_final_states=False, "
         "final_states_out=None, activation=None, *, cu_seqlens=None, residual=None, out=None, "
         "lengths=None, conv_states=None, conv_state_indices=None, conv_state_out_indices=None, "
-        "has_initial_state=None, pad_slot_id=-1)"
+        "has_initial_state=None, pad_slot_id=-1, pre_gate=None, post_gate=None)"
     ),
     "causal_conv1d_fwd": "(x, weight, bias=None, silu_activation=False)",
     "causal_conv1d_update": (
         "(x, conv_state, weight, bias=None, activation=None, cache_seqlens=None, "
         "conv_state_indices=None, *, pad_slot_id=-1, num_accepted_tokens=None, "
         "conv_state_out_indices=None, cu_seqlens=None, max_seqlen=None, "
-        "parents=None, intermediate_states=None, residual=None, out=None)"
+        "parents=None, intermediate_states=None, residual=None, out=None, pre_gate=None, "
+        "post_gate=None)"
     ),
     "causal_conv1d_varlen_states": "(x, cu_seqlens, state_len, *, initial_states=None, "
     "positions=None, out=None, out_indices=None)",
@@ -103,7 +104,7 @@ OPERATOR_CALLS = {
         operators.backward,
         convolution(
             1,
-            [True] * 4,
+            [True] * 6,
             grad=True,
             dout=made(B, D, T, grad=True),
             initial_states=states(grad=True),
@@ -112,7 +113,7 @@ OPERATOR_CALLS = {
     ),
     "backward of x alone": lambda: (
         operators.backward,
-        convolution(1, [True, False, False, False], dout=made(B, D, T), seq_idx=SEQ_IDX),
+        convolution(1, [True, *[False] * 5], dout=made(B, D, T), seq_idx=SEQ_IDX),
     ),
     "update": lambda: (
         operators.update,

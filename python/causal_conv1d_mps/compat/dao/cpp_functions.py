@@ -65,18 +65,18 @@ def causal_conv1d_bwd_function(
         initial_states=initial_states,
         dfinal_states=dfinal_states,
     )
-    wanted = (True, True, bias is not None, with_states)
+    wanted = (True, True, bias is not None, with_states, False, False)
     activation = int(bool(silu_activation))
     if not is_dynamo_compiling():
         results = [needed or None for needed in wanted]
         results[0] = True if dx is None else dx
         found = _C.backward((*inputs, *results), activation)
         if found is not NotImplemented:
-            return found
+            return found[:4]
     _checks.require_tensors("backward", (*inputs, dx))
     if dx is not None:
         _checks.target("dx", dx, x.shape, x)
-    found = gradients(inputs, activation, wanted, operator)
+    found = gradients(inputs, activation, wanted, operator)[:4]
     return found if dx is None else (dx.copy_(found[0]), *found[1:])
 
 
