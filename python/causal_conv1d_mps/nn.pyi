@@ -86,6 +86,8 @@ class CausalConv1d(_Depthwise):
         intermediate_states: Tensor | None = None,
         residual: Tensor | None = None,
         out: Tensor | None = None,
+        pre_gate: Tensor | None = None,
+        post_gate: Tensor | None = None,
     ) -> Tensor: ...
 
 class ShortConvolution(_Depthwise):
