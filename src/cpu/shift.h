@@ -33,6 +33,20 @@ static inline void cc1d_store_tap(const cc1d_problem *p, char *to, int32_t dtype
     }
 }
 
+/* The same of `count` channels with a gate. An element type that is a constant is worth it: a decoding step
+ * has little else to do. Strides are in elements. */
+static inline void cc1d_store_gated(char *to, int64_t to_stride, int32_t to_dtype, const char *from,
+                                    int64_t from_stride, const char *gate, int64_t gate_stride, int64_t count,
+                                    int32_t dtype) {
+    const int64_t to_step = to_stride * (int64_t)cc1d_itemsize(to_dtype);
+    const int64_t item = (int64_t)cc1d_itemsize(dtype);
+    for (int64_t i = 0; i < count; i++) {
+        const float v = cc1d_load_f32(from + i * from_stride * item, dtype) *
+                        cc1d_load_f32(gate + i * gate_stride * item, dtype);
+        cc1d_store_f32(to + i * to_step, to_dtype, cc1d_rounded_f32(v, dtype));
+    }
+}
+
 /* Stores step t of channels d0..d1-1 in a column of a row of states, rounded to their dtype. */
 static inline void cc1d_store_step(const cc1d_problem *p, const cc1d_view *state, int64_t b, int64_t row,
                                    int64_t d0, int64_t d1, int64_t column, int64_t t) {
@@ -42,6 +56,16 @@ static inline void cc1d_store_step(const cc1d_problem *p, const cc1d_view *state
                   x->stride[1], d1 - d0, (int64_t)cc1d_itemsize(x->dtype));
         return;
     }
+    const cc1d_view *gate = &p->view[CC1D_PRE_GATE];
+#define STORE_AS(as)                                                                                       \
+    if (gate->present && x->dtype == CC1D_##as) {                                                          \
+        cc1d_store_gated(cc1d_element(state, row, d0, column), state->stride[1],                           \
+                         state->dtype == CC1D_##as ? CC1D_##as : state->dtype, cc1d_element(x, b, d0, t),  \
+                         x->stride[1], cc1d_element(gate, b, d0, t), gate->stride[1], d1 - d0, CC1D_##as); \
+        return;                                                                                            \
+    }
+    CC1D_EACH_DTYPE_IN_FLOAT(STORE_AS)
+#undef STORE_AS
     for (int64_t d = d0; d < d1; d++)
         cc1d_store_tap(p, cc1d_element(state, row, d, column), state->dtype, b, d, t);
 }
