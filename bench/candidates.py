@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 import causal_conv1d_mps as ccmps
 
-from . import serving
+from . import block, serving
 from .shapes import DTYPES
 
 
@@ -35,6 +35,8 @@ def make_inputs(case, device, seed=0):
             return normal(case.B, case.T, case.D).transpose(1, 2)
         return normal(case.B, case.D, case.T)
 
+    if case.op in block.OPS:
+        return block.make_inputs(case, normal)
     weight_dtype = torch.float32 if case.float32_weights and case.dtype != "fp64" else dtype
     if case.op in serving.OPS:
         inputs = serving.make_inputs(case, normal, device, generator)
@@ -71,6 +73,8 @@ def _forward_or_backward(function, inputs, case):
 def ours(case, inputs):
     if case.op in serving.OPS:
         return serving.ours(case, inputs)
+    if case.op in block.OPS:
+        return block.ours(case, inputs)
     if case.op == "update":
         return lambda: ccmps.causal_conv1d_update(
             inputs.x, inputs.state, inputs.weight, inputs.bias, case.activation
@@ -86,6 +90,8 @@ def pytorch(case, inputs):
     """What one writes without this package: F.conv1d, the step by step form for decoding."""
     if case.op in serving.OPS:
         return serving.pytorch(case, inputs)
+    if case.op in block.OPS:
+        return block.pytorch(case, inputs)
     dtype = inputs.x.dtype
     weight = inputs.weight.to(dtype)
     bias = None if inputs.bias is None else inputs.bias.to(dtype)
@@ -98,7 +104,7 @@ def pytorch(case, inputs):
         def step():
             window = torch.cat([inputs.state, inputs.x.unsqueeze(-1)], dim=-1)
             inputs.state.copy_(window[..., 1:])
-            y = (window * weight).sum(-1)
+            y = (window[..., -case.W :] * weight).sum(-1)
             return activate(y if bias is None else y + bias)
 
         return step
@@ -112,7 +118,8 @@ def pytorch(case, inputs):
 
 
 def copy(case, inputs):
-    source = torch.zeros(case.copy_elements, dtype=inputs.x.dtype, device=inputs.x.device)
+    like = inputs.projected if case.op in block.OPS else inputs.x
+    source = torch.zeros(case.copy_elements, dtype=like.dtype, device=like.device)
     target = torch.zeros_like(source)
     return lambda: target.copy_(source)
 
@@ -150,6 +157,8 @@ def fla(case, inputs):
 def peers(case, device):
     """Other packages that import here and offer this case."""
     found = {"forward": serving.forward} if case.op == "prefill" else {}
+    if case.op in block.OPS:
+        found["convolution"] = block.convolution
     if device != "cuda" or case.dtype == "fp64" or case.op in serving.OPS:
         return found
     try:
@@ -157,13 +166,13 @@ def peers(case, device):
 
         # Not when this package stands in for it.
         if "causal_conv1d_mps" not in (getattr(causal_conv1d, "__file__", None) or ""):
-            found["dao"] = dao
+            found["dao"] = block.dao if case.op in block.OPS else dao
     except ImportError:
         pass
     try:
         import fla as _package  # noqa: F401
 
-        if case.layout == "BTD" and case.op != "update":
+        if case.layout == "BTD" and case.op in ("forward", "backward"):
             found["fla"] = fla
     except ImportError:
         pass

@@ -16,9 +16,9 @@ from .verify import verify
 
 MIN_WIDTH = 130
 DEFAULT_GROUPS = {
-    "cpu": ["cpu", "decode", "serving", "models"],
-    "cuda": ["gpu", "decode", "serving", "models"],
-    "mps": ["small", "gpu", "decode", "serving", "models"],
+    "cpu": ["cpu", "decode", "serving", "models", "lfm2"],
+    "cuda": ["gpu", "decode", "serving", "models", "lfm2"],
+    "mps": ["small", "gpu", "decode", "serving", "models", "lfm2"],
 }
 DEFAULT_DTYPES = {
     "cpu": ["fp32", "bf16", "fp16"],
@@ -77,7 +77,7 @@ def time_case(case, device, seconds, with_pytorch):
     itemsize = DTYPES[case.dtype].itemsize
     sets = timing.rotation(2 * case.copy_elements * itemsize)
     inputs = [candidates.make_inputs(case, device, seed) for seed in range(sets)]
-    with torch.set_grad_enabled(case.op == "backward"):
+    with torch.set_grad_enabled(case.op.endswith("backward")):
         closures = {
             name: [candidate(case, each) for each in inputs] for name, candidate in found.items()
         }

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from . import serving
+from . import block, serving
 
-OPS = ("forward", "backward", "update", *serving.OPS)
+OPS = ("forward", "backward", "update", *serving.OPS, *block.OPS)
 DTYPES = {
     "fp32": torch.float32,
     "fp16": torch.float16,
@@ -53,6 +53,7 @@ MODELS = [
     (10240, 4, True, "silu"),
 ]
 MODEL_SEQLEN = 2048
+LFM2 = [(1, 1024, 1024), (4, 1024, 2048), (4, 2048, 2048)]  # W = 3, in the weights' dtype
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,13 @@ class Case:
             return self.B * self.D * (self.S + 1)  # x and the S states in; y and the states out
         if self.op in serving.OPS:
             return serving.copy_elements(self)
+        if self.op in block.OPS:
+            return block.copy_elements(self)
         tensors = 3 if self.op == "backward" else 2
         return self.B * self.D * self.T * tensors // 2
 
 
-GROUPS = ("gpu", "small", "cpu", "decode", "serving", "models")
+GROUPS = ("gpu", "small", "cpu", "decode", "serving", "models", "lfm2")
 
 
 def cases(group, *, ops, dtypes, layouts, threads):
@@ -114,6 +117,15 @@ def cases(group, *, ops, dtypes, layouts, threads):
             for dtype in dtypes
             for case in base
         ]
+    elif group == "lfm2":
+        base = [
+            Case(group, op, B, D, T, 3, dtype, "BTD", False, None, float32_weights=False)
+            for dtype in dtypes
+            for op in block.OPS
+            if op in ops
+            for B, D, T in LFM2
+        ]
+        return [replace(case, threads=count) for count in threads for case in base]
     elif group == "models":
         base = [
             Case(group, "forward", 1, D, MODEL_SEQLEN, W, bias=bias, activation=activation)

@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from . import serving
+from . import block, serving
 from .candidates import make_inputs, ours
 
 EPS32 = torch.finfo(torch.float32).eps
@@ -54,6 +54,9 @@ def verify(case, device):
         result = ours(case, inputs)()
         tools = reference, _convolve, _close
         return serving.verify(case, inputs, result, before, channels, *tools)
+    if case.op in block.OPS:
+        tools = reference, _convolve, _close
+        return block.verify(case, inputs, ours(case, inputs)(), channels, *tools)
     x, weight, bias = reference(inputs.x, 1), reference(inputs.weight, 0), reference(inputs.bias, 0)
     if case.op == "update":
         state = reference(inputs.state, 1)

@@ -29,7 +29,8 @@ step_format() { # clang-format
 step_typing() { # what users write passes mypy --strict, and the stubs are what is installed
     python -m mypy --strict --cache-dir "$work/mypy" tests/typing/usage.py &&
         python -m mypy.stubtest --ignore-missing-stub causal_conv1d_mps.functional \
-            causal_conv1d_mps.nn causal_conv1d_mps.dropin causal_conv1d_mps._info causal_conv1d_mps._warmup \
+            causal_conv1d_mps.nn causal_conv1d_mps.dropin causal_conv1d_mps._fuse \
+            causal_conv1d_mps._info causal_conv1d_mps._warmup \
             causal_conv1d_mps.compat.fla causal_conv1d_mps.compat.vllm causal_conv1d_mps.compat.sglang
 }
 

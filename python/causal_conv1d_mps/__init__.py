@@ -7,6 +7,7 @@ Usage::
 """
 
 from . import nn
+from ._fuse import fuse, unfuse
 from ._info import __version__, backends, info
 from ._warmup import warmup
 from .dropin import install, uninstall
@@ -26,9 +27,11 @@ __all__ = [
     "causal_conv1d_fwd",
     "causal_conv1d_update",
     "causal_conv1d_varlen_states",
+    "fuse",
     "info",
     "install",
     "nn",
+    "unfuse",
     "uninstall",
     "warmup",
 ]

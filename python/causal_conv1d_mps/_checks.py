@@ -202,7 +202,8 @@ def packed_length(max_seqlen, cu_seqlens):
 def node_states(states, x, weight):
     """(B, T, D, W-1) as the kernels take it: (B * T, D, W-1), the same memory."""
     require_named(intermediate_states=states)
-    if all(isinstance(t, torch.Tensor) for t in (x, weight)) and x.dim() in (2, 3):
+    sized = all(isinstance(t, torch.Tensor) for t in (x, weight)) and weight.dim() > 0
+    if sized and x.dim() in (2, 3):
         length = x.shape[2] if x.dim() == 3 else 1
         shape = (x.shape[0], length, x.shape[1], weight.shape[-1] - 1)
         if tuple(states.shape) != shape:
@@ -273,7 +274,7 @@ def check_targets(operation, tensors, recorded, copied=False):
     there, not written by the kernels.
     """
     given = {name: tensor for name, (_, tensor) in _tables.named(operation, tensors).items()}
-    for name in STATES & given.keys():
+    for name in [name for name in given if name in STATES]:
         refuse_recorded(name, given[name])
         writable(name, given[name])
     if operation == "varlen_states":

@@ -1,4 +1,4 @@
-"""python -m causal_conv1d_mps {info,demo,bench,warmup,metal-source}"""
+"""python -m causal_conv1d_mps {info,demo,bench,models,warmup,metal-source}"""
 
 import argparse
 import os
@@ -23,6 +23,12 @@ def _bench(arguments):
     main(arguments)
 
 
+def _models(arguments):
+    from .bench.models import main
+
+    main(arguments)
+
+
 def _warmup(arguments):
     from ._warmup import main
 
@@ -39,6 +45,7 @@ COMMANDS = {
     "info": (_info, "what this installation can do, and why not where it cannot"),
     "demo": (_demo, "quick start, speed table, and a small language model trained on the spot"),
     "bench": (_bench, "verify, then time every shape against a copy and against PyTorch"),
+    "models": (_models, "what whole transformers models gain from install() and fuse() here"),
     "warmup": (_warmup, "compile what a model will call on a GPU, and say how long each took"),
     "metal-source": (_metal_source, "write the text of the Metal kernels to standard output"),
 }

@@ -7,6 +7,7 @@ inputs of later releases.
 """
 
 import torch
+from torch._functorch.utils import enable_single_level_autograd_function
 
 from . import _C, _composite, _tables, _vmap
 from ._checks import NOT_DIFFERENTIABLE, new_states, require_device, state_length
@@ -170,16 +171,20 @@ def backward_gradient(ctx, *cotangents):
     given = {a: t for a, t in zip(rows, ctx.saved_tensors, strict=True) if t is not None}
     primals = {a.name: t for a, t in given.items() if a.differentiable}
     fixed = {a.name: t for a, t in given.items() if not a.differentiable}
+    found = [
+        needed and rows[result.like] in given  # as in the backward pass
+        for result, needed in zip(RESULTS["backward"], ctx.needs, strict=True)
+    ]
 
     def asked(*tensors):
         named = dict(zip(primals, tensors, strict=True))
         results = _composite.backward(**named, **fixed, activation=ctx.activation)
-        return tuple(r for r, needed in zip(results, ctx.needs, strict=True) if needed)
+        return tuple(r for r, there in zip(results, found, strict=True) if there)
 
     _, pullback = torch.func.vjp(asked, *primals.values())
-    incoming = tuple(c for c, needed in zip(cotangents, ctx.needs, strict=True) if needed)
-    found = dict(zip(primals, pullback(incoming), strict=True))
-    return (*(found.get(a.name) for a in rows), None, None)
+    incoming = tuple(c for c, there in zip(cotangents, found, strict=True) if there)
+    pulled = dict(zip(primals, pullback(incoming), strict=True))
+    return (*(pulled.get(a.name) for a in rows), None, None)
 
 
 # --- prefill ---------------------------------------------------------------------------------
@@ -256,6 +261,12 @@ class WithoutDerivative(torch.autograd.Function):
         return None, *refused
 
 
+def _without_derivative_in_transform(y, *sources):
+    """The same for functorch, whose layer the dispatcher has entered already: not once more."""
+    with enable_single_level_autograd_function():
+        return super(torch.autograd.Function, WithoutDerivative).apply(y, *sources)
+
+
 @_implement("refused_gradient")
 def _refused_gradient(dy, like):
     raise RuntimeError(NOT_DIFFERENTIABLE)
@@ -282,9 +293,11 @@ def _change_state(operator):
         with torch._C._AutoDispatchBelowAutograd():
             y = operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
         read = given(sources, arguments)
-        if y is None or eager_transforms_active() or not torch.is_grad_enabled():
+        if y is None or not torch.is_grad_enabled() or not any_requires_grad(*read):
             return y
-        return WithoutDerivative.apply(y, *read) if any_requires_grad(*read) else y
+        if eager_transforms_active():
+            return _without_derivative_in_transform(y, *read)
+        return WithoutDerivative.apply(y, *read)
 
     def bumping_version(keyset, *arguments):
         for state in given(states, arguments):

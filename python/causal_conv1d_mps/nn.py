@@ -7,10 +7,11 @@ import torch
 from . import _checks, _composite, _states, _tables
 from ._compat import any_autocast
 from ._convolution import autocast
+from ._projection import convolve_projection, parts_of
 from ._watch import any_requires_grad
 from .functional import causal_conv1d_fn, causal_conv1d_update
 
-__all__ = ["CausalConv1d", "ShortConvolution"]
+__all__ = ["CausalConv1d", "GatedShortConvolution", "ShortConvolution"]
 
 
 class _Depthwise(torch.nn.Module):
@@ -45,12 +46,13 @@ class _Depthwise(torch.nn.Module):
             state_dict[key] = state_dict[key].unsqueeze(1)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
-    def _check_x(self, x, channels, letters):
+    def _check_x(self, x, channels, letters, parts=1):
         """x (B, D, T) for (B, T, D) and the other way round: a wrong weight would be reported."""
         if isinstance(x, torch.Tensor) and not x.is_nested and x.dim() == 3:
-            if x.shape[channels] == self.dim:
+            if x.shape[channels] == parts * self.dim:
                 return
-            hint = "; x.transpose(1, 2) has it" if x.shape[3 - channels] == self.dim else ""
+            transposed = x.shape[3 - channels] == parts * self.dim
+            hint = "; x.transpose(1, 2) has it" if transposed else ""
             raise ValueError(
                 f"x: expected shape {letters} with D = {self.dim}, got {tuple(x.shape)}{hint}"
             )
@@ -161,16 +163,19 @@ class ShortConvolution(_Depthwise):
             padding, as with a mask that is zero there. Not together with mask or cu_seqlens.
         """
         self._check_x(x, 2, "(B, T, D)")
+        packing = dict(mask=mask, cu_seqlens=cu_seqlens, lengths=lengths)
+        return self._run(x, None, residual, cache, output_final_state, **packing)
+
+    def _run(self, x, projected, residual, cache, output_final_state, **packing):
+        """forward(); projected: of a gated convolution, the tensor that x is the last third of."""
         if any_autocast():
             x, residual = self._autocast(x, residual)
-        given = [
-            name
-            for name, value in (("mask", mask), ("cu_seqlens", cu_seqlens), ("lengths", lengths))
-            if value is not None
-        ]
+        given = [name for name, value in packing.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"{given[0]}: cannot be combined with {given[1]}")
-        padding = None if mask is None else self._padding(mask, x)
+        mask, cu_seqlens = packing.pop("mask"), packing["cu_seqlens"]
+        if mask is not None:
+            packing["seq_idx"] = self._padding(mask, x)
         if cache is not None:
             self._check_cache(cache, x, x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1)
         self._check_residual(residual, x)
@@ -181,9 +186,9 @@ class ShortConvolution(_Depthwise):
             _checks.writable_state("cache", cache)
         one_step = x.shape[1] == 1 and not given
         if one_step and cache is not None and residual is None and not recorded:
-            return self._update(x.squeeze(1), cache).unsqueeze(1), cache
+            return self._update(x.squeeze(1), projected, cache).unsqueeze(1), cache
         wanted = output_final_state, recorded
-        return self._convolve(x, residual, cache, *wanted, cu_seqlens, padding, lengths)
+        return self._convolve(x, projected, residual, cache, *wanted, **packing)
 
     def _autocast(self, x, residual):
         names = [argument.name for argument in _tables.INPUTS["forward"]]
@@ -194,6 +199,7 @@ class ShortConvolution(_Depthwise):
     def _convolve(
         self,
         x,
+        projected,
         residual,
         cache,
         output_final_state,
@@ -206,24 +212,29 @@ class ShortConvolution(_Depthwise):
         before = None
         if cache is not None:
             before = cache[..., cache.shape[-1] - (self.width - 1) :]
-        y = causal_conv1d_fn(
-            rows,
-            self.weight,
-            self.bias,
-            seq_idx,
-            before,
+        options = dict(
+            seq_idx=seq_idx,
+            initial_states=before,
             activation=self.activation,
             cu_seqlens=cu_seqlens,
             residual=None if residual is None else residual.transpose(1, 2),
             lengths=lengths,
         )
+        if projected is None:
+            y = causal_conv1d_fn(rows, self.weight, self.bias, **options).transpose(1, 2)
+        else:
+            y = convolve_projection(projected, self.weight, self.bias, **options)
         if cache is not None or output_final_state:
             if lengths is not None:
                 steps = torch.arange(x.shape[1], device=x.device)
                 seq_idx = (steps < lengths.unsqueeze(1)).to(torch.int32) - 1
             carried = self._carry(rows, cache, cu_seqlens, seq_idx)
+            if projected is not None:  # apart: nothing is multiplied with what lies at padding
+                gate = parts_of(projected)["pre_gate"]
+                kept = None if cache is None else torch.ones_like(cache)
+                carried = carried * self._carry(gate, kept, cu_seqlens, seq_idx)
             cache = carried if cache is None or recorded else cache.copy_(carried)
-        return y.transpose(1, 2), cache
+        return y, cache
 
     def _padding(self, mask, x):
         """The mask as a seq_idx: 0 at real steps, -1 at padding."""
@@ -249,8 +260,12 @@ class ShortConvolution(_Depthwise):
         kept = torch.cat([cache, x[..., max(length - size, 0) :]], dim=-1)
         return kept[..., kept.shape[-1] - size :]
 
-    def _update(self, rows, cache):
-        y = causal_conv1d_update(rows, cache, self.weight, self.bias, self.activation)
+    def _update(self, rows, projected, cache):
+        gates = {}
+        if projected is not None:
+            gates = parts_of(projected.reshape(-1, 1, 3 * self.dim))
+            gates = {name: gate[..., 0] for name, gate in gates.items() if name != "x"}
+        y = causal_conv1d_update(rows, cache, self.weight, self.bias, self.activation, **gates)
         return y.to(rows.dtype)  # under autocast the cache may have another dtype
 
     def _check_cache(self, cache, x, sequences):
@@ -288,10 +303,17 @@ class ShortConvolution(_Depthwise):
         The cache changes in place; a missing one is all zeros. Returns (y, cache). Not
         differentiable.
         """
+        self._check_step(x, cu_seqlens)
+        return self._step(x, None, residual, cache, output_final_state)
+
+    def _check_step(self, x, cu_seqlens, parts=1):
         batch, length = ("B", 1) if cu_seqlens is None else (1, len(cu_seqlens) - 1)
-        self._check_x(x, 2, f"({batch}, {length}, D)")
+        letters = f"({batch}, {length}, {'D' if parts == 1 else f'{parts} D'})"
+        self._check_x(x, 2, letters, parts)
         if x.shape[1] != length or batch not in ("B", x.shape[0]):
-            raise ValueError(f"x: expected shape ({batch}, {length}, D), got {tuple(x.shape)}")
+            raise ValueError(f"x: expected shape {letters}, got {tuple(x.shape)}")
+
+    def _step(self, x, projected, residual, cache, output_final_state):
         if any_autocast():
             x, residual = self._autocast(x, residual)
         self._check_residual(residual, x)
@@ -304,11 +326,65 @@ class ShortConvolution(_Depthwise):
             _checks.writable_state("cache", cache)
             fresh = cache
         if residual is None:
-            y = self._update(rows, fresh)
+            y = self._update(rows, projected, fresh)
         else:
             # The residual is added before the one rounding, as in forward().
             with torch.no_grad():
+                if projected is not None:
+                    projected = projected.reshape(-1, 1, 3 * self.dim)
                 added = residual.reshape(rows.shape).unsqueeze(1)
-                y, _ = self._convolve(rows.unsqueeze(1), added, fresh, True, False)
+                y, _ = self._convolve(rows.unsqueeze(1), projected, added, fresh, True, False)
             y = _states.without_derivative(y, x, self.weight, self.bias, residual)
         return y.reshape(x.shape), fresh if cache is not None or output_final_state else None
+
+
+class GatedShortConvolution(ShortConvolution):
+    """post_gate * act(conv(pre_gate * x)), as LFM2's block between its two projections.
+
+    The input is the projection itself, (B, T, 3 D): pre_gate, post_gate and x (there B, C, x) lie
+    beside each other and are read where they lie. The cache is that of ShortConvolution, (N, D, S);
+    it holds pre_gate * x.
+    """
+
+    def __init__(self, dim, width=3, bias=False, activation=None, *, device=None, dtype=None):
+        super().__init__(dim, width, bias, activation, device=device, dtype=dtype)
+
+    def forward(
+        self,
+        x,
+        residual=None,
+        mask=None,
+        cache=None,
+        output_final_state=False,
+        cu_seqlens=None,
+        *,
+        lengths=None,
+        seq_idx=None,
+    ):
+        """x: (B, T, 3 D). Returns (y, cache), y (B, T, D); cache is None unless given or asked for.
+
+        residual: (B, T, D), added last.
+        seq_idx: (B, T) int32 or int64. A step sees only steps of its own index; negative: padding.
+        The other arguments are those of ShortConvolution. At most one of mask, seq_idx, cu_seqlens
+        and lengths.
+        """
+        self._check_x(x, 2, "(B, T, 3 D)", 3)
+        projected, residual = self._cast(x, residual)
+        packing = dict(mask=mask, cu_seqlens=cu_seqlens, lengths=lengths, seq_idx=seq_idx)
+        options = residual, cache, output_final_state
+        return self._run(projected[..., -self.dim :], projected, *options, **packing)
+
+    def step(self, x, residual=None, cache=None, output_final_state=False, cu_seqlens=None):
+        """Decode one step of every sequence: x (B, 1, 3 D), or (1, N, 3 D) with cu_seqlens.
+
+        As ShortConvolution.step.
+        """
+        self._check_step(x, cu_seqlens, 3)
+        projected, residual = self._cast(x, residual)
+        return self._step(
+            projected[..., -self.dim :], projected, residual, cache, output_final_state
+        )
+
+    def _cast(self, projected, residual):
+        """As autocast wants it; once, instead of for each part."""
+        return self._autocast(projected, residual) if any_autocast() else (projected, residual)

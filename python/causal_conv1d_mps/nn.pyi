@@ -3,7 +3,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-__all__ = ["CausalConv1d", "ShortConvolution"]
+__all__ = ["CausalConv1d", "GatedShortConvolution", "ShortConvolution"]
 
 class _Depthwise(torch.nn.Module):
     dim: int
@@ -86,6 +86,8 @@ class CausalConv1d(_Depthwise):
         intermediate_states: Tensor | None = None,
         residual: Tensor | None = None,
         out: Tensor | None = None,
+        pre_gate: Tensor | None = None,
+        post_gate: Tensor | None = None,
     ) -> Tensor: ...
 
 class ShortConvolution(_Depthwise):
@@ -119,4 +121,28 @@ class ShortConvolution(_Depthwise):
         cache: Tensor | None = None,
         output_final_state: bool = False,
         cu_seqlens: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]: ...
+
+class GatedShortConvolution(ShortConvolution):
+    def __init__(
+        self,
+        dim: int,
+        width: int = 3,
+        bias: bool = False,
+        activation: str | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Tensor | None = None,
+        output_final_state: bool = False,
+        cu_seqlens: Tensor | None = None,
+        *,
+        lengths: Tensor | None = None,
+        seq_idx: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]: ...

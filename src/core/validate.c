@@ -142,9 +142,10 @@ static cc1d_status check_in_place(const cc1d_problem *p) {
                      "dtype, got x itself");
 }
 
-/* Whether two views of one shape and dtype are the same elements. */
+/* Whether two views of one shape and dtype are the same elements; all that are empty start at NULL. */
 static bool is_same(const cc1d_view *a, const cc1d_view *b) {
-    return a->data == b->data && a->buffer == b->buffer && !memcmp(a->stride, b->stride, sizeof a->stride);
+    return a->shape[0] && a->shape[1] && a->shape[2] && a->data == b->data && a->buffer == b->buffer &&
+           !memcmp(a->stride, b->stride, sizeof a->stride);
 }
 
 cc1d_status cc1d_validate(const cc1d_arguments *a, cc1d_problem *p) {

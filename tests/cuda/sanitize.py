@@ -83,6 +83,10 @@ def wild_indices():
         options = dict(cu_seqlens=cu_seqlens, return_final_states=True)
         yield from ccmps.causal_conv1d_fn(packed, weight, **options)
         yield ccmps.causal_conv1d_varlen_states(packed[0].T, cu_seqlens, 3)
+        wanted = dict(positions=wild, out=pool[..., :3], out_indices=wild.flip(0))
+        yield ccmps.causal_conv1d_varlen_states(packed[0].T, cu_seqlens, 3, **wanted)
+        wanted = dict(positions=wild.long() * 2**9, initial_states=pool[:3])
+        yield ccmps.causal_conv1d_varlen_states(packed[0].T, cu_seqlens, 3, **wanted)
         ragged = dict(cu_seqlens=cu_seqlens, max_seqlen=11)
         yield ccmps.causal_conv1d_update(packed[0].T, pool[:3], weight, **ragged)
     nodes = torch.zeros(4, 3, 9, 3, device="cuda")
@@ -95,7 +99,7 @@ def main():
     convolutions = CONVOLUTIONS + spread(cases.BACKWARD, CASES_PER_LIST)
     work = [(case.id, convolve(case)) for case in convolutions]
     work += [(case.id, update(case)) for case in spread(cases.UPDATE, CASES_PER_LIST)]
-    work += [(case.id, varlen_states(case)) for case in spread(cases.VARLEN, CASES_PER_LIST // 4)]
+    work += [(case.id, varlen_states(case)) for case in spread(cases.VARLEN, CASES_PER_LIST // 2)]
     work.append(("wild indices", wild_indices()))
     results = 0
     for name, tensors in work:

@@ -66,7 +66,9 @@ def test_bench_writes_json_and_chart(tmp_path):
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("op", ["forward", "backward", "update", "prefill", "ragged"])
+@pytest.mark.parametrize(
+    "op", ["forward", "backward", "update", "prefill", "ragged", "lfm2-forward", "lfm2-backward"]
+)
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_bench_rejects_a_wrong_result(op, dtype, monkeypatch):
     rows, steps = {"update": (2, 1), "prefill": (3, 33), "ragged": (5, 3)}.get(op, (2, 33))

@@ -2,7 +2,6 @@
 serving.md on every backend."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,8 +36,6 @@ def test_example(code):
         exec(compile(code.replace('"mps"', '"cpu"'), "guide", "exec"), {})
     finally:
         ccmps.uninstall()
-        # The example that replaces this file's functions is not to be seen by other tests.
-        sys.modules.pop("transformers.models.lfm3.modeling_lfm3", None)
 
 
 def test_serving(backend):

@@ -8,7 +8,7 @@ import torch
 
 import causal_conv1d_mps as ccmps
 from causal_conv1d_mps._tables import arrange_inputs
-from causal_conv1d_mps.nn import CausalConv1d, ShortConvolution
+from causal_conv1d_mps.nn import CausalConv1d, GatedShortConvolution, ShortConvolution
 
 B, D, T, W = 2, 6, 10, 4
 
@@ -271,7 +271,7 @@ def test_activations_are_names(value):
         function, arguments = call()
         with pytest.raises(NotImplementedError, match=message):
             function(**arguments, activation=value)
-    for module in (CausalConv1d, ShortConvolution):
+    for module in (CausalConv1d, ShortConvolution, GatedShortConvolution):
         with pytest.raises(NotImplementedError, match=message):
             module(D, activation=value)
 
@@ -304,6 +304,8 @@ LAYOUTS = {
     "CausalConv1d": (lambda: CausalConv1d(D), (B, T, D), r"\(B, D, T\) with D = 6"),
     "CausalConv1d flat": (lambda: CausalConv1d(D), (B, D), r"\(B, D, T\)"),
     "ShortConvolution": (lambda: ShortConvolution(D), (B, D, T), r"\(B, T, D\) with D = 6"),
+    "gated": (lambda: GatedShortConvolution(D), (B, T, 2 * D), r"\(B, T, 3 D\) with D = 6"),
+    "gated step": (lambda: GatedShortConvolution(D).step, (B, 2, 3 * D), r"\(B, 1, 3 D\), got"),
     "step": (lambda: ShortConvolution(D).step, (B, 1, T), r"\(B, 1, D\) with D = 6"),
 }
 

@@ -347,6 +347,25 @@ def test_written_tensors_that_require_grad_are_refused(watched):
     assert not (out == 7).any() and not torch.equal(state, before)
 
 
+def test_transforms_refuse_gradients_of_what_changes_states():
+    """Instead of zeros."""
+    x, steps, states, weight = tensors((B, D, 5), (B, D), (B, D, W), (D, W), grad=False)
+    scale = torch.tensor(2.0, dtype=x.dtype)
+
+    def prefill(x, weight):
+        return ccmps.causal_conv1d_fn(x, weight, conv_states=states.clone()).sum()
+
+    def update(x, weight):
+        return ccmps.causal_conv1d_update(x, states.clone(), weight).sum()
+
+    for function, given in ((prefill, x), (update, steps)):
+        for argument in (0, 1):
+            with pytest.raises(RuntimeError, match="causal_conv1d_update is not differentiable"):
+                torch.func.grad(function, argument)(given, weight)
+        gradient = torch.func.grad(lambda scale, f=function, g=given: scale * f(g, weight))(scale)
+        assert torch.equal(gradient, function(given, weight))
+
+
 def test_update_refuses_backward_but_not_grad_mode():
     x, state, weight = tensors((B, D), (B, D, W), (D, W), grad=False)
     y = ccmps.causal_conv1d_update(x, state, weight.requires_grad_())

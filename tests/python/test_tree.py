@@ -139,6 +139,11 @@ WRONG = {
         RuntimeError,
         "intermediate_states: .*requires grad",
     ),
+    "states beside no weight": (
+        dict(intermediate_states=torch.full((2, 5, 19, 3), 7.0), weight=torch.tensor(1.0)),
+        ValueError,
+        r"weight: .*\(D, W\), got \(\)",
+    ),
     "states without parents": (
         dict(intermediate_states=torch.full((2, 5, 19, 3), 7.0), parents=None),
         ValueError,

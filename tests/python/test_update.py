@@ -182,6 +182,20 @@ def test_out_and_in_place(backend, mode, indices, length, width):
         assert same_bits(given["x"], plain["x"])
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 2), (2, 3, 0), (2, 0, 2)])
+def test_nothing_is_not_in_place(shape):
+    """Empty tensors all begin at one address."""
+    (batch, dim, length), weight = shape, torch.ones(shape[1], 4)
+    x, state = torch.ones(shape, dtype=torch.bfloat16), torch.ones(batch, dim, 3)
+    tree = dict(
+        parents=torch.full((batch, length), -1),
+        intermediate_states=torch.ones(batch, length, dim, 3),
+    )
+    for given in ({}, tree, {"out": x}):
+        y = ccmps.causal_conv1d_update(x, state, weight, **given)
+        assert y.shape == shape and (state == 1).all()
+
+
 def test_out_of_a_compiled_call():
     def call(x, state, weight, out):
         return ccmps.causal_conv1d_update(x, state, weight, activation="silu", out=out)

@@ -50,6 +50,12 @@ available: list[str] = [b["name"] for b in ccmps.backends() if b["available"]]
 seconds: float = sum(one.seconds for one in ccmps.warmup(8, dtype=torch.float16))
 ccmps.warmup(8, layouts="BTD", device="cpu", progress=lambda compiled: print(compiled.kernel))
 version: str = ccmps.__version__
+block = ccmps.nn.GatedShortConvolution(8, 3)
+between, last_taps = block(torch.zeros(2, 5, 24), output_final_state=True)
+between, last_taps = block.step(torch.zeros(2, 1, 24), cache=last_taps)
+replaced: dict[str, str] = ccmps.fuse(torch.nn.ModuleList([torch.nn.Linear(2, 2)]))
+replaced = ccmps.unfuse(block)
+
 ccmps.install(force=True)
 ccmps.uninstall()
 print(ccmps.info())

@@ -40,7 +40,7 @@ static step look_around(const cc1d_call *call) {
         if (object ? !cc1d_is_plain(object) : missing) return WATCHED;
     }
     /* An operator returns new results: only the kernels write to the caller's, and refuse what overlaps. */
-    const bool writes = call->object[CC1D_OUT] || call->object[CC1D_FINAL];
+    const bool writes = call->object[CC1D_OUT] || call->object[CC1D_FINAL] || call->object[CC1D_DX];
     return cc1d_is_watched() || (!writes && cc1d_is_profiled()) ? WATCHED : GO_ON;
 }
 

@@ -18,6 +18,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
                   .channel = {2, 10, 4},
                   .channel_backward = {8, 2, 4},
                   .channel_backward_bytes = 4},
+        .time_pool_blocks = 12,
         .time_backward_blocks = 16,
         .channel_bytes = 8,
         .channel_run = 16,
@@ -43,6 +44,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
                   .channel = {8, 4, 4},
                   .channel_backward = {8, 2, 4},
                   .channel_backward_bytes = 4},
+        .time_pool_blocks = 12,
         .time_backward_blocks = 16,
         .channel_bytes = 8,
         .channel_run = 16,
@@ -73,6 +75,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
                   .channel_backward = {8, 1, 2},
                   .channel_backward_bytes = 4},
         .time_backward_blocks = 8, /* a chain of 64 multiply-adds */
+        .time_pool_blocks = 1,
         .channel_bytes = 8, /* 4: 29 / 1024, 8: 26 / 832; float32 with 16: 35 / 640, with 8: 38 / 1024 */
         .channel_run = 64,  /* its first 3 steps, read twice, are 5 % of what it reads */
         .channel_group = 8, /* and 1 % in runs that share a cache; 32 packs side by side */
@@ -172,6 +175,13 @@ cc1d_launch *cc1d_add_launch(cc1d_plan *plan, const cc1d_problem *p, cc1d_kernel
     key[CC1D_KEY_ROW_LANES] = 32;
     return launch;
 }
+
+#define FITS(params_t)                                                     \
+    _Static_assert(sizeof(params_t) <= sizeof((cc1d_launch *)NULL)->words, \
+                   "a launch holds the whole of " #params_t)
+FITS(cc1d_conv_params);
+FITS(cc1d_reduce_params);
+FITS(cc1d_update_params);
 
 void cc1d_finish_launch(cc1d_launch *launch, const void *params, size_t size) {
     launch->buffer_count = cc1d_key_buffers(launch->kernel, launch->key, launch->buffers);

@@ -18,6 +18,7 @@ typedef struct cc1d_tuning {
         } time, time_backward, channel, channel_backward;
         int channel_backward_bytes; /* of a pack, at most */
     } plain, gated;
+    int time_pool_blocks;      /* min_blocks of the time path with a pool of states: as many as without */
     int time_backward_blocks;  /* blocks of packs per team at most: bounds the length of an addition chain */
     int channel_bytes;         /* of a pack, at most */
     int channel_run;           /* time steps per thread, at most */

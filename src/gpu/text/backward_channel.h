@@ -95,16 +95,7 @@ ENTRY(cc1d_backward_channel, cc1d_conv_params) {
 #pragma unroll
     for (int k = 0; k <= WIDTH; k++) cc1d_unpack(cc1d_zero_pack(), dweight[k]);
     cc1d_real w[VEC][WIDTH], start[VEC];
-#pragma unroll
-    for (int c = 0; c < VEC; c++) {
-        uint channel = cc1d_channel_of(d, c, count);
-        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w[c]);
-#if CC1D_HAS_BIAS
-        start[c] = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + channel * STRIDE(p.bias, 0)));
-#else
-        start[c] = 0;
-#endif
-    }
+    cc1d_load_channel_weights(weight, BIAS_ARGUMENT p, d, count, w[0], start);
 #if CC1D_SEQ
     cc1d_id_t id[HISTORY + CC1D_UNROLL];
     cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, b, first - HISTORY);

@@ -95,11 +95,7 @@ ENTRY(cc1d_backward_time, cc1d_conv_params) {
 
     cc1d_real w[WIDTH];
     cc1d_load_weights(weight + m.d * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w);
-#if CC1D_HAS_BIAS
-    cc1d_real start = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + m.d * STRIDE(p.bias, 0)));
-#else
-    cc1d_real start = 0;
-#endif
+    cc1d_real start = cc1d_load_bias(BIAS_ARGUMENT p, m.d);
 #if SENDS_BACK && CC1D_HAS_LAST_GRADIENT && CC1D_SEQ != 2
     int steps_end = t - (int)lane * VEC; /* of the segment */
     cc1d_row_end ends = cc1d_find_row_end(SEQ_ARGUMENT p, m.b, first - (int)lane * VEC, steps_end + HISTORY);

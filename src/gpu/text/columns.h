@@ -45,6 +45,18 @@ FN int cc1d_channels_of(CONSTANT cc1d_conv_params &p, uint d) {
 /* The channel of element c of a pack at d; d itself where the pack is shorter. */
 FN uint cc1d_channel_of(uint d, int c, int count) { return d + (c < count ? (uint)c : 0u); }
 
+/* Taps [channel][tap] and biases of a thread's channels. */
+FN void cc1d_load_channel_weights(DEVICE const cc1d_weight_t *weight,
+                                  BIAS_PARAMETER CONSTANT cc1d_conv_params &p, uint d, int count,
+                                  LOCAL cc1d_real *w, LOCAL cc1d_real *start) {
+#pragma unroll
+    for (int c = 0; c < VEC; c++) {
+        uint channel = cc1d_channel_of(d, c, count);
+        cc1d_load_weights(weight + channel * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w + c * WIDTH);
+        start[c] = cc1d_load_bias(BIAS_ARGUMENT p, channel);
+    }
+}
+
 /* The packs of a tensor at the same channels, from step to step. */
 struct cc1d_column {
 #if NUMBERED_PACKS
@@ -139,7 +151,7 @@ FN void cc1d_unpack(cc1d_pack v, LOCAL cc1d_real *value) {
 }
 
 /* The taps of step s, and what makes them up. Step s may lie before the first: then the initial states. Those
- * of packed sequences, and rows of a pool, are looked for by cc1d_find_past or OUTSIDE. */
+ * of packed sequences, and rows of a pool, are looked for by cc1d_load_past or OUTSIDE. */
 FN cc1d_pack cc1d_history_pack(cc1d_columns column, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint b,
                                uint d, int s, int count, LOCAL cc1d_raw &raw) {
 #if CC1D_HAS_PRE_GATE
@@ -161,14 +173,14 @@ FN cc1d_pack cc1d_history_pack(cc1d_columns column, INITIAL_PARAMETER CONSTANT c
 }
 
 /* The HISTORY taps [step][channel] before step t of sequence n, as far as they lie before its first one. */
-FN void cc1d_find_past(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint n, uint d, int t,
+FN void cc1d_load_past(INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_slot slot, uint n, uint d, int t,
                        int count, LOCAL cc1d_real *tap) {
 #pragma unroll
-    for (int i = 0; i < HISTORY; i++)
-        if (t + i < HISTORY)
+    for (int c = 0; c < VEC; c++) {
+        cc1d_past past = cc1d_find_past(INITIAL_ARGUMENT p, WIDTH, slot, n, cc1d_channel_of(d, c, count));
 #pragma unroll
-            for (int c = 0; c < VEC; c++)
-                tap[i * VEC + c] = cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, n,
-                                                   cc1d_channel_of(d, c, count), t + i);
+        for (int i = 0; i < HISTORY; i++)
+            if (t + i < HISTORY) tap[i * VEC + c] = cc1d_past_at(past, p, t + i);
+    }
 }
 #endif

@@ -215,6 +215,14 @@ FN void cc1d_store_some(DEVICE cc1d_x_t *target, cc1d_pack v, int first, int end
 #define WIDTH CC1D_WIDTH
 #define HISTORY (WIDTH - 1)
 
+#if CC1D_HAS_BIAS
+#define BIAS_PARAMETER DEVICE const cc1d_bias_t *bias,
+#define BIAS_ARGUMENT bias,
+#else
+#define BIAS_PARAMETER
+#define BIAS_ARGUMENT
+#endif
+
 #if WIDTH > 0
 /* The taps of a channel into real[WIDTH]; one wide load where the host says that they lie so. */
 FN void cc1d_load_weights(DEVICE const cc1d_weight_t *source, cc1d_offset_t stride, LOCAL cc1d_real *target) {
@@ -235,6 +243,15 @@ FN void cc1d_load_weights(DEVICE const cc1d_weight_t *source, cc1d_offset_t stri
         target[k] = AS_FLOAT(word[k]);
 #else
         target[k] = WEIGHT_TO_REAL((ushort)(word[k / 2] >> (16 * (k & 1))));
+#endif
+}
+
+/* What channel d's sums start with. */
+FN cc1d_real cc1d_load_bias(BIAS_PARAMETER CONSTANT cc1d_conv_params &p, uint d) {
+#if CC1D_HAS_BIAS
+    return BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + d * STRIDE(p.bias, 0)));
+#else
+    return 0;
 #endif
 }
 #endif

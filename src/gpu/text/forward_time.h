@@ -2,14 +2,44 @@
  * one row.
  *
  * Reads x (and residual) once, the packs before a segment's first once more, weights and bias per team;
- * writes y once. With packed sequences a pack whose taps are all of one is computed as without; the steps of
- * the few others one by one, from memory. */
+ * writes y once. With packed sequences a block that lies in one is computed as without; the packs of others
+ * once for each sequence that has steps in them. */
 #ifdef CC1D_KERNEL_FORWARD_TIME
+#if CC1D_HAS_POST_GATE
+#define GATE_PARAMETER cc1d_pack gate,
+#define GATE_ARGUMENT(u) gate[u],
+#else
+#define GATE_PARAMETER
+#define GATE_ARGUMENT(u)
+#endif
+#if CC1D_HAS_RESIDUAL
+#define RESIDUAL_PARAMETER cc1d_pack residual,
+#define RESIDUAL_ARGUMENT(u) residual[u],
+#else
+#define RESIDUAL_PARAMETER
+#define RESIDUAL_ARGUMENT(u)
+#endif
+/* y of a pack's steps, whose taps all count. */
+FN void cc1d_find_y(LOCAL const cc1d_real *tap, LOCAL const cc1d_real *w, cc1d_real start,
+                    GATE_PARAMETER RESIDUAL_PARAMETER LOCAL cc1d_real *y) {
+#pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        y[i] = cc1d_activate(cc1d_accumulate(start, w, tap + i));
+#if CC1D_HAS_POST_GATE
+        y[i] *= cc1d_pack_get(gate, i);
+#endif
+#if CC1D_HAS_RESIDUAL
+        y[i] += cc1d_pack_get(residual, i);
+#endif
+    }
+}
+
 ENTRY(cc1d_forward_time, cc1d_conv_params) {
     cc1d_team m = cc1d_find_team(p, GROUP_X, GROUP_Y, THREAD);
     uint lane = LANE & (uint)(TEAM - 1);
-    START_NEXT_LAUNCH();
-    FIND_PADDING(m.b)
+#if CC1D_SEQ != 2
+    cc1d_slot slot = cc1d_find_slot(SLOT_ARGUMENT p, m.b);
+#endif
     int seqlen = m.live ? p.seqlen : 0;
     uint shift = CC1D_PARTIAL_PACKS ? cc1d_row_skew(p.target, p.target_offset, m) : 0u;
     int blocks = CC1D_PARTIAL_PACKS ? p.run : CC1D_UNROLL;
@@ -51,15 +81,12 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #endif
     cc1d_real w[WIDTH];
     cc1d_load_weights(weight + m.d * STRIDE(p.weight, 0), STRIDE(p.weight, 1), w);
-#if CC1D_HAS_BIAS
-    cc1d_real start = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + m.d * STRIDE(p.bias, 0)));
-#else
-    cc1d_real start = 0;
-#endif
+    cc1d_real start = cc1d_load_bias(BIAS_ARGUMENT p, m.d);
 
 #if CC1D_SEQ == 2
-    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, m.b, t);
+    cc1d_cursor here = cc1d_seek(SEQ_ARGUMENT p, m.b, t - (int)lane * VEC);
 #endif
+    LOAD_STATES(t, past) /* while steps are on their way */
     cc1d_pack steps[CC1D_UNROLL + 1];
     steps[0] = cc1d_taps_of(raw[0]);
     if (!LOADS_NEIGHBOURS && lane >= (uint)(TEAM - HALO)) steps[0] = ADD_INITIAL(steps[0], t - TEAM * VEC);
@@ -79,62 +106,53 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
         cc1d_gather_taps(steps[u], steps[u + 1], LANE, p, tap);
 #endif
         if (u == 0) { /* a row's start */
-            PLACE_STATES(t, tap);
+            PLACE_STATES(t, past, tap);
         }
-#if CC1D_SEQ == 2
         int at = t + u * TEAM * VEC;
-        cc1d_id_t sequence = cc1d_id_at(SEQ_ARGUMENT p, m.b, at, here);
-        bool whole = at >= here.begin && (at + VEC <= here.end || at >= here.end);
-        if (!whole || (sequence >= 0 && at - HISTORY < here.begin)) {
-#pragma unroll 1
-            for (int s = at < 0 ? 0 : at; s < at + VEC && s < seqlen; s++) {
-                cc1d_real value = 0;
-                if (cc1d_id_at(SEQ_ARGUMENT p, m.b, s, here) >= 0) {
+#if CC1D_SEQ == 2
+        int first = at - (int)lane * VEC; /* of the block */
+        cc1d_id_t sequence = cc1d_id_at(SEQ_ARGUMENT p, m.b, first, here);
+        bool whole = sequence >= 0 && here.begin <= first - HISTORY && first + TEAM * VEC <= here.end;
+        if (whole) {
+            cc1d_find_y(tap, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) y);
+        } else {
+            cc1d_cursor own = here; /* one sequence after the other, or what lies between them */
 #pragma unroll
-                    for (int k = 0; k < WIDTH; k++) {
-                        int from = s - HISTORY + k;
-                        tap[k] = from < here.begin
-                                     ? cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, (uint)here.n,
-                                                       m.d, HISTORY + from - here.begin)
-                                     : X_TO_REAL(TAP_BITS(m.b, m.d, from));
-                    }
-                    value = cc1d_activate(cc1d_accumulate(start, w, tap));
-#if CC1D_HAS_POST_GATE
-                    value *= X_TO_REAL(LOAD(cc1d_x_t, post_gate + ELEMENT(p.post_gate, m.b, m.d, s)));
-#endif
-#if CC1D_HAS_RESIDUAL
-                    value += X_TO_REAL(LOAD(cc1d_x_t, side + cc1d_row_start(p.side, m) + (uint)s));
-#endif
-                }
-                STORE(cc1d_x_t, target + cc1d_row_start(p.target, m) + (uint)s, X_FROM_REAL(value));
+            for (int i = 0; i < VEC; i++) y[i] = 0;
+#pragma unroll 1
+            for (int s = at < 0 ? 0 : at, stop; s < at + VEC && s < seqlen; s = stop) {
+                sequence = cc1d_id_at(SEQ_ARGUMENT p, m.b, s, own);
+                stop = s < own.begin ? own.begin : s < own.end ? own.end : seqlen;
+                if (sequence < 0) continue;
+                cc1d_real counted[HISTORY + VEC], value[VEC];
+                cc1d_place_past(tap, INITIAL_ARGUMENT p, m.d, at - HISTORY, own, counted);
+                cc1d_find_y(counted, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) value);
+#pragma unroll
+                for (int i = 0; i < VEC; i++)
+                    if ((uint)(at + i - s) < (uint)(stop - s)) y[i] = value[i];
             }
-            continue;
         }
-#elif CC1D_SEQ
+#else
+#if CC1D_SEQ
         cc1d_id_t id[HISTORY + VEC];
-        cc1d_find_ids(SEQ_ARGUMENT p, m.b, t + u * TEAM * VEC - HISTORY, HISTORY + VEC, id);
+        cc1d_find_ids(SEQ_ARGUMENT p, m.b, at - HISTORY, HISTORY + VEC, id);
 #endif
-#if CC1D_SEQ != 2
         cc1d_real counted[VEC * WIDTH];
-        cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, t + u * TEAM * VEC, counted);
-#endif
+        cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, at, counted);
 #pragma unroll
         for (int i = 0; i < VEC; i++) {
-#if CC1D_SEQ == 2
-            y[i] = cc1d_activate(cc1d_accumulate(start, w, tap + i));
-#else
             y[i] = cc1d_activate(cc1d_accumulate(start, w, counted + i * WIDTH));
-#endif
 #if CC1D_HAS_POST_GATE
             y[i] *= cc1d_pack_get(gate[u], i);
 #endif
 #if CC1D_HAS_RESIDUAL
             y[i] += cc1d_pack_get(residual[u], i);
 #endif
-#if CC1D_SEQ == 1
+#if CC1D_SEQ
             if (id[i + HISTORY] < 0) y[i] = 0;
 #endif
         }
+#endif
         cc1d_store_steps(row.target, t, u * TEAM, seqlen, STORED(cc1d_pack_reals(y)));
     }
 }

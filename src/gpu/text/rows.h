@@ -226,17 +226,43 @@ FN cc1d_pack cc1d_add_initial(cc1d_pack v, DEVICE const cc1d_x_t *initial, CONST
 
 /* The taps before step 0 of a row of a pool; tap[0] is step t - HISTORY, where t may be less than 0. */
 #if CC1D_HAS_INITIAL == 2 && CC1D_SEQ != 2
-FN void cc1d_place_states(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_team m, int t,
-                          LOCAL cc1d_real *tap) {
+#define REACHED (HISTORY + (CC1D_PARTIAL_PACKS ? VEC : 0))
+FN void cc1d_load_states(INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, cc1d_slot slot, cc1d_team m, int t,
+                         LOCAL cc1d_real *past) {
     if (t >= HISTORY || !m.live) return;
+    cc1d_past row = cc1d_find_past(INITIAL_ARGUMENT p, WIDTH, slot, m.b, m.d);
 #pragma unroll
-    for (int i = 0; i < HISTORY + (CC1D_PARTIAL_PACKS ? VEC : 0); i++)
-        if (t + i >= 0 && t + i < HISTORY)
-            tap[i] = cc1d_initial_at(INITIAL_ARGUMENT SEQ_ARGUMENT p, WIDTH, m.b, m.d, t + i);
+    for (int i = 0; i < REACHED; i++)
+        if (t + i >= 0 && t + i < HISTORY) past[i] = cc1d_past_at(row, p, t + i);
 }
-#define PLACE_STATES(t, tap) cc1d_place_states(INITIAL_ARGUMENT SEQ_ARGUMENT p, m, t, tap)
+FN void cc1d_place_states(int t, LOCAL const cc1d_real *past, LOCAL cc1d_real *tap) {
+#pragma unroll
+    for (int i = 0; i < REACHED; i++)
+        if (t + i >= 0 && t + i < HISTORY) tap[i] = past[i];
+}
+#define LOAD_STATES(t, past)     \
+    cc1d_real past[REACHED + 1]; \
+    cc1d_load_states(INITIAL_ARGUMENT p, slot, m, t, past);
+#define PLACE_STATES(t, past, tap) cc1d_place_states(t, past, tap)
 #else
-#define PLACE_STATES(t, tap)
+#define LOAD_STATES(t, past)
+#define PLACE_STATES(t, past, tap)
+#endif
+
+/* counted[i] = step first + i as the sequence at hand sees it: tap[i], or what lies before its begin. */
+#if CC1D_SEQ == 2
+FN void cc1d_place_past(LOCAL const cc1d_real *tap, INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, uint d,
+                        int first, cc1d_cursor here, LOCAL cc1d_real *counted) {
+#pragma unroll
+    for (int i = 0; i < HISTORY + VEC; i++) counted[i] = tap[i];
+    if (first >= here.begin) return;
+    cc1d_past past = cc1d_find_past(INITIAL_ARGUMENT p, WIDTH, here.slot, (uint)here.n, d);
+#pragma unroll
+    for (int i = 0; i < HISTORY + VEC; i++) {
+        int place = HISTORY + first + i - here.begin; /* in the initial state */
+        if (place < HISTORY) counted[i] = place < 0 ? (cc1d_real)0 : cc1d_past_at(past, p, place);
+    }
+}
 #endif
 
 #if CC1D_SEQ

@@ -19,8 +19,8 @@ typedef JOIN(cc1d_index_, CC1D_SEQ_DTYPE) cc1d_seq_t;
 #define SEQ_ARGUMENT SLOT_ARGUMENT
 #endif
 #if CC1D_HAS_INITIAL == 2 /* rows of a pool, of the sequences that have one */
-#define INITIAL_PARAMETER DEVICE const cc1d_state_t *state, DEVICE const cc1d_flag_t *has_initial,
-#define INITIAL_ARGUMENT state, has_initial,
+#define INITIAL_PARAMETER DEVICE const cc1d_state_t *state,
+#define INITIAL_ARGUMENT state,
 #elif CC1D_HAS_INITIAL
 #define INITIAL_PARAMETER DEVICE const cc1d_x_t *initial,
 #define INITIAL_ARGUMENT initial,
@@ -42,9 +42,7 @@ FN int cc1d_bounded(cc1d_i64 step, int seqlen) { return step < 0 ? 0 : step > se
 /* Steps begin..end-1 are those of packed sequence n. */
 struct cc1d_cursor {
     int n, begin, end;
-#if CC1D_POOL
-    bool padding;
-#endif
+    cc1d_slot slot;
 };
 
 FN cc1d_i64 cc1d_boundary(DEVICE const cc1d_seq_t *seq, CONSTANT cc1d_conv_params &p, int n) {
@@ -65,9 +63,7 @@ FN cc1d_cursor cc1d_seek(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int
     c.n = low;
     c.begin = high > 0 ? cc1d_bounded(cc1d_boundary(seq, p, low), p.seqlen) : 0;
     c.end = high > 0 ? cc1d_bounded(cc1d_boundary(seq, p, low + 1), p.seqlen) : 0;
-#if CC1D_POOL
-    c.padding = high > 0 && cc1d_slot(SLOT_ARGUMENT p, (uint)low) < 0;
-#endif
+    if (high > 0) c.slot = cc1d_find_slot(SLOT_ARGUMENT p, (uint)low);
     return c;
 }
 
@@ -77,12 +73,10 @@ FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int 
         c.n++;
         c.begin = c.end;
         c.end = cc1d_bounded(cc1d_boundary(seq, p, c.n + 1), p.seqlen);
-#if CC1D_POOL
-        c.padding = cc1d_slot(SLOT_ARGUMENT p, (uint)c.n) < 0;
-#endif
+        c.slot = cc1d_find_slot(SLOT_ARGUMENT p, (uint)c.n);
     }
 #if CC1D_POOL
-    if (c.padding) return NO_SEQUENCE;
+    if (c.slot.row < 0) return NO_SEQUENCE;
 #endif
     return t >= c.begin && t < c.end ? c.n : NO_SEQUENCE;
 }
@@ -102,32 +96,54 @@ FN cc1d_id_t cc1d_id_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, uint b, int 
 }
 #endif
 
-/* Step i of the width - 1 before the first of sequence n, as it counts: one of a pool is not rounded to x's
- * dtype. */
+/* The width - 1 steps before the first of a sequence, in one channel, as they count: those of a pool are not
+ * rounded to x's dtype. */
+struct cc1d_past {
 #if CC1D_HAS_INITIAL == 2
-FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
-                             uint d, int i) {
-    int row = cc1d_slot(SLOT_ARGUMENT p, n);
-    if (row < 0 || !LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0))) return 0;
-    DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
-    uint column = (uint)(p.state_len - (width - 1) + i);
-    return STATE_TO_REAL(LOAD(cc1d_state_t, own + column * LONG64(p.initial.stride[2])));
-}
+    DEVICE const cc1d_state_t *oldest;
+    bool there; /* else they are 0 */
 #elif CC1D_HAS_INITIAL
+    DEVICE const cc1d_x_t *oldest;
+#endif
+};
+
+/* Of sequence n, which reads `slot`. */
+FN cc1d_past cc1d_find_past(INITIAL_PARAMETER CONSTANT cc1d_conv_params &p, int width, cc1d_slot slot, uint n,
+                            uint d) {
+    cc1d_past past;
+#if CC1D_HAS_INITIAL == 2
+    past.there = slot.row >= 0 && slot.continues;
+    past.oldest = state + cc1d_state_at(p, slot.row < 0 ? 0 : slot.row, d) +
+                  (uint)(p.state_len - (width - 1)) * LONG64(p.initial.stride[2]);
+#elif CC1D_HAS_INITIAL
+    past.oldest = initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1);
+#endif
+    return past;
+}
+
+FN cc1d_real cc1d_past_at(cc1d_past past, CONSTANT cc1d_conv_params &p, int i) {
+#if CC1D_HAS_INITIAL == 2
+    return past.there ? STATE_TO_REAL(LOAD(cc1d_state_t, past.oldest + (uint)i * LONG64(p.initial.stride[2])))
+                      : (cc1d_real)0;
+#elif CC1D_HAS_INITIAL
+    return X_TO_REAL(LOAD(cc1d_x_t, past.oldest + (uint)i * STRIDE(p.initial, 2)));
+#else
+    return 0;
+#endif
+}
+
+#if CC1D_HAS_INITIAL == 1
 FN cc1d_x_t cc1d_initial_bits(DEVICE const cc1d_x_t *initial, CONSTANT cc1d_conv_params &p, uint n, uint d,
                               int i) {
     return LOAD(cc1d_x_t, initial + n * STRIDE(p.initial, 0) + d * STRIDE(p.initial, 1) +
                               (uint)i * STRIDE(p.initial, 2));
 }
+#endif
 FN cc1d_real cc1d_initial_at(INITIAL_PARAMETER SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n,
                              uint d, int i) {
-    return X_TO_REAL(cc1d_initial_bits(initial, p, n, d, i));
+    cc1d_slot slot = cc1d_find_slot(SLOT_ARGUMENT p, n);
+    return cc1d_past_at(cc1d_find_past(INITIAL_ARGUMENT p, width, slot, n, d), p, i);
 }
-#else
-FN cc1d_real cc1d_initial_at(SEQ_PARAMETER CONSTANT cc1d_conv_params &p, int width, uint n, uint d, int i) {
-    return 0;
-}
-#endif
 
 /* What stands for step s, which is not in sequence `id`, in channel d: the sequence's initial state, or 0. */
 #if CC1D_SEQ == 2 && CC1D_HAS_INITIAL

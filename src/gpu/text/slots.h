@@ -30,18 +30,40 @@ FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {
 /* The row that is written, from the one that is read. */
 #if CC1D_OUT_INDICES_DTYPE
 #define OUT_ROW(b, row) ((row) < 0 ? -1 : ROW_AT(CC1D_OUT_INDICES_DTYPE, out_indices, b))
-#define SLOT_PARAMETER INDICES_PARAMETER DEVICE const JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE) * out_indices,
-#define SLOT_ARGUMENT INDICES_ARGUMENT out_indices,
+#define OUT_INDICES_PARAMETER DEVICE const JOIN(cc1d_index_, CC1D_OUT_INDICES_DTYPE) * out_indices,
+#define OUT_INDICES_ARGUMENT out_indices,
 #else
 #define OUT_ROW(b, row) (row)
-#define SLOT_PARAMETER INDICES_PARAMETER
-#define SLOT_ARGUMENT INDICES_ARGUMENT
+#define OUT_INDICES_PARAMETER
+#define OUT_INDICES_ARGUMENT
 #endif
+#if CC1D_HAS_INITIAL == 2
+#define FLAGS_PARAMETER DEVICE const cc1d_flag_t *has_initial,
+#define FLAGS_ARGUMENT has_initial,
+#else
+#define FLAGS_PARAMETER
+#define FLAGS_ARGUMENT
+#endif
+#define SLOT_PARAMETER INDICES_PARAMETER OUT_INDICES_PARAMETER FLAGS_PARAMETER
+#define SLOT_ARGUMENT INDICES_ARGUMENT OUT_INDICES_ARGUMENT FLAGS_ARGUMENT
 
-/* The row that sequence n of a convolution reads, or -1 for padding. */
-FN int cc1d_slot(SLOT_PARAMETER CONSTANT cc1d_conv_params &p, uint n) {
-    int row = STATE_ROW(n);
-    return OUT_ROW(n, row) < 0 ? -1 : row;
+/* What a convolution's sequence reads of the pool. */
+struct cc1d_slot {
+    int row;        /* -1: it is padding */
+    bool continues; /* from what the row holds; else it starts from zeros */
+};
+
+/* That of sequence n. Its loads do not wait for each other. */
+FN cc1d_slot cc1d_find_slot(SLOT_PARAMETER CONSTANT cc1d_conv_params &p, uint n) {
+    cc1d_slot slot;
+#if CC1D_HAS_INITIAL == 2
+    slot.continues = LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0)) != 0;
+#else
+    slot.continues = false;
+#endif
+    slot.row = STATE_ROW(n);
+    if (OUT_ROW(n, slot.row) < 0) slot.row = -1;
+    return slot;
 }
 
 /* Where channel d of a row of a convolution's pool starts. Rows may be further apart than the convolution's
@@ -52,6 +74,8 @@ FN cc1d_u64 cc1d_state_at(CONSTANT cc1d_conv_params &p, int row, uint d) {
 #else
 #define SLOT_PARAMETER
 #define SLOT_ARGUMENT
+struct cc1d_slot {};
+FN cc1d_slot cc1d_find_slot(CONSTANT cc1d_conv_params &p, uint n) { return cc1d_slot(); }
 #endif
 
 /* What a forward kernel stores: zeros in a sequence of padding, or a batch row. */
@@ -60,13 +84,10 @@ FN cc1d_pack cc1d_unless(bool padding, cc1d_pack v) {
     for (int i = 0; i < PACK_WORDS; i++) v.word[i] = padding ? 0u : v.word[i];
     return v;
 }
-#if CC1D_SEQ == 2
-#define FIND_PADDING(b)
+#if CC1D_SEQ == 2 && !defined(CC1D_KERNEL_FORWARD_TIME)
 #define STORED(v) cc1d_unless(sequence < 0, v)
-#elif CC1D_POOL
-#define FIND_PADDING(b) bool padding = cc1d_slot(SLOT_ARGUMENT p, b) < 0;
-#define STORED(v) cc1d_unless(padding, v)
+#elif CC1D_SEQ != 2 && CC1D_POOL
+#define STORED(v) cc1d_unless(slot.row < 0, v)
 #else
-#define FIND_PADDING(b)
 #define STORED(v) (v)
 #endif

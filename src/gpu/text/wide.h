@@ -18,13 +18,6 @@ FN bool cc1d_find_wide(CONSTANT cc1d_conv_params &p, uint unit, uint group_y, LO
 }
 
 /* Buffers that every kernel of this path reads, as the kernels' text names them. */
-#if CC1D_HAS_BIAS
-#define BIAS_PARAMETER DEVICE const cc1d_bias_t *bias,
-#define BIAS_ARGUMENT bias,
-#else
-#define BIAS_PARAMETER
-#define BIAS_ARGUMENT
-#endif
 #define WIDE_PARAMETERS                                           \
     DEVICE const cc1d_x_t *x, DEVICE const cc1d_weight_t *weight, \
         BIAS_PARAMETER PRE_GATE_PARAMETER SEQ_PARAMETER INITIAL_PARAMETER
@@ -55,7 +48,7 @@ FN cc1d_wide_sequence cc1d_wide_sequence_of(SEQ_PARAMETER CONSTANT cc1d_conv_par
 #endif
     q.padding = q.id < 0;
 #if CC1D_POOL && CC1D_SEQ != 2
-    q.padding = q.padding || cc1d_slot(SLOT_ARGUMENT p, b) < 0;
+    q.padding = q.padding || cc1d_find_slot(SLOT_ARGUMENT p, b).row < 0;
 #endif
     return q;
 }

@@ -194,6 +194,24 @@ def test_states_of_another_dtype():
     assert y.dtype == torch.bfloat16
     close(y, sequence(torch.zeros(D, W - 1), tokens.t(), weight)[0])
     assert torch.equal(states[3].t(), tokens[-3:].float())
+    given = made(2, D, 3, dtype=torch.bfloat16)
+    x, before = given.clone(), states.clone()
+    y = vllm.causal_conv1d_update(x, states, weight, conv_state_indices=indices(3, 1))
+    assert y.dtype == torch.bfloat16 and torch.equal(x, given)
+    for b, row in enumerate((3, 1)):
+        close(y[b], sequence(before[row], given[b], weight, None, None)[0])
+
+
+def test_rows_without_indices():
+    weight, states = made(D, W), pool()
+    before = states.clone()
+    y = vllm.causal_conv1d_update(made(2, D), states, weight)
+    packed = vllm.causal_conv1d_update(
+        made(2, D), before.clone(), weight, query_start_loc=indices(0, 1, 2), max_query_len=1
+    )
+    for b in range(2):
+        close(y[b, :, None], sequence(before[b], made(2, D)[b, :, None], weight, None, None)[0])
+    assert torch.equal(y, packed) and torch.equal(states[2:], before[2:])
 
 
 def test_other_marks_of_padding():
@@ -240,6 +258,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(backend):
         ("activation", prefill, dict(activation="gelu"), NotImplementedError),
         ("has_initial_state", prefill, dict(has_initial_state=indices(1)), TypeError),
         ("activation", update, dict(activation="relu"), NotImplementedError),
+        ("conv_state", update, dict(conv_state=None, conv_state_indices=None), TypeError),
         ("max_query_len", update, dict(query_start_loc=indices(0, 1)), ValueError),
         ("out", update, dict(out=made(2, D)), ValueError),
     ):

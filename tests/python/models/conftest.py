@@ -41,7 +41,9 @@ def kernel_calls(monkeypatch):
 
         return run
 
-    functions = dict(forward="forward", update="update", gradients="backward", run="run")
+    functions = dict(
+        forward="forward", update="update", gradients="backward", backward="backward", run="run"
+    )
     for name, operation in functions.items():
         monkeypatch.setattr(_C, name, counted(operation, getattr(_C, name)))
     return calls

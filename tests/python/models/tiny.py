@@ -88,7 +88,7 @@ class Model:
 
 
 def replace_own_functions(modeling):
-    """What docs/guide.md says to do where a modeling file keeps to functions of its own."""
+    """Where a modeling file keeps to functions of its own, what install() does for the others."""
     from causal_conv1d import causal_conv1d_fn, causal_conv1d_update
 
     def convolve(hidden_states, weight, bias=None, activation=None, seq_idx=None, **kwargs):

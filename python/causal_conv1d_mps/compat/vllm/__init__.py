@@ -74,7 +74,8 @@ def causal_conv1d_update(
     conv_state_indices: (N,), or (N, blocks) for its first column; null_block_id marks padding.
     num_accepted_tokens: (N,), of the previous draft (1 after a prefill); the row is then a window,
         S >= W-2 + T.
-    out: the tensor to write y to; None writes it to x. Returns y, of x's shape.
+    out: the tensor to write y to; None writes it to x, or, beside a conv_state of another dtype, to
+        a new tensor, as in vLLM. Returns y, of x's shape.
     """
     indices = conv_state_indices
     return decode(
@@ -140,8 +141,11 @@ def decode(
     out,
 ):
     """causal_conv1d_update from the rows `read` (N,) to the rows `write` (N,), or the same."""
-    _checks.require_named(x=x, weight=weight)
+    _checks.require_named(x=x, weight=weight, conv_state=conv_state)
     indices, marks = _engines.padded("conv_state_indices", read, null_block_id)
+    if read is None:  # sequence n has row n; rows after them stay
+        count = x.shape[0] if query_start_loc is None else query_start_loc.shape[0] - 1
+        conv_state = conv_state[:count]
     if num_accepted_tokens is None:
         conv_state = _engines.history("conv_state", conv_state, weight)
     packed = {}
@@ -163,7 +167,7 @@ def decode(
         conv_state_indices=indices,
         conv_state_out_indices=write,
         num_accepted_tokens=num_accepted_tokens,
-        out=x if out is None else out,
+        out=x if out is None and x.dtype == conv_state.dtype else out,
         **packed,
         **marks,
     )

@@ -1,0 +1,6 @@
+import torch
+
+__all__ = ["fuse", "unfuse"]
+
+def fuse(model: torch.nn.Module) -> dict[str, str]: ...
+def unfuse(model: torch.nn.Module) -> dict[str, str]: ...
