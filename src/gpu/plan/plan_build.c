@@ -3,9 +3,6 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(cc1d_conv_params) <= CC1D_PLAN_WORDS * sizeof(int32_t), "a launch holds its params");
-_Static_assert(sizeof(cc1d_update_params) <= CC1D_PLAN_WORDS * sizeof(int32_t), "a launch holds its params");
-
 const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
     static const cc1d_tuning cuda16 = {
         .plain = {.time = {2, 1, 4},
