@@ -228,7 +228,7 @@ cc1d_status cc1d_plan_forward(const cc1d_problem *p, cc1d_plan *plan) {
     cc1d_status status;
     if (way == PATH_TIME) {
         status = cut_rows(p, &r, launch, &shapes->time, 0, &params);
-        if (cc1d_has(p, CC1D_STATE) && !gated(p))
+        if (launch->key[CC1D_KEY_POOL] && !gated(p))
             launch->key[CC1D_KEY_MIN_BLOCKS] = (uint8_t)t->time_pool_blocks;
     } else if (way == PATH_CHANNEL) {
         const column_cut cut = {t->channel_bytes, t->channel_run, t->channel_group};
