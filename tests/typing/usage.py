@@ -40,7 +40,7 @@ if cache is not None:
 
 layer: torch.nn.Conv1d = fla.ShortConvolution(8, 4)
 hidden, kept = fla.causal_conv1d(x, weight, output_final_state=True)
-prefilled: Tensor = vllm.causal_conv1d_fn(x[0], weight, None, state, cu_seqlens)
+served: Tensor = vllm.causal_conv1d_fn(x[0], weight, None, state, cu_seqlens)
 blocks: Tensor = block_tables.causal_conv1d_update(x[..., 0], state, weight)
 verified: Tensor = triton.causal_conv1d_update(x, state, weight, None, True)
 decoded: Tensor = sglang.causal_conv1d_update(x[..., 0], state, weight, activation="silu")
