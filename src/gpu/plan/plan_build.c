@@ -12,7 +12,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
                   .channel_backward_bytes = 8},
         .gated = {.time = {2, 1, 2}, /* by registers, and that no load waits for a result: docs/kernels.md */
                   .time_backward = {4, 4, 2},
-                  .channel = {2, 10, 4},
+                  .channel = {2, 8, 8},
                   .channel_backward = {8, 2, 4},
                   .channel_backward_bytes = 4},
         .time_pool_blocks = 12,
@@ -38,7 +38,7 @@ const cc1d_tuning *cc1d_tuning_for(const cc1d_problem *p) {
                   .channel_backward_bytes = 4},
         .gated = {.time = {2, 1, 2},
                   .time_backward = {4, 4, 2},
-                  .channel = {8, 4, 4},
+                  .channel = {8, 2, 8},
                   .channel_backward = {8, 2, 4},
                   .channel_backward_bytes = 4},
         .time_pool_blocks = 12,
