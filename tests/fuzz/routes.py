@@ -6,7 +6,7 @@ import itertools
 import torch
 
 import causal_conv1d_mps as ccmps
-from causal_conv1d_mps._tables import INPUTS
+from causal_conv1d_mps import _tables
 
 OPERATORS = torch.ops.causal_conv1d_mps
 
@@ -74,9 +74,9 @@ def _dropin_fn(call):
     )
 
 
-def _inputs(operation, call):
+def _inputs(operator, call):
     """What the operator takes of the call, which knows its tensors by the same names."""
-    return [getattr(call, argument.name, None) for argument in INPUTS[operation]]
+    return [getattr(call, argument.name, None) for argument in _tables.OPERATORS[operator]]
 
 
 def forward(call):
@@ -150,7 +150,7 @@ def _backward_directly(call):
             with_states,
             call.activation is not None,
         )
-    needs = [True, True, call.bias is not None, with_states]
+    needs = [True, True, call.bias is not None, with_states, False, False]
     return OPERATORS.backward(*_inputs("backward", call), _code(call), needs)
 
 

@@ -92,8 +92,8 @@ FAULTS = {
         harness.UninitialisedReadError,
     ),
     "a step whose result is not written": (
-        "if (CC1D_SEQ == 2 || t + u < end)",
-        "if (CC1D_SEQ == 2 || t + u + 1 < end)",
+        "                if (t + u < end)",
+        "                if (t + u + 1 < end)",
         forward("channel_last"),
         AssertionError,
     ),
