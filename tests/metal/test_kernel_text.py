@@ -29,6 +29,18 @@ def test_the_embedded_text_is_what_the_files_hold():
         assert part == (GPU / name).read_text(), name
 
 
+@pytest.mark.parametrize(
+    "prelude", ["src/gpu/text/prelude_cuda.h", "tools/apple_gpu/prelude_opencl.h"]
+)
+def test_every_language_has_the_words_of_metal(prelude):
+    """The counter of Apple's instructions has a prelude of its own, which no build compiles."""
+
+    def words(path):
+        return set(re.findall(r"^#\s*define (\w+)", path.read_text(), flags=re.MULTILINE))
+
+    assert words(GPU / "prelude_metal.h") - words(GPU.parents[2] / prelude) <= {"PRELUDE"}
+
+
 @pytest.mark.parametrize("name", ["common.h", "rows.h"])
 def test_a_compile_error_names_the_file_and_the_line(name):
     lines = files_of(TEXT)[name].splitlines(keepends=True)

@@ -28,6 +28,8 @@ typedef ulong cc1d_u64;
     ((team) == 32 ? ONE_SHUFFLE(value)                                      \
                   : sub_group_shuffle(value, ((lane) & ~(uint)((team)-1)) | \
                                                  (((lane) + (uint)(ahead)) & (uint)((team)-1))))
+#define START_NEXT_LAUNCH()
+#define WAIT_FOR_EARLIER_LAUNCH()
 #define LOADS_NEIGHBOURS 1
 #define LOADS_INDEXED 1
 #define MULHI(a, b) mul_hi((uint)(a), (uint)(b))

@@ -49,7 +49,8 @@ def build_launches(work):
     embed = ["cmake", "-D", f"OUTPUT={source}", "-P", REPOSITORY / "cmake" / "embed_kernels.cmake"]
     subprocess.run(embed, check=True, cwd=REPOSITORY)
     plans = sorted((REPOSITORY / "src" / "gpu" / "plan").glob("plan*.c"))
-    sources = [HERE / "launches.c", *plans, REPOSITORY / "src" / "core" / "status.c", source]
+    core = [REPOSITORY / "src" / "core" / name for name in ("arguments.c", "status.c")]
+    sources = [HERE / "launches.c", *plans, *core, source]
     folders = ["-I", REPOSITORY / "include", "-I", REPOSITORY / "src"]
     subprocess.run(["cc", "-std=c11", *folders, *sources, "-o", work / "launches"], check=True)
     done = subprocess.run([work / "launches", work], check=True, stdout=subprocess.PIPE, text=True)
