@@ -1,4 +1,4 @@
-"""What tools/apple_gpu needs of the library, as far as a machine without Mesa's compiler can tell."""
+"""What tools/apple_gpu needs of the library, as far as one can tell without Mesa's compiler."""
 
 import os
 import sys
