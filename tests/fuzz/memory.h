@@ -113,7 +113,8 @@ static inline void fuzz_indices(const fuzz_case *c, fuzz_content content, int64_
     if (content != FUZZ_BOUNDS || count == 0) return;
     qsort(values, (size_t)count, sizeof *values, fuzz_compare);
     values[0] = 0;
-    if (count > 1 && c->seed % 4) values[count - 1] = length; /* else the last steps belong to none */
+    /* Else the last steps belong to none, and positions there are none. */
+    if (count > 1 && (c->seed % 4 || fuzz_find(c, "positions"))) values[count - 1] = length;
 }
 
 static inline void fuzz_fill(const fuzz_case *c, fuzz_memory *m, int i, uint64_t *state) {
@@ -127,7 +128,11 @@ static inline void fuzz_fill(const fuzz_case *c, fuzz_memory *m, int i, uint64_t
     int64_t *values = NULL;
     if (c->roles[i].content != FUZZ_VALUES) {
         values = malloc((size_t)count * sizeof *values);
-        fuzz_indices(c, c->roles[i].content, values, count, t->ndim > 1 ? t->shape[1] : count, state);
+        /* Where elements do not lie in the order of their indices, each is as the first of a row. */
+        const bool ordered =
+            t->ndim > 1 && t->strides[1] == 1 && (t->shape[0] < 2 || t->strides[0] == t->shape[1]);
+        const int64_t columns = t->ndim < 2 ? count : ordered ? t->shape[1] : 1;
+        fuzz_indices(c, c->roles[i].content, values, count, columns, state);
         if (i == c->damaged_index) values[c->damaged_at % count] = c->damaged_value;
     }
     for (int64_t j = 0; j < count; j++) {

@@ -328,13 +328,21 @@ static inline bool fuzz_tensor_broken(const fuzz_case *c, int i, const int64_t s
            t->device < CC1D_CPU || t->device > CC1D_METAL;
 }
 
+/* An argument without which there is no call; without conv_states there is one, unless it says of their rows.
+ */
+static inline bool fuzz_is_needed(const fuzz_case *c, int i) {
+    if (!c->roles[i].required || c->present[i]) return false;
+    return strcmp(c->roles[i].name, "conv_states") || fuzz_find(c, "conv_state_indices") ||
+           fuzz_find(c, "conv_state_out_indices") || fuzz_find(c, "has_initial_state");
+}
+
 /* True: the header says that this call is refused. */
 static inline bool fuzz_must_be_refused(const fuzz_case *c) {
     int64_t size[128];
     const cc1d_tensor *cu = fuzz_find(c, "cu_seqlens"), *state = fuzz_find(c, "conv_state");
     const cc1d_tensor *accepted = fuzz_find(c, "num_accepted_tokens");
     for (int i = 0; i < c->count; i++)
-        if (c->roles[i].required && !c->present[i]) return true;
+        if (fuzz_is_needed(c, i)) return true;
     if (c->args_size_off || !fuzz_bind(c, size)) return true;
     for (int i = 0; i < c->count; i++)
         if (c->present[i] && fuzz_tensor_broken(c, i, size)) return true;
