@@ -254,9 +254,9 @@ typedef struct cc1d_update_args {
                                       it is. y = 0 before cu_seqlens[0] and from cu_seqlens[N] on.
                                       num_accepted_tokens: S >= W-2+max_seqlen. Since 0.2, as the rest */
     const cc1d_tensor *parents;  /* (B, T) I, or NULL: the new steps are the nodes of a tree. A node's earlier
-                                    taps are its  ancestors, then the state: -1 <= parents[b, t] < t, and -1 is
-                                    the state's last step. The  state stays as it is. Not with cache_seqlens,
-                                    cu_seqlens, conv_state_out_indices or x as  out */
+                                    taps are its ancestors, then the state: -1 <= parents[b, t] < t, and -1 is
+                                    the state's last step. The state stays as it is. Not with cache_seqlens,
+                                    cu_seqlens, conv_state_out_indices or x as out */
     const cc1d_tensor *residual; /* like x, or NULL: added after the activation */
     const cc1d_tensor
         *intermediate_states;     /* (B*T, D, W-1) of conv_state's dtype, written, or NULL: row b*T + t is the
@@ -285,11 +285,10 @@ typedef struct cc1d_varlen_states_args {
                     bfloat16: steps are rounded when stored */
     const cc1d_tensor *initial_states; /* (N, D, >= S), or NULL: what came before each sequence, oldest first;
                                           instead of the zeros. Dtypes as of states. Since 0.2 */
-    const cc1d_tensor
-        *positions;                 /* (M) I, or NULL: how many steps of x lie before each state, first <=
-                                       positions <= last      of cu_seqlens. A state is of the sequence that its last
-                                       step belongs to: at a boundary,      of the one that ends there. positions =
-                                       first: the initial state of the first sequence.      Since 0.2 */
+    const cc1d_tensor *positions;      /* (M) I, or NULL: how many steps of x lie before each state, first <=
+                                          positions <= last of cu_seqlens. A state is of the sequence that its last
+                                          step belongs to: at a boundary, of the one that ends there. positions =
+                                          first: the initial state of the first sequence. Since 0.2 */
     const cc1d_tensor *out_indices; /* (M, or N without positions) I, or NULL: row of states for each state,
                                        each once; a state with a negative one is skipped. Since 0.2 */
 } cc1d_varlen_states_args;

@@ -17,9 +17,9 @@ NOT_DIFFERENTIABLE = (
     "train with causal_conv1d_fn, which takes initial_states and returns final_states"
 )
 
-
-STATES = {a.name for rows in _tables.INPUTS.values() for a in rows if a.written} | {
-    "intermediate_states"
+# What the kernels write to where it lies, on every route.
+STATES = {
+    a.name for rows in _tables.ARGUMENTS.values() for a in rows if a.kind == "s" and a.written
 }
 
 
@@ -275,13 +275,9 @@ def check_targets(operation, tensors, recorded, copied=False):
     """
     given = {name: tensor for name, (_, tensor) in _tables.named(operation, tensors).items()}
     for name in [name for name in given if name in STATES]:
-        refuse_recorded(name, given[name])
-        writable(name, given[name])
-    if operation == "varlen_states":
-        if "states" in given:
-            refuse_recorded("out", given["states"])
-            writable_state("out", given["states"])
-        return
+        public = public_name(operation, name)
+        refuse_recorded(public, given[name])
+        writable_state(public, given[name])
     out, states = given.pop("out", None), given.pop("final_states", None)
     if out is not None and recorded:
         refuse_grad_with_out()

@@ -16,11 +16,11 @@ def live_steps(named):
     if named.get("cu_seqlens") is not None:
         steps = torch.arange(named["x"].shape[2], device=named["x"].device)
         return (steps < named["cu_seqlens"][-1]).unsqueeze(0)
-    ids = _ids(named["x"], named.get("seq_idx"), named.get("lengths"))
+    ids = step_ids(named["x"], named.get("seq_idx"), named.get("lengths"))
     return None if ids is None else ids >= 0
 
 
-def _ids(x, seq_idx, lengths):
+def step_ids(x, seq_idx, lengths):
     """(B, T), what taps compare, negative at padding; None: one sequence per row."""
     if lengths is None:
         return seq_idx
@@ -142,7 +142,7 @@ def forward(
     compute = torch.float64 if x.dtype == torch.float64 else torch.float32
     weight = weight.squeeze(1) if weight.dim() == 3 else weight
     width, length = weight.shape[1], x.shape[2]
-    seq_idx = _ids(x, seq_idx, lengths)
+    seq_idx = step_ids(x, seq_idx, lengths)
     if pre_gate is not None or post_gate is not None:
         steps = live_steps(dict(x=x, seq_idx=seq_idx, cu_seqlens=cu_seqlens))
         x, pre_gate, post_gate = (_without_padding(t, steps) for t in (x, pre_gate, post_gate))

@@ -59,7 +59,6 @@ def _convolve_watched(tensors, activation, return_final_states, pad_slot_id):
     _checks.refuse_unfit("forward", tensors, return_final_states)
     pooled = "conv_states" in given
     if pooled:
-        _checks.writable_state("conv_states", given["conv_states"])
         names = [a.name for a in _tables.INPUTS["forward"] if a.is_numbers]
         refuse_tangents("causal_conv1d_fn with conv_states", *map(given.get, names))
     recorded = torch.is_grad_enabled() and any_requires_grad(

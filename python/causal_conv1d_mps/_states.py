@@ -102,7 +102,6 @@ def causal_conv1d_update(
     pad_slot_id = _checks.meaningful_slot_id(pad_slot_id, indices)
     max_seqlen = _checks.packed_length(max_seqlen, cu_seqlens)
     _checks.require_tensors("update", tensors)
-    _checks.writable_state("conv_state", conv_state)
     if intermediate_states is not None:
         _checks.writable_state("intermediate_states", intermediate_states)
     sources = (x, weight, bias, pre_gate, post_gate, residual)

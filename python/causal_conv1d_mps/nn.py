@@ -226,8 +226,7 @@ class ShortConvolution(_Depthwise):
             y = convolve_projection(projected, self.weight, self.bias, **options)
         if cache is not None or output_final_state:
             if lengths is not None:
-                steps = torch.arange(x.shape[1], device=x.device)
-                seq_idx = (steps < lengths.unsqueeze(1)).to(torch.int32) - 1
+                seq_idx = _composite.step_ids(rows, None, lengths)
             carried = self._carry(rows, cache, cu_seqlens, seq_idx)
             if projected is not None:  # apart: nothing is multiplied with what lies at padding
                 gate = parts_of(projected)["pre_gate"]

@@ -31,6 +31,11 @@ def padded(name, indices, *marks):
     return indices, {"pad_slot_id": first}
 
 
+def first_column(indices):
+    """(N,), or None, of (N,) or (N, blocks): where there is one row per sequence."""
+    return indices if indices is None or indices.dim() == 1 else indices[:, 0]
+
+
 def history(name, states, weight):
     """The first W-1 columns of every row: where engines keep the last steps."""
     _checks.require_named(**{name: states})

@@ -2,7 +2,7 @@
 #include "route.h"
 
 #include "call.h"
-#include "core/names.h"
+#include "numbers.h"
 #include "torch.h"
 
 /* ---- Steps of a call
@@ -161,49 +161,6 @@ static PyObject *results_of(const cc1d_call *call) {
     return tuple;
 }
 
-/* ---- Numbers
- * -------------------------------------------------------------------------------------------------------- */
-
-static int read_code(PyObject *object, cc1d_call *call) {
-    const long code = PyLong_AsLong(object);
-    call->arguments.activation = (int32_t)code;
-    if (code == call->arguments.activation) return PyErr_Occurred() ? -1 : 0;
-    PyErr_SetString(PyExc_OverflowError, "activation: expected a 32-bit number");
-    return -1;
-}
-
-static int read_activation(PyObject *object, cc1d_call *call) {
-    const char *name = PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, NULL) : NULL;
-    const int32_t number = name ? cc1d_activation_named(name) : -1;
-    call->arguments.activation = number > CC1D_ACTIVATION_NONE ? number : CC1D_ACTIVATION_NONE;
-    if (object == Py_None || number > CC1D_ACTIVATION_NONE) return 0;
-    PyErr_Clear();
-    PyObject *code = cc1d_ask_torch(CC1D_PY_ACTIVATION, object, NULL); /* raises, or knows better */
-    const int failed = !code || read_code(code, call);
-    Py_XDECREF(code);
-    return failed ? -1 : 0;
-}
-
-static int read_slot_id(PyObject *object, cc1d_call *call) {
-    call->arguments.pad_slot_id = PyLong_AsLongLong(object);
-    PyObject *indices = call->object[call->object[CC1D_INDICES] ? CC1D_INDICES : CC1D_OUT_INDICES];
-    if (call->arguments.pad_slot_id == -1 ? !PyErr_Occurred() : indices != NULL) return 0;
-    PyErr_Clear();
-    PyObject *number = cc1d_ask_torch(CC1D_PY_SLOT_ID, object, indices ? indices : Py_None, NULL);
-    call->arguments.pad_slot_id = number ? PyLong_AsLongLong(number) : -1;
-    Py_XDECREF(number);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static int read_max_seqlen(PyObject *object, cc1d_call *call) {
-    PyObject *cu_seqlens = call->object[CC1D_CU];
-    if (object == Py_None && !cu_seqlens) return 0;
-    PyObject *number = cc1d_ask_torch(CC1D_PY_MAX_SEQLEN, object, cu_seqlens ? cu_seqlens : Py_None, NULL);
-    call->arguments.max_seqlen = number ? PyLong_AsLongLong(number) : 0;
-    Py_XDECREF(number);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 /* ---- Forward
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -264,9 +221,9 @@ PyObject *cc1d_py_forward(PyObject *module, PyObject *const *arguments, Py_ssize
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_FORWARD);
     bool recorded = false;
-    step step = unless(PyErr_Occurred() || read_activation(arguments[1], &call));
+    step step = unless(PyErr_Occurred() || cc1d_read_activation(arguments[1], &call));
     if (step == GO_ON) step = unless(cc1d_take(&call, arguments[0]));
-    if (step == GO_ON && count > 3) step = unless(read_slot_id(arguments[3], &call));
+    if (step == GO_ON && count > 3) step = unless(cc1d_read_slot_id(arguments[3], &call));
     if (step == GO_ON) step = look_around(&call);
     if (step == GO_ON) step = follow_autocast(&call);
     if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
@@ -296,8 +253,8 @@ PyObject *cc1d_py_update(PyObject *module, PyObject *const *arguments, Py_ssize_
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_UPDATE);
     bool recorded = false;
-    step step = unless(read_activation(arguments[1], &call) || cc1d_take(&call, arguments[0]) ||
-                       read_slot_id(arguments[2], &call) || read_max_seqlen(arguments[3], &call));
+    step step = unless(cc1d_read_activation(arguments[1], &call) || cc1d_take(&call, arguments[0]) ||
+                       cc1d_read_slot_id(arguments[2], &call) || cc1d_read_max_seqlen(arguments[3], &call));
     if (step == GO_ON) step = look_around(&call);
     if (step == GO_ON) step = follow_autocast(&call);
     if (step == GO_ON) step = ask_whether_recorded(&call, &recorded);
@@ -334,7 +291,7 @@ PyObject *cc1d_py_backward(PyObject *module, PyObject *const *arguments, Py_ssiz
     if (expect(count, 2)) return NULL;
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_BACKWARD);
-    step step = unless(read_code(arguments[1], &call));
+    step step = unless(cc1d_read_code(arguments[1], &call));
     if (step == GO_ON) step = take_plain(&call, arguments[0]);
     if (step == GO_ON) step = check_targets(&call, false);
     if (step == GO_ON) step = execute(&call, NULL);
@@ -379,7 +336,7 @@ PyObject *cc1d_py_gradients(PyObject *module, PyObject *const *arguments, Py_ssi
     PyObject *const needs = arguments[3];
     cc1d_call call;
     cc1d_clear(&call, CC1D_OP_FORWARD); /* saved is in its order */
-    if (!PyTuple_Check(needs) || read_code(arguments[4], &call) || cc1d_take(&call, arguments[0]))
+    if (!PyTuple_Check(needs) || cc1d_read_code(arguments[4], &call) || cc1d_take(&call, arguments[0]))
         return finish(&call, FAILED, NULL);
     cc1d_turn_into(&call, CC1D_OP_BACKWARD);
     call.object[CC1D_DOUT] = arguments[1];
@@ -402,7 +359,7 @@ PyObject *cc1d_py_run(PyObject *module, PyObject *const *arguments, Py_ssize_t c
     if (op < 0) return NULL;
     cc1d_call call;
     cc1d_clear(&call, (cc1d_operation)op);
-    int failed = cc1d_take(&call, arguments[1]) || (count > 2 && read_code(arguments[2], &call));
+    int failed = cc1d_take(&call, arguments[1]) || (count > 2 && cc1d_read_code(arguments[2], &call));
     if (!failed && count > 3) call.arguments.pad_slot_id = PyLong_AsLongLong(arguments[3]);
     if (!failed && !PyErr_Occurred() && count > 4) call.num_threads = (int32_t)PyLong_AsLong(arguments[4]);
     if (!failed && !PyErr_Occurred() && count > 5)

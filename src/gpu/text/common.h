@@ -245,6 +245,7 @@ FN void cc1d_load_weights(DEVICE const cc1d_weight_t *source, cc1d_offset_t stri
         target[k] = WEIGHT_TO_REAL((ushort)(word[k / 2] >> (16 * (k & 1))));
 #endif
 }
+#endif
 
 /* What channel d's sums start with. */
 FN cc1d_real cc1d_load_bias(BIAS_PARAMETER CONSTANT cc1d_conv_params &p, uint d) {
@@ -254,4 +255,3 @@ FN cc1d_real cc1d_load_bias(BIAS_PARAMETER CONSTANT cc1d_conv_params &p, uint d)
     return 0;
 #endif
 }
-#endif

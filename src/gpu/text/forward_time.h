@@ -19,12 +19,12 @@
 #define RESIDUAL_PARAMETER
 #define RESIDUAL_ARGUMENT(u)
 #endif
-/* y of a pack's steps, whose taps all count. */
-FN void cc1d_find_y(LOCAL const cc1d_real *tap, LOCAL const cc1d_real *w, cc1d_real start,
+/* y of a pack's steps; the taps of step i begin at tap[i * apart]. */
+FN void cc1d_find_y(LOCAL const cc1d_real *tap, int apart, LOCAL const cc1d_real *w, cc1d_real start,
                     GATE_PARAMETER RESIDUAL_PARAMETER LOCAL cc1d_real *y) {
 #pragma unroll
     for (int i = 0; i < VEC; i++) {
-        y[i] = cc1d_activate(cc1d_accumulate(start, w, tap + i));
+        y[i] = cc1d_activate(cc1d_accumulate(start, w, tap + i * apart));
 #if CC1D_HAS_POST_GATE
         y[i] *= cc1d_pack_get(gate, i);
 #endif
@@ -114,7 +114,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
         cc1d_id_t sequence = cc1d_id_at(SEQ_ARGUMENT p, m.b, first, here);
         bool whole = sequence >= 0 && here.begin <= first - HISTORY && first + TEAM * VEC <= here.end;
         if (whole) {
-            cc1d_find_y(tap, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) y);
+            cc1d_find_y(tap, 1, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) y);
         } else {
             cc1d_cursor own = here; /* one sequence after the other, or what lies between them */
 #pragma unroll
@@ -126,7 +126,7 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
                 if (sequence < 0) continue;
                 cc1d_real counted[HISTORY + VEC], value[VEC];
                 cc1d_place_past(tap, INITIAL_ARGUMENT p, m.d, at - HISTORY, own, counted);
-                cc1d_find_y(counted, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) value);
+                cc1d_find_y(counted, 1, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) value);
 #pragma unroll
                 for (int i = 0; i < VEC; i++)
                     if ((uint)(at + i - s) < (uint)(stop - s)) y[i] = value[i];
@@ -139,19 +139,12 @@ ENTRY(cc1d_forward_time, cc1d_conv_params) {
 #endif
         cc1d_real counted[VEC * WIDTH];
         cc1d_count_taps(tap, ID_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, m, at, counted);
-#pragma unroll
-        for (int i = 0; i < VEC; i++) {
-            y[i] = cc1d_activate(cc1d_accumulate(start, w, counted + i * WIDTH));
-#if CC1D_HAS_POST_GATE
-            y[i] *= cc1d_pack_get(gate[u], i);
-#endif
-#if CC1D_HAS_RESIDUAL
-            y[i] += cc1d_pack_get(residual[u], i);
-#endif
+        cc1d_find_y(counted, WIDTH, w, start, GATE_ARGUMENT(u) RESIDUAL_ARGUMENT(u) y);
 #if CC1D_SEQ
+#pragma unroll
+        for (int i = 0; i < VEC; i++)
             if (id[i + HISTORY] < 0) y[i] = 0;
 #endif
-        }
 #endif
         cc1d_store_steps(row.target, t, u * TEAM, seqlen, STORED(cc1d_pack_reals(y)));
     }

@@ -12,9 +12,9 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
     uint n = slab_row + GROUP_Y * (uint)p.slab;
     bool live = unit < (uint)p.units && n < (uint)p.sequences;
     if (!live) n = d = 0;
-    int row = STATE_ROW(n), out_row = OUT_ROW(n, row);
-    live = live && out_row >= 0;
-    if (!live) row = out_row = 0;
+    cc1d_slot slot = cc1d_find_slot(SLOT_ARGUMENT p, n);
+    live = live && slot.row >= 0;
+    if (!live) slot.row = slot.out_row = 0;
     uint b = n;
     int begin = 0, end = p.seqlen;
 #if CC1D_SEQ == 2
@@ -25,11 +25,6 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
     end = cc1d_bounded((cc1d_i64)LOAD(cc1d_seq_t, seq + n * STRIDE(p.seq, 0)), p.seqlen);
 #endif
     int steps = end > begin ? end - begin : 0;
-#if CC1D_HAS_INITIAL
-    bool kept = LOAD(cc1d_flag_t, has_initial + n * STRIDE(p.has_initial, 0)) != 0;
-#else
-    bool kept = false;
-#endif
     DEVICE const cc1d_x_t *steps_end = x + ELEMENT(p.x, b, d, begin + steps);
 #if CC1D_HAS_PRE_GATE
     DEVICE const cc1d_x_t *gates_end = pre_gate + ELEMENT(p.pre_gate, b, d, begin + steps);
@@ -39,8 +34,8 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
 #else
 #define STEP_BACK(back) LOAD(cc1d_x_t, steps_end - (uint)(back)*STRIDE(p.x, 2))
 #endif
-    DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, row, d);
-    DEVICE cc1d_state_t *next = state + cc1d_state_at(p, out_row, d);
+    DEVICE const cc1d_state_t *own = state + cc1d_state_at(p, slot.row, d);
+    DEVICE cc1d_state_t *next = state + cc1d_state_at(p, slot.out_row, d);
     cc1d_u64 step = LONG64(p.initial.stride[2]);
     int length = live ? p.state_len : 0;
     for (int first = 0; first < length; first += POOL_TURN) {
@@ -52,7 +47,7 @@ ENTRY(cc1d_pool_states, cc1d_conv_params) {
             if (first + i >= length) continue;
             if (column >= length)
                 value[i] = STATE_OF(STEP_BACK(length - first - i));
-            else if (kept)
+            else if (slot.continues)
                 value[i] = own[(uint)column * step];
         }
         WAIT_FOR_EARLIER_LAUNCH();

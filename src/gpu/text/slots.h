@@ -47,10 +47,10 @@ FN int cc1d_state_row(cc1d_i64 row, int rows, CONSTANT cc1d_long &pad_slot_id) {
 #define SLOT_PARAMETER INDICES_PARAMETER OUT_INDICES_PARAMETER FLAGS_PARAMETER
 #define SLOT_ARGUMENT INDICES_ARGUMENT OUT_INDICES_ARGUMENT FLAGS_ARGUMENT
 
-/* What a convolution's sequence reads of the pool. */
+/* What a convolution's sequence reads and writes of the pool. */
 struct cc1d_slot {
-    int row;        /* -1: it is padding */
-    bool continues; /* from what the row holds; else it starts from zeros */
+    int row, out_row; /* -1: it is padding */
+    bool continues;   /* from what the row holds; else it starts from zeros */
 };
 
 /* That of sequence n. Its loads do not wait for each other. */
@@ -62,7 +62,8 @@ FN cc1d_slot cc1d_find_slot(SLOT_PARAMETER CONSTANT cc1d_conv_params &p, uint n)
     slot.continues = false;
 #endif
     slot.row = STATE_ROW(n);
-    if (OUT_ROW(n, slot.row) < 0) slot.row = -1;
+    slot.out_row = OUT_ROW(n, slot.row);
+    if (slot.out_row < 0) slot.row = -1;
     return slot;
 }
 

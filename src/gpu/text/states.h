@@ -94,12 +94,11 @@ ENTRY(cc1d_varlen_states, cc1d_conv_params) {
 #endif
     int s = q.end - (p.width - 1) + m.i;
     cc1d_state_t bits = 0;
-    if (q.padding) {
-    } else if (s >= q.begin) {
+    if (!q.padding && s >= q.begin) {
         if (cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, s)) bits = STATE_OF(TAP_BITS(b, m.d, s));
     }
 #if CC1D_HAS_INITIAL /* a row without a step keeps them, whatever its ids */
-    else if (s - q.begin >= -(p.width - 1) &&
+    else if (!q.padding && s - q.begin >= -(p.width - 1) &&
              (CC1D_SEQ != 1 || q.end == 0 || cc1d_wide_same_sequence(SEQ_ARGUMENT p, q, b, 0)))
         bits = cc1d_kept_state(initial, p, m.n, m.d, p.parts + s - q.begin);
 #endif

@@ -74,11 +74,7 @@ FN cc1d_real cc1d_wide_weight(DEVICE const cc1d_weight_t *weight, CONSTANT cc1d_
 /* The pre-activation of an element. */
 FN cc1d_real cc1d_wide_acc(WIDE_PARAMETERS CONSTANT cc1d_conv_params &p, cc1d_wide_sequence q,
                            cc1d_wide_place m) {
-#if CC1D_HAS_BIAS
-    cc1d_real acc = BIAS_TO_REAL(LOAD(cc1d_bias_t, bias + m.d * STRIDE(p.bias, 0)));
-#else
-    cc1d_real acc = 0;
-#endif
+    cc1d_real acc = cc1d_load_bias(BIAS_ARGUMENT p, m.d);
     for (int k = 0; k < p.width; k++)
         acc = fma(cc1d_wide_weight(weight, p, m.d, k),
                   cc1d_wide_tap(x, PRE_GATE_ARGUMENT SEQ_ARGUMENT INITIAL_ARGUMENT p, q, m.b, m.d,

@@ -77,14 +77,13 @@ def causal_conv1d_update(
     out: the tensor to write y to; None writes it to x, or, beside a conv_state of another dtype, to
         a new tensor, as in vLLM. Returns y, of x's shape.
     """
-    indices = conv_state_indices
     return decode(
         x,
         conv_state,
         weight,
         bias,
         activation,
-        indices if indices is None or indices.dim() == 1 else indices[:, 0],
+        _engines.first_column(conv_state_indices),
         None,
         num_accepted_tokens,
         query_start_loc,

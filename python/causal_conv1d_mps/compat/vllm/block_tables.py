@@ -43,7 +43,7 @@ def causal_conv1d_fn(
     call = (x, weight, bias, conv_states, query_start_loc)
     options = (has_initial_state, activation, pad_slot_id, null_block_id)
     if block_idx_last_scheduled_token is None:
-        return prefill(*call, _first(cache_indices), None, *options)
+        return prefill(*call, _engines.first_column(cache_indices), None, *options)
     _checks.require_named(
         x=x,
         cache_indices=cache_indices,
@@ -108,7 +108,7 @@ def causal_conv1d_update(
     call = (x, conv_state, weight, bias, activation)
     packed = (num_accepted_tokens, query_start_loc, max_query_len, null_block_id, out)
     if block_idx_last_scheduled_token is None:
-        return decode(*call, _first(conv_state_indices), None, *packed)
+        return decode(*call, _engines.first_column(conv_state_indices), None, *packed)
     _checks.require_named(
         x=x,
         conv_state_indices=conv_state_indices,
@@ -118,10 +118,6 @@ def causal_conv1d_update(
     read = _column(conv_state_indices, initial_state_idx)
     write = _column(conv_state_indices, block_idx_last_scheduled_token)
     return decode(*call, read, write, *packed)
-
-
-def _first(indices):
-    return indices if indices is None or indices.dim() == 1 else indices[:, 0]
 
 
 def _column(indices, number):
